@@ -1,0 +1,74 @@
+//! The handshake between a loaded program and a daemon: a daemon adopts pinned maps only when version and
+//! layout are its own.
+
+use crate::{flow, learned, record};
+use core::mem::{offset_of, size_of};
+
+/// Raised when meaning changes while the layout does not.
+pub const VERSION: u32 = 1;
+
+/// Version and layout in one number: the program exports it as a global, the loader compares.
+pub const FINGERPRINT: u64 = {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let parts = [
+        VERSION as usize,
+        size_of::<flow::FlowKey>(),
+        size_of::<flow::FlowConfig>(),
+        offset_of!(flow::FlowConfig, rtp),
+        offset_of!(flow::FlowConfig, payload_types),
+        size_of::<learned::FlowState>(),
+        offset_of!(learned::FlowState, statistics),
+        offset_of!(learned::FlowState, rtp_hop),
+        size_of::<record::RecordHeader>(),
+    ];
+    let mut index = 0;
+    while index < parts.len() {
+        hash = (hash ^ parts[index] as u64).wrapping_mul(0x0100_0000_01b3);
+        index += 1;
+    }
+    hash
+};
+
+/// Flows that fit unless the loader is told otherwise.
+pub const FLOWS_DEFAULT: u32 = 200_000;
+
+/// Octets of the ring to userspace.
+pub const RING_BYTES: u32 = 1 << 20;
+
+/// Names of maps, globals and programs in the object, at most 15 octets each (the kernel cuts longer ones).
+pub mod name {
+    /// Hash: [`crate::flow::FlowKey`] to [`crate::flow::FlowConfig`]. Written by the control plane.
+    pub const FLOWS: &str = "CW_FLOWS";
+    /// Mmapable array: slot to [`crate::learned::FlowState`]. Written by the kernel.
+    pub const STATES: &str = "CW_STATES";
+    /// Per-CPU array of u64 by [`crate::verdict::Reason`]. Written by the kernel.
+    pub const DROPS: &str = "CW_DROPS";
+    /// Per-CPU array of u64 by [`crate::verdict::Traffic`]. Written by the kernel.
+    pub const TRAFFIC: &str = "CW_TRAFFIC";
+    /// Array of one u32: the generation of routes and neighbours. Written by the control plane.
+    pub const GENERATION: &str = "CW_GENERATION";
+    /// Hash: interface index to [`crate::abi::Link`]. Written by the control plane.
+    pub const LINKS: &str = "CW_LINKS";
+    /// Ring buffer of [`crate::record`]. Written by the kernel.
+    pub const RECORDS: &str = "CW_RECORDS";
+    /// Array of one u64: [`super::FINGERPRINT`] of whoever loaded the maps.
+    pub const ABI: &str = "CW_ABI";
+    /// The program on every media interface.
+    pub const PROGRAM: &str = "causeway";
+    /// An empty program: lets a veth peer or an output-only interface take redirected packets.
+    pub const PASS: &str = "causeway_pass";
+}
+
+/// How packets leave by an interface that the route look-up may name: itself, or as VLANs on a parent.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct Link {
+    /// The device to transmit on.
+    pub ifindex: u32,
+    /// Outer and inner VLAN identifier, 0 for none; the outer tag is 802.1ad when both are set.
+    pub vlans: [u16; 2],
+}
+
+/// Interfaces and VLANs that fit.
+pub const LINKS_MAX: u32 = 1024;

@@ -1,0 +1,169 @@
+//! What the control plane writes for each flow, and only it: the kernel reads these and never writes them.
+//!
+//! A flow is one direction of one stream, named by the local address and port its packets arrive at. A call
+//! with audio between two legs has two flows, four when RTCP has ports of its own on both legs.
+
+use crate::net::{Addr128, Be16, Be32};
+
+/// Key of the flow map: where packets of the flow arrive.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct FlowKey {
+    pub address: Addr128,
+    pub port: Be16,
+    /// Always zero: the kernel hashes every byte of a key.
+    pub padding: [u8; 2],
+}
+
+impl FlowKey {
+    #[inline(always)]
+    pub const fn new(address: Addr128, port: Be16) -> Self {
+        Self { address, port, padding: [0; 2] }
+    }
+}
+
+/// What a flow's packets are, decided by the answer (RFC 3550, RFC 5761).
+#[repr(u8)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub enum FlowKind {
+    /// RTP only; RTCP has another port. RTCP arriving here is refused by name.
+    #[default]
+    Rtp = 0,
+    /// RTCP only.
+    Rtcp = 1,
+    /// Both on one port, told apart by the second octet (RFC 5761 section 4).
+    Mux = 2,
+}
+
+/// Which source addresses a flow hears.
+#[repr(u8)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub enum Gate {
+    /// The signalled address and port only.
+    #[default]
+    Exact = 0,
+    /// Any port of `gate_address`/`gate_prefix`.
+    Subnet = 1,
+    /// Everybody.
+    Any = 2,
+}
+
+/// When the kernel may learn the far end's real source and send there (symmetric RTP, RFC 4961).
+#[repr(u8)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub enum Latch {
+    /// Never: send where the signalling said.
+    #[default]
+    Signalled = 0,
+    /// To the first source that passes the gate; after that to a new source only if its packets carry the
+    /// SSRC already heard.
+    SameSsrc = 1,
+    /// To the first source that passes the gate, and then to no other.
+    FirstPacket = 2,
+}
+
+/// Bits of [`FlowConfig::flags`].
+pub mod flag {
+    /// Copy each RTCP packet to userspace as well as relaying it.
+    pub const RTCP_COPY: u16 = 1 << 0;
+    /// Record telephone-events (RFC 4733) to userspace.
+    pub const TELEPHONE_EVENT: u16 = 1 << 1;
+    /// Keep SSRC, sequence and timestamp continuous on the far side when the source of the stream changes.
+    pub const CONTINUITY: u16 = 1 << 2;
+    /// Swallow packets after accounting: a leg on hold, or a direction that the answer closed.
+    pub const MUTED: u16 = 1 << 3;
+}
+
+/// Where packets leave to and from.
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct Output {
+    pub local: Addr128,
+    pub remote: Addr128,
+    pub local_port: Be16,
+    pub remote_port: Be16,
+    /// Slot of the flow whose latched source replaces `remote`, or [`NO_SLOT`].
+    pub learned_slot: u32,
+}
+
+/// No such slot.
+pub const NO_SLOT: u32 = u32::MAX;
+/// Entry of [`FlowConfig::payload_types`]: not negotiated, refuse.
+pub const PT_REFUSED: u8 = 0xff;
+/// Bit of an entry of [`FlowConfig::payload_types`]: this type carries telephone-events.
+pub const PT_EVENT: u8 = 0x80;
+/// [`FlowConfig::dscp`]: keep the mark of the incoming packet.
+pub const DSCP_KEEP: u8 = 0xff;
+
+/// One flow.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct FlowConfig {
+    /// Index of this flow's [`crate::learned::FlowState`].
+    pub slot: u32,
+    /// Differs from any epoch this slot had before: the kernel starts a fresh state when it sees a new one.
+    pub epoch: u32,
+    /// Raised by the control plane when the far end may have moved (re-INVITE): the kernel forgets the latch.
+    pub latch_epoch: u32,
+    /// RTP clock of the stream in Hz, for jitter (RFC 3550 section 6.4.1).
+    pub clock_rate: u32,
+    pub kind: FlowKind,
+    pub gate: Gate,
+    pub latch: Latch,
+    /// 0 to 63, or [`DSCP_KEEP`].
+    pub dscp: u8,
+    /// See [`flag`].
+    pub flags: u16,
+    /// Bits of `gate_address` that must match, 0 to 128 (IPv4 prefixes plus 96).
+    pub gate_prefix: u8,
+    pub padding: u8,
+    /// Packets per second, 0 for no limit.
+    pub rate: u32,
+    /// Packets that may come at once above the rate.
+    pub burst: u32,
+    /// SSRC that the far side hears when [`flag::CONTINUITY`] is set, or 0: that of the first source heard.
+    pub ssrc: Be32,
+    pub gate_address: Addr128,
+    pub gate_port: Be16,
+    pub padding_2: [u8; 2],
+    /// Where RTP goes.
+    pub rtp: Output,
+    /// Where RTCP goes: of a [`FlowKind::Rtcp`] or [`FlowKind::Mux`] flow.
+    pub rtcp: Output,
+    /// Outgoing payload type by incoming one: [`PT_REFUSED`], or 0 to 127 with [`PT_EVENT`] where it applies.
+    pub payload_types: [u8; 128],
+}
+
+impl Default for FlowConfig {
+    fn default() -> Self {
+        let output = Output { learned_slot: NO_SLOT, ..Output::default() };
+        Self {
+            slot: 0,
+            epoch: 0,
+            latch_epoch: 0,
+            clock_rate: 8000,
+            kind: FlowKind::default(),
+            gate: Gate::default(),
+            latch: Latch::default(),
+            dscp: DSCP_KEEP,
+            flags: 0,
+            gate_prefix: 128,
+            padding: 0,
+            rate: 0,
+            burst: 0,
+            ssrc: Be32::new(0),
+            gate_address: Addr128::UNSPECIFIED,
+            gate_port: Be16::new(0),
+            padding_2: [0; 2],
+            rtp: output,
+            rtcp: output,
+            payload_types: [PT_REFUSED; 128],
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! What the XDP program and the userspace daemon both say: map layouts, reasons, header parsing and the
+//! arithmetic of a relayed packet.
+//!
+//! `no_std`, no allocation, no I/O. Everything here is either plain data with a fixed layout or a pure
+//! function, so the host tests prove what the kernel runs.
+//!
+//! * [`abi`]: version and layout fingerprint, map names, limits.
+//! * [`net`]: big-endian integers and 128-bit addresses.
+//! * [`flow`]: what the control plane writes per flow. [`learned`]: what the kernel writes per flow.
+//! * [`verdict`]: the one list of reasons for which a packet is not relayed.
+//! * [`record`]: what the kernel tells userspace through its ring.
+#![cfg_attr(not(any(test, feature = "std")), no_std)]
+
+pub mod abi;
+pub mod flow;
+pub mod learned;
+pub mod net;
+pub mod record;
+pub mod verdict;

@@ -1,0 +1,122 @@
+//! Why a packet was not relayed: one numbered list for the XDP program, the reference path, logs and
+//! metrics. Numbers are never reused.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $number:literal, $label:literal;)+) => {
+        /// Why a packet was not relayed.
+        #[repr(u8)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[cfg_attr(any(test, feature = "std"), derive(Debug))]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name = $number,)+
+        }
+
+        impl Reason {
+            /// Every reason, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// Metric label and the word in logs.
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// What it means, for people.
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The Ethernet, VLAN, IP or UDP header ends before it should.
+    Truncated = 1, "truncated";
+    /// More VLAN tags than two.
+    VlanDepth = 2, "vlan_depth";
+    /// An IPv4 header with a length below 20 octets or beyond the packet.
+    Ipv4Header = 3, "ipv4_header";
+    /// An IPv4 or IPv6 fragment: media is never fragmented on purpose.
+    Fragment = 4, "fragment";
+    /// An IPv6 extension header chain longer than the bound, or one that media never has.
+    Ipv6Extension = 5, "ipv6_extension";
+    /// The UDP length disagrees with the packet.
+    UdpLength = 6, "udp_length";
+    /// An IPv4-mapped or multicast address on the wire.
+    BadAddress = 7, "bad_address";
+    /// Too short for RTP or RTCP, or not version 2.
+    NotRtp = 8, "not_rtp";
+    /// CSRC list, extension or padding beyond the packet.
+    RtpHeader = 9, "rtp_header";
+    /// RTCP on a port that the answer gave to RTP alone.
+    RtcpUnexpected = 10, "rtcp_unexpected";
+    /// RTP on a port that the answer gave to RTCP alone.
+    RtpUnexpected = 11, "rtp_unexpected";
+    /// The source address is not one that this flow hears.
+    SourceRefused = 12, "source_refused";
+    /// Another source is latched and this one may not replace it.
+    LatchRefused = 13, "latch_refused";
+    /// A payload type that was not negotiated.
+    PayloadType = 14, "payload_type";
+    /// Above the flow's packet rate.
+    RateLimited = 15, "rate_limited";
+    /// The direction is closed: hold, or the answer said so.
+    Muted = 16, "muted";
+    /// No route to the far end.
+    NoRoute = 17, "no_route";
+    /// The far end's link address is not known yet.
+    NoNeighbour = 18, "no_neighbour";
+    /// Larger than the way out carries.
+    TooBig = 19, "too_big";
+    /// The route says unreachable, blackhole or prohibited.
+    RouteRefused = 20, "route_refused";
+    /// The driver left no room in front of the packet for a longer header.
+    NoHeadroom = 21, "no_headroom";
+    /// Neither address nor latch says where to send.
+    NoDestination = 22, "no_destination";
+    /// A map look-up that cannot fail did: the flow's slot is outside the state array.
+    StateMissing = 23, "state_missing";
+    /// The ring to userspace was full: a record was lost, the packet itself was relayed.
+    RecordLost = 24, "record_lost";
+    /// The way out is an interface that the loader has not set up for transmit.
+    NoTransmit = 25, "no_transmit";
+    /// An IP or UDP checksum that is wrong (checked on the plain-socket path and when IPv6 needs a new one).
+    Checksum = 26, "checksum";
+    /// The RTCP compound is malformed.
+    RtcpHeader = 27, "rtcp_header";
+}
+
+/// Size of an array indexed by [`Reason`], with room for those to come.
+pub const REASONS_MAX: u32 = 64;
+
+/// Counters that are not drops, per CPU, indexed by number.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub enum Traffic {
+    /// Left to the host's own stack: no flow has this address and port.
+    Passed = 0,
+    /// Relayed out of the interface it came in by.
+    Transmitted = 1,
+    /// Relayed out of another interface.
+    Redirected = 2,
+    /// Route look-ups because no cached next hop was valid.
+    RouteLookups = 3,
+}
+
+/// Size of an array indexed by [`Traffic`].
+pub const TRAFFIC_MAX: u32 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_labels_are_unique_and_fit_the_array() {
+        let mut labels: Vec<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Reason::ALL.len());
+        assert!(Reason::ALL.iter().all(|reason| (*reason as u32) < REASONS_MAX));
+        assert!(Reason::ALL.windows(2).all(|pair| (pair[0] as u8) < pair[1] as u8));
+    }
+}

@@ -1,0 +1,1 @@
+//! The configuration file: parsed strictly, every error with file, line, field and fix.

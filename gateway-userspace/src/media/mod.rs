@@ -1,0 +1,1 @@
+//! From two negotiated legs to flows: which ports, which payload types, who relays.

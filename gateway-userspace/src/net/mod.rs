@@ -1,0 +1,1 @@
+//! Bytes in, bytes out: UDP and TCP sockets on mio.

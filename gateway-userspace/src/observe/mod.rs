@@ -1,0 +1,1 @@
+//! Domain events and their subscribers: metrics, call detail records, ladders.

@@ -1,0 +1,1 @@
+//! RTP quality arithmetic: loss, jitter, the G.107 estimate.

@@ -1,0 +1,1 @@
+//! What survives a restart: call checkpoints and the CDR file.

@@ -1,0 +1,1 @@
+//! Call scenarios on virtual time.

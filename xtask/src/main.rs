@@ -1,0 +1,3 @@
+//! The only entry for people and for CI.
+
+fn main() {}
