@@ -1,1 +1,3 @@
 //! From two negotiated legs to flows: which ports, which payload types, who relays.
+
+pub mod plan;
