@@ -16,9 +16,11 @@ pub const FINGERPRINT: u64 = {
         size_of::<flow::FlowConfig>(),
         offset_of!(flow::FlowConfig, rtp),
         offset_of!(flow::FlowConfig, payload_types),
+        offset_of!(flow::FlowConfig, stream_slot),
         size_of::<learned::FlowState>(),
         offset_of!(learned::FlowState, statistics),
         offset_of!(learned::FlowState, rtp_hop),
+        offset_of!(learned::FlowState, due_at),
         size_of::<record::RecordHeader>(),
     ];
     let mut index = 0;
@@ -53,6 +55,8 @@ pub mod name {
     pub const RECORDS: &str = "CW_RECORDS";
     /// Array of one u64: [`super::FINGERPRINT`] of whoever loaded the maps.
     pub const ABI: &str = "CW_ABI";
+    /// Read-only global of the object: the [`super::FINGERPRINT`] it was built with.
+    pub const FINGERPRINT: &str = "CW_FINGERPRINT";
     /// The program on every media interface.
     pub const PROGRAM: &str = "causeway";
     /// An empty program: lets a veth peer or an output-only interface take redirected packets.

@@ -136,6 +136,12 @@ pub struct FlowConfig {
     pub rtp: Output,
     /// Where RTCP goes: of a [`FlowKind::Rtcp`] or [`FlowKind::Mux`] flow.
     pub rtcp: Output,
+    /// Slot of the flow that carries the RTP stream this flow's RTCP speaks for: the flow itself when both
+    /// share a port. Its SSRC and timestamps are translated as the stream's are; [`NO_SLOT`] translates none.
+    pub stream_slot: u32,
+    /// Slot of the flow that carries the RTP stream this flow's RTCP reports on (the opposite direction), so
+    /// that report blocks name the SSRC which the far end sends; [`NO_SLOT`] translates none.
+    pub reported_slot: u32,
     /// Outgoing payload type by incoming one: [`PT_REFUSED`], or 0 to 127 with [`PT_EVENT`] where it applies.
     pub payload_types: [u8; 128],
 }
@@ -163,6 +169,8 @@ impl Default for FlowConfig {
             padding_2: [0; 2],
             rtp: output,
             rtcp: output,
+            stream_slot: NO_SLOT,
+            reported_slot: NO_SLOT,
             payload_types: [PT_REFUSED; 128],
         }
     }

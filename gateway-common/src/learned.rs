@@ -5,6 +5,7 @@
 //! guarantees for one source. Two sources fighting for one flow may lose counts, never memory.
 
 use crate::net::{Addr128, Be16, Be32};
+use core::mem::{offset_of, size_of};
 
 /// Statistics of one direction, as RFC 3550 section 6.4 and appendix A define them.
 #[repr(C)]
@@ -19,13 +20,13 @@ pub struct StreamStatistics {
     pub rtcp_packets: u64,
     /// Packets of this flow that were refused or dropped, whatever the reason.
     pub refused: u64,
-    /// Kernel monotonic clock of the last packet relayed, in nanoseconds; 0 before the first.
+    /// Kernel monotonic clock of the last packet admitted (muted ones too), in nanoseconds; 0 before the first.
     pub last_seen: u64,
     /// Packets expected so far (extended highest sequence number less the first, plus one; summed over sources).
     pub expected: u64,
     /// RTP packets received, repeats included; `expected - received` is RFC 3550's cumulative loss.
     pub received: u64,
-    /// Packets that came after one with a higher sequence number.
+    /// RTP packets that came after one with a higher sequence number.
     pub late: u32,
     /// Interarrival jitter in units of the RTP clock, times 16 (RFC 3550 appendix A.8).
     pub jitter_scaled: u32,
@@ -35,7 +36,7 @@ pub struct StreamStatistics {
     pub latch_changes: u32,
 }
 
-/// The next hop and the finished link header in front of the IP header.
+/// The next hop and the finished link header in front of the IP header; one cache line.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
@@ -44,14 +45,22 @@ pub struct NextHop {
     pub generation: u32,
     /// Interface to leave by: a device with XDP transmit, never a VLAN on top of one.
     pub ifindex: u32,
-    /// Octets of `header` in use: 14, 18 or 22.
-    pub header_len: u32,
+    /// The far end this hop leads to: a latch or a new configuration that moves it makes the hop stale.
+    pub destination: Addr128,
     /// Destination and source MAC address, VLAN tags, EtherType.
     pub header: [u8; 22],
-    pub padding: [u8; 2],
+    /// Octets of `header` in use: 14, 18 or 22.
+    pub header_len: u8,
+    pub padding: u8,
+    /// Largest IP packet that the route carries, 0 for unknown.
+    pub mtu: u32,
+    pub padding_2: [u8; 12],
 }
 
 /// State of one flow, indexed by [`crate::flow::FlowConfig::slot`].
+///
+/// In whole cache lines, split by how often they are written: the latch is read for every packet of the
+/// opposite flow, on another processor, and must not share a line with counters.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
@@ -65,37 +74,56 @@ pub struct FlowState {
     pub source_port: Be16,
     /// 1 once latched.
     pub latched: u8,
-    /// 1 once an RTP packet was heard.
+    /// 1 once an RTP packet was heard (an RTCP packet on a port for RTCP alone).
     pub heard: u8,
     /// SSRC of the stream heard now.
     pub ssrc: Be32,
-    /// SSRC, sequence and timestamp as the far side hears them.
+    /// SSRC as the far side hears it.
     pub out_ssrc: Be32,
-    /// Added to each sequence number.
-    pub sequence_offset: u16,
-    /// Last sequence number sent.
-    pub out_sequence: u16,
     /// Added to each timestamp.
     pub timestamp_offset: u32,
-    /// Last timestamp sent.
-    pub out_timestamp: u32,
-    /// Highest sequence number heard, with the count of wraps in the upper half.
-    pub highest: u32,
+    /// Added to each sequence number.
+    pub sequence_offset: u16,
+    pub padding: [u8; 2],
     /// Sequence number of the first packet of this source.
     pub base: u32,
     /// Expected packets of sources heard before this one.
     pub expected_before: u64,
-    /// Relative transit time of the last packet in RTP clock units (RFC 3550 appendix A.8).
-    pub transit: u32,
-    /// RTP timestamp of the telephone-event being heard; valid while `event_active` is 1.
-    pub event_timestamp: u32,
-    pub event_active: u8,
-    pub padding: [u8; 3],
-    /// Tokens of the rate limit, in packets times 2^16.
-    pub tokens: u32,
-    /// When tokens were last added, kernel monotonic nanoseconds.
-    pub tokens_at: u64,
+    /// When userspace was last asked to resolve a neighbour, kernel monotonic nanoseconds.
+    pub wanted_at: u64,
+
     pub statistics: StreamStatistics,
+    /// Highest sequence number heard, with the count of wraps in the upper half.
+    pub highest: u32,
+    /// The sequence number that would confirm a restart of the sequence (RFC 3550 appendix A.1), or a value
+    /// above 65535 for none.
+    pub restart: u32,
+    /// RTP timestamp of the last packet that jitter was measured on.
+    pub timestamp: u32,
+    /// Last timestamp sent.
+    pub out_timestamp: u32,
+    /// When the packet with `timestamp` came, kernel monotonic nanoseconds.
+    pub heard_at: u64,
+    /// When the packet with `out_sequence` was sent, kernel monotonic nanoseconds.
+    pub sent_at: u64,
+    /// Rate limit as virtual scheduling: when the next packet is due, kernel monotonic nanoseconds.
+    pub due_at: u64,
+    /// Last sequence number sent.
+    pub out_sequence: u16,
+    /// Of the telephone-event being heard: 0 none, 1 begun, 2 ended (its repeats may still come).
+    pub event_phase: u8,
+    pub padding_2: u8,
+    /// RTP timestamp that names the telephone-event; valid while `event_phase` is not 0.
+    pub event_timestamp: u32,
+    pub padding_3: [u8; 8],
+
     pub rtp_hop: NextHop,
     pub rtcp_hop: NextHop,
 }
+
+const _: () = {
+    assert!(offset_of!(FlowState, statistics) == 64);
+    assert!(offset_of!(FlowState, rtp_hop) == 192);
+    assert!(offset_of!(FlowState, rtcp_hop) == 256);
+    assert!(size_of::<FlowState>() == 320);
+};

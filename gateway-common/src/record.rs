@@ -1,6 +1,6 @@
 //! What the kernel tells userspace through its ring buffer.
 
-use crate::net::Be16;
+use crate::net::{Addr128, Be16};
 
 /// Longest copy of an RTCP packet; longer ones are cut and say so by `length`.
 pub const RTCP_COPY_MAX: usize = 256;
@@ -18,11 +18,12 @@ pub enum RecordKind {
     Rtcp = 3,
     /// The flow latched to a source, or to another one.
     Latched = 4,
-    /// No neighbour entry for the next hop: userspace has to resolve it. One record a second and flow at most.
+    /// No neighbour entry for the next hop: userspace has to resolve it, as [`NeighbourWanted`] in the payload
+    /// says. One record a second and flow at most.
     NeighbourWanted = 5,
 }
 
-/// A record without a payload; an RTCP copy follows it where the kind says so.
+/// What every record begins with; `length` octets of payload follow it, and then possibly unused room.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
@@ -38,4 +39,30 @@ pub struct RecordHeader {
     pub length: u32,
     /// Kernel monotonic nanoseconds.
     pub at: u64,
+}
+
+/// Payload of [`RecordKind::NeighbourWanted`].
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct NeighbourWanted {
+    /// The gateway, or the far end itself when it is on the link.
+    pub address: Addr128,
+    /// Interface that the route names.
+    pub ifindex: u32,
+}
+
+/// A record with room for the longest RTCP copy: what the kernel reserves for [`RecordKind::Rtcp`].
+#[repr(C)]
+pub struct RtcpRecord {
+    pub header: RecordHeader,
+    pub payload: [u8; RTCP_COPY_MAX],
+}
+
+/// A record as the kernel reserves it for [`RecordKind::NeighbourWanted`].
+#[repr(C)]
+pub struct NeighbourRecord {
+    pub header: RecordHeader,
+    pub payload: NeighbourWanted,
+    pub padding: u32,
 }

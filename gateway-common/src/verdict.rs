@@ -61,13 +61,13 @@ reasons! {
     RateLimited = 15, "rate_limited";
     /// The direction is closed: hold, or the answer said so.
     Muted = 16, "muted";
-    /// No route to the far end.
+    /// No route to the far end, or the far end is this host.
     NoRoute = 17, "no_route";
     /// The far end's link address is not known yet.
     NoNeighbour = 18, "no_neighbour";
     /// Larger than the way out carries.
     TooBig = 19, "too_big";
-    /// The route says unreachable, blackhole or prohibited.
+    /// The route says prohibited.
     RouteRefused = 20, "route_refused";
     /// The driver left no room in front of the packet for a longer header.
     NoHeadroom = 21, "no_headroom";
@@ -83,6 +83,17 @@ reasons! {
     Checksum = 26, "checksum";
     /// The RTCP compound is malformed.
     RtcpHeader = 27, "rtcp_header";
+    /// The route is a blackhole.
+    RouteBlackhole = 28, "route_blackhole";
+    /// The route says unreachable.
+    RouteUnreachable = 29, "route_unreachable";
+    /// Forwarding is switched off on `lo`, where the route look-up starts: set `net.ipv4.conf.lo.forwarding`
+    /// and `net.ipv6.conf.lo.forwarding` to 1.
+    ForwardingDisabled = 30, "forwarding_disabled";
+    /// The route leads into a tunnel that the kernel puts on with a light-weight encapsulation.
+    RouteEncapsulated = 31, "route_encapsulated";
+    /// The route look-up itself failed.
+    RouteLookup = 32, "route_lookup";
 }
 
 /// Size of an array indexed by [`Reason`], with room for those to come.
@@ -101,6 +112,9 @@ pub enum Traffic {
     Redirected = 2,
     /// Route look-ups because no cached next hop was valid.
     RouteLookups = 3,
+    /// Left to the host's own stack: later fragments, which name no port. Their first fragment is refused
+    /// when it is for a flow, so that the stack never completes the packet.
+    LaterFragments = 4,
 }
 
 /// Size of an array indexed by [`Traffic`].

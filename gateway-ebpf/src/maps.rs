@@ -1,0 +1,45 @@
+//! The maps, as `gateway_common::abi::name` names them. Control writes flows, links and the generation; the
+//! kernel writes states, counters and the ring; nobody writes what the other writes.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    macros::btf_map,
+};
+use gateway_common::{
+    abi::{self, FLOWS_DEFAULT, LINKS_MAX, Link, RING_BYTES},
+    flow::{FlowConfig, FlowKey},
+    learned::FlowState,
+    verdict::{REASONS_MAX, TRAFFIC_MAX},
+};
+
+/// Read by the loader from the object, before anything is loaded: no program looks at it.
+#[unsafe(no_mangle)]
+#[used]
+pub static CW_FINGERPRINT: u64 = abi::FINGERPRINT;
+
+#[btf_map]
+pub static CW_FLOWS: HashMap<FlowKey, FlowConfig, { FLOWS_DEFAULT as usize }> = HashMap::new();
+
+#[btf_map]
+pub static CW_STATES: Array<FlowState, { FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+
+#[btf_map]
+pub static CW_DROPS: PerCpuArray<u64, { REASONS_MAX as usize }> = PerCpuArray::new();
+
+#[btf_map]
+pub static CW_TRAFFIC: PerCpuArray<u64, { TRAFFIC_MAX as usize }> = PerCpuArray::new();
+
+#[btf_map]
+pub static CW_GENERATION: Array<u32, 1> = Array::new();
+
+#[btf_map]
+pub static CW_LINKS: HashMap<u32, Link, { LINKS_MAX as usize }> = HashMap::new();
+
+/// Of `()`: libbpf refuses a ring whose value type has a size.
+#[btf_map]
+pub static CW_RECORDS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
+
+#[btf_map]
+pub static CW_ABI: Array<u64, 1> = Array::new();
