@@ -1,0 +1,194 @@
+//! What the tasks need of the host, how to see whether it is there, and how Debian calls it.
+//!
+//! Presence is judged by the file that is used, not by the package database: a tool from elsewhere will do.
+
+use crate::command::{on_path, run};
+use crate::steps::Step;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::{fs, io};
+
+/// What a task may ask of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Need {
+    /// Build the XDP objects: a Rust compiler for BPF, and bpf-linker
+    Ebpf,
+    /// Load them from xtask and from tests: libelf and zlib, for libbpf
+    Kernel,
+    /// The lab of network namespaces: ip and ethtool
+    Lab,
+    /// Real peers: SIPp, baresip, rtpengine, tcpdump
+    Peers,
+    /// Other kernels under emulation: QEMU and busybox
+    Verify,
+}
+
+impl Need {
+    pub(crate) const ALL: [Self; 5] = [Self::Ebpf, Self::Kernel, Self::Lab, Self::Peers, Self::Verify];
+
+    /// Packages that are wanted as they are; the compiler of [`Self::Ebpf`] is `crate::toolchain`'s affair.
+    fn packages(self) -> &'static [Package] {
+        match self {
+            Self::Ebpf => &[],
+            Self::Kernel => &[
+                Package("libelf-dev", Probe::Files(&["/usr/include/libelf.h"])),
+                Package("zlib1g-dev", Probe::Files(&["/usr/include/zlib.h"])),
+                Package("pkg-config", Probe::Program("pkg-config")),
+                Package("make", Probe::Program("make")),
+                Package("gcc", Probe::Program("cc")),
+            ],
+            Self::Lab => &[
+                Package("iproute2", Probe::Program("ip")),
+                Package("ethtool", Probe::Program("ethtool")),
+            ],
+            Self::Peers => &[
+                Package("sip-tester", Probe::Program("sipp")),
+                Package("baresip-core", Probe::Program("baresip")),
+                Package("rtpengine-daemon", Probe::Program("rtpengine")),
+                Package("tcpdump", Probe::Program("tcpdump")),
+            ],
+            Self::Verify => &[
+                Package("qemu-system-x86", Probe::Program("qemu-system-x86_64")),
+                // The dynamic busybox would need its libraries in the guest.
+                Package("busybox-static", Probe::Package("busybox-static")),
+            ],
+        }
+    }
+
+    /// Debian's names of what is not there.
+    pub(crate) fn missing(self) -> Vec<&'static str> {
+        self.packages().iter().filter(|package| !package.1.satisfied()).map(|package| package.0).collect()
+    }
+}
+
+/// A Debian package and the sign that it is not needed any more.
+struct Package(&'static str, Probe);
+
+enum Probe {
+    Program(&'static str),
+    /// Any one of these.
+    Files(&'static [&'static str]),
+    /// Only the package database can tell.
+    Package(&'static str),
+}
+
+impl Probe {
+    fn satisfied(&self) -> bool {
+        match self {
+            Self::Program(name) => on_path(name),
+            Self::Files(paths) => paths.iter().any(|path| Path::new(path).exists()),
+            Self::Package(name) => Path::new(&format!("/var/lib/dpkg/info/{name}.list")).exists(),
+        }
+    }
+}
+
+/// What this host is, as far as installing goes.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    /// `PRETTY_NAME` of `/etc/os-release`.
+    pub system: String,
+    /// Packages come by apt.
+    pub debian: bool,
+    /// Effective user 0.
+    pub root: bool,
+}
+
+impl Host {
+    pub(crate) fn inspect() -> Result<Self> {
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        let system = release
+            .lines()
+            .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+            .map_or_else(|| "unknown system".to_owned(), |name| name.trim_matches('"').to_owned());
+        let root = fs::metadata("/proc/self").context("/proc/self tells the effective user")?.uid() == 0;
+        Ok(Self { system, debian: on_path("apt-get"), root })
+    }
+
+    /// Whether [`install`] can work here.
+    pub(crate) fn may_install(&self) -> bool {
+        self.debian && self.root
+    }
+
+    /// What a person types to have `packages`.
+    pub(crate) fn install_command(&self, packages: &[&str]) -> String {
+        let list = packages.join(" ");
+        match (self.debian, self.root) {
+            (true, true) => format!("apt-get update && apt-get install --no-install-recommends {list}"),
+            (true, false) => {
+                format!("sudo apt-get update && sudo apt-get install --no-install-recommends {list}")
+            }
+            (false, _) => format!("install what Debian calls: {list}"),
+        }
+    }
+}
+
+/// Installs by apt, with a bar, and leaves no service running that was not running before.
+///
+/// # Errors
+/// apt-get failed: its last lines.
+pub(crate) fn install(workspace: &Workspace, step: &Step, packages: &[&str]) -> Result<()> {
+    // An index of last year names package versions that the mirror has dropped, and compilers that are too
+    // old, so it is always renewed. A foreign source in the host's list that does not answer is not our
+    // affair: what it should have delivered is missing below, by name.
+    let renewed = crate::command::attempt(workspace, step, &mut apt_get(&["update"]))?;
+    let _services = ServicesHeldBack::hold()?;
+    let mut arguments = vec!["install", "--yes", "--no-install-recommends", "-o", "APT::Status-Fd=1"];
+    arguments.extend(packages);
+    run(workspace, step, &mut apt_get(&arguments)).with_context(|| {
+        if renewed.status.success() { String::new() } else { renewed.complaint() }
+    })?;
+    for package in packages.iter().filter(|package| package.ends_with("-daemon")) {
+        disable_service(package)?;
+    }
+    step.detail(format!("installed {}", packages.join(" ")));
+    Ok(())
+}
+
+pub(crate) fn apt_get(arguments: &[&str]) -> Command {
+    let mut command = Command::new("apt-get");
+    command.arg("--quiet").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
+    command
+}
+
+/// A daemon that is installed as a test peer must not start at the next boot either.
+fn disable_service(package: &str) -> Result<()> {
+    if Path::new("/run/systemd/system").exists() {
+        Command::new("systemctl").args(["disable", "--now", package]).status().context("systemctl")?;
+    }
+    Ok(())
+}
+
+/// Debian asks `/usr/sbin/policy-rc.d` before a package starts a service; ours answers no while this lives.
+struct ServicesHeldBack {
+    ours: bool,
+}
+
+impl ServicesHeldBack {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    fn hold() -> Result<Self> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
+        match fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(Self::POLICY) {
+            Ok(mut file) => {
+                file.write_all(b"#!/bin/sh\n# Written by cargo xtask setup for one installation.\nexit 101\n")?;
+                Ok(Self { ours: true })
+            }
+            // The host has a policy of its own, and it stays in force.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Self { ours: false }),
+            Err(error) => Err(error).context(Self::POLICY),
+        }
+    }
+}
+
+impl Drop for ServicesHeldBack {
+    fn drop(&mut self) {
+        if self.ours {
+            let _ = fs::remove_file(Self::POLICY);
+        }
+    }
+}
