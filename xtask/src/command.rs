@@ -98,8 +98,7 @@ pub(crate) fn attempt(workspace: &Workspace, step: &Step, command: &mut Command)
 /// The program could not be started, or ended with another code than 0.
 pub(crate) fn ask(command: &mut Command) -> Result<String> {
     let line = command_line(command);
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
     if !output.status.success() {
         bail!("`{line}` ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }

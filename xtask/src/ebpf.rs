@@ -6,11 +6,12 @@
 
 use crate::command::run;
 use crate::packages::Need;
+use crate::report;
 use crate::setup::{self, Ebpf, Options};
 use crate::steps::{Step, Steps};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use object::{Object, ObjectSection, SectionFlags};
 use serde::Deserialize;
 use std::fs;
@@ -76,8 +77,7 @@ fn compile(workspace: &Workspace, step: &Step, ebpf: &Ebpf, feature: Option<&str
         .arg("--target-dir")
         .arg(workspace.target.join("ebpf-build"))
         .arg("--message-format=json-render-diagnostics")
-        // BTF in the object is what lets one build run on every kernel and what its maps are declared by.
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Cdebuginfo=2\x1f-Clink-arg=--btf")
+        .env("CARGO_ENCODED_RUSTFLAGS", compiler_flags())
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
         .env("CARGO_TERM_PROGRESS_WIDTH", "120");
     if let Some(feature) = feature {
@@ -93,6 +93,14 @@ fn compile(workspace: &Workspace, step: &Step, ebpf: &Ebpf, feature: Option<&str
         .collect();
     ensure!(!programs.is_empty(), "cargo built gateway-ebpf and named no program");
     Ok(programs)
+}
+
+/// Why each: the head of `gateway-ebpf/Cargo.toml`.
+fn compiler_flags() -> String {
+    let architecture = format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH);
+    let rest = ["-Cdebuginfo=2", "-Ctarget-cpu=v3", "-Ctarget-feature=+allows-misaligned-mem-access"];
+    let flags = [&[architecture.as_str()], &rest[..], &["-Clink-arg=--btf"]].concat();
+    flags.join("\x1f")
 }
 
 fn place(workspace: &Workspace, built: &Path, name: &str) -> Result<PathBuf> {
@@ -116,22 +124,16 @@ fn describe(objects: &[PathBuf]) -> Result<String> {
 
 /// A table of what is in the objects: programs by instructions, data and type information by octets.
 fn contents(workspace: &Workspace, objects: &[PathBuf]) -> Result<Table> {
-    let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(["object", "section", "octets", "instructions"]);
+    let mut table = report::table(["object", "section", "octets", "instructions"], &[2, 3]);
     for path in objects {
         let bytes = fs::read(path)?;
         let file = object::File::parse(&*bytes).with_context(|| path.display().to_string())?;
-        let mut name = workspace.relative(path).display().to_string();
-        table.add_row([std::mem::take(&mut name), "(file)".into(), bytes.len().to_string(), String::new()]);
+        let name = workspace.relative(path).display().to_string();
+        table.add_row([name, "(file)".into(), bytes.len().to_string(), String::new()]);
         for section in file.sections().filter(|section| section.size() > 0) {
             let label = section.name()?.to_owned();
             let Some(instructions) = shown(&label, &section) else { continue };
             table.add_row([String::new(), label, section.size().to_string(), instructions]);
-        }
-    }
-    for column in [2, 3] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
         }
     }
     Ok(table)

@@ -3,6 +3,7 @@
 mod command;
 mod ebpf;
 mod packages;
+mod report;
 mod setup;
 mod steps;
 mod toolchain;

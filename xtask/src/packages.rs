@@ -41,10 +41,9 @@ impl Need {
                 Package("make", Probe::Program("make")),
                 Package("gcc", Probe::Program("cc")),
             ],
-            Self::Lab => &[
-                Package("iproute2", Probe::Program("ip")),
-                Package("ethtool", Probe::Program("ethtool")),
-            ],
+            Self::Lab => {
+                &[Package("iproute2", Probe::Program("ip")), Package("ethtool", Probe::Program("ethtool"))]
+            }
             Self::Peers => &[
                 Package("sip-tester", Probe::Program("sipp")),
                 Package("baresip-core", Probe::Program("baresip")),
@@ -138,9 +137,8 @@ pub(crate) fn install(workspace: &Workspace, step: &Step, packages: &[&str]) -> 
     let _services = ServicesHeldBack::hold()?;
     let mut arguments = vec!["install", "--yes", "--no-install-recommends", "-o", "APT::Status-Fd=1"];
     arguments.extend(packages);
-    run(workspace, step, &mut apt_get(&arguments)).with_context(|| {
-        if renewed.status.success() { String::new() } else { renewed.complaint() }
-    })?;
+    run(workspace, step, &mut apt_get(&arguments))
+        .with_context(|| if renewed.status.success() { String::new() } else { renewed.complaint() })?;
     for package in packages.iter().filter(|package| package.ends_with("-daemon")) {
         disable_service(package)?;
     }
@@ -175,7 +173,9 @@ impl ServicesHeldBack {
         use std::os::unix::fs::OpenOptionsExt;
         match fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(Self::POLICY) {
             Ok(mut file) => {
-                file.write_all(b"#!/bin/sh\n# Written by cargo xtask setup for one installation.\nexit 101\n")?;
+                file.write_all(
+                    b"#!/bin/sh\n# Written by cargo xtask setup for one installation.\nexit 101\n",
+                )?;
                 Ok(Self { ours: true })
             }
             // The host has a policy of its own, and it stays in force.

@@ -81,7 +81,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 ///
 /// # Errors
 /// An installation or build that was allowed and begun did fail.
-pub(crate) fn ensure(steps: &Steps, workspace: &Workspace, needs: &[Need], options: &Options) -> Result<Ready> {
+pub(crate) fn ensure(
+    steps: &Steps,
+    workspace: &Workspace,
+    needs: &[Need],
+    options: &Options,
+) -> Result<Ready> {
     let host = steps.run("host", |step| {
         let host = Host::inspect()?;
         let rights = match (host.root, options.no_install) {
@@ -157,7 +162,8 @@ impl Installer<'_> {
             self.steps.run("BPF compiler", |step| packages::install(self.workspace, step, &packages))?;
         }
         self.steps.run("eBPF toolchain", |step| {
-            let toolchain = Toolchain::find().map_err(|reason| anyhow::anyhow!("no BPF compiler: {reason}"))?;
+            let toolchain =
+                Toolchain::find().map_err(|reason| anyhow::anyhow!("no BPF compiler: {reason}"))?;
             step.detail(toolchain.describe());
             Ok(Some(toolchain))
         })
@@ -171,8 +177,11 @@ impl Installer<'_> {
             self.steps.run("LLVM", |step| packages::install(self.workspace, step, &[&package]))?;
         } else if missing || (!built && !self.build) {
             let build = toolchain::linker_command(self.workspace, toolchain);
-            let fix =
-                if missing { format!("{} && {build}", self.host.install_command(&[&package])) } else { build };
+            let fix = if missing {
+                format!("{} && {build}", self.host.install_command(&[&package]))
+            } else {
+                build
+            };
             unmet.push(Unmet { need: Need::Ebpf, what: "bpf-linker".to_owned(), fix });
             return Ok(None);
         }

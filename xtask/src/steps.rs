@@ -84,7 +84,8 @@ impl Step {
     pub(crate) fn progress(&self, done: u64, total: u64, text: &str) {
         if self.bar.length() != Some(total) {
             let template = "{spinner:>8}  {prefix:<24} [{bar:30}] {pos}/{len} {wide_msg} {elapsed:>7}";
-            let style = ProgressStyle::with_template(template).expect("the template is a constant that parses");
+            let style =
+                ProgressStyle::with_template(template).expect("the template is a constant that parses");
             self.bar.set_style(style.progress_chars("=> "));
             self.bar.set_length(total);
         }

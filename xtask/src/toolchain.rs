@@ -157,7 +157,13 @@ fn rustup_command(toolchain: &str, program: &str) -> Command {
 /// says where crates come from stays.
 fn clean(command: &mut Command) {
     const KEPT: [&str; 7] = [
-        "CARGO_HOME", "CARGO_HTTP", "CARGO_NET", "CARGO_REGISTR", "CARGO_SOURCE", "CARGO_TERM", "RUSTUP_HOME",
+        "CARGO_HOME",
+        "CARGO_HTTP",
+        "CARGO_NET",
+        "CARGO_REGISTR",
+        "CARGO_SOURCE",
+        "CARGO_TERM",
+        "RUSTUP_HOME",
     ];
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();

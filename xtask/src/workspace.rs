@@ -33,7 +33,8 @@ impl Workspace {
         if !output.status.success() {
             bail!("cargo metadata: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let metadata: Metadata = serde_json::from_slice(&output.stdout).context("output of cargo metadata")?;
+        let metadata: Metadata =
+            serde_json::from_slice(&output.stdout).context("output of cargo metadata")?;
         Ok(Self { root: metadata.workspace_root, target: metadata.target_directory })
     }
 

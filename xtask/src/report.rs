@@ -1,0 +1,16 @@
+//! How results look on standard output.
+
+use comfy_table::{CellAlignment, Table, TableComponent, presets};
+
+/// A table with `header`, a line under it and none between its rows; `numbers` are right-aligned columns.
+pub(crate) fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.remove_style(TableComponent::HorizontalLines);
+    for &number in numbers {
+        if let Some(column) = table.column_mut(number) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
