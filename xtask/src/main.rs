@@ -2,6 +2,7 @@
 
 mod command;
 mod ebpf;
+mod lab;
 mod packages;
 mod report;
 mod setup;
@@ -29,12 +30,15 @@ enum Task {
     Setup(setup::Arguments),
     /// Build the XDP objects into <target>/ebpf and list what is in them
     Ebpf(setup::Options),
+    /// Three hosts as network namespaces, with nothing but the gateway between caller and callee
+    Lab(lab::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup(arguments) => setup::run(&arguments),
         Task::Ebpf(options) => ebpf::run_task(&options),
+        Task::Lab(arguments) => lab::run_task(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
