@@ -1,1 +1,18 @@
-//! Domain events and their subscribers: metrics, call detail records, ladders.
+//! Domain events and their subscribers: metrics, call detail records, ladders, the log.
+//!
+//! A room that does something worth knowing publishes one [`Event`]; nothing but this room counts, records or
+//! draws. Each core owns one [`Observer`], so publishing never waits for another thread: the scrape of
+//! `/metrics` reads the cores' counters while they run.
+
+pub mod calls;
+pub mod cdr;
+pub mod clock;
+pub mod event;
+pub mod ladder;
+mod log;
+pub mod metrics;
+mod observer;
+pub mod sources;
+
+pub use event::Event;
+pub use observer::{Observer, ObserverSettings};

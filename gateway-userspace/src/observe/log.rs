@@ -1,0 +1,45 @@
+//! Events as log lines: what concerns the node at `info` and above, single calls at `debug`, so that a busy
+//! node does not write a line per message unless asked to.
+
+use super::event::{Datapath, Event};
+
+pub(super) fn log(event: &Event) {
+    match event {
+        Event::CallStarted(start) => {
+            tracing::debug!(call = %start.call, caller = %start.caller, called = %start.called,
+                trunk = %start.trunk, "call started");
+        }
+        Event::CallAdopted { start, .. } => {
+            tracing::info!(call = %start.call, "call taken over after a restart")
+        }
+        Event::Sip { call: Some(call), message } => tracing::trace!(%call, ?message, "sip"),
+        Event::Sip { call: None, message } => tracing::trace!(?message, "sip"),
+        Event::Routed { call, trunk, peer, attempt } => {
+            tracing::debug!(%call, %trunk, %peer, attempt, "routed");
+        }
+        Event::Alerted { call, since_invite } => tracing::debug!(%call, ?since_invite, "ringing"),
+        Event::Answered { call } => tracing::debug!(%call, "answered"),
+        Event::MediaPlanned { call, media } => tracing::debug!(%call, ?media, "media planned"),
+        Event::Dtmf { call, from, .. } => tracing::debug!(%call, ?from, "telephone-event"),
+        Event::Ended(end) => {
+            let fault = end.fault.map(|fault| fault.label());
+            tracing::debug!(call = %end.start.call, status = end.status, fault, by = ?end.by, "call ended");
+        }
+        Event::Refused { fault, source } => {
+            tracing::debug!(fault = fault.label(), %source, "request refused")
+        }
+        Event::Silenced { source } => tracing::debug!(%source, "message from an unknown source dropped"),
+        Event::ConfigReloaded { outcome: Ok(()) } => tracing::info!("configuration reloaded"),
+        Event::ConfigReloaded { outcome: Err(error) } => {
+            tracing::error!("configuration not reloaded, the old one stays in force: {error}");
+        }
+        Event::PathChanged { interface, path: Datapath::Native } => {
+            tracing::info!(%interface, "media path: native XDP");
+        }
+        // Slower than it could be: never silently.
+        Event::PathChanged { interface, path } => {
+            tracing::warn!(%interface, path = path.label(), "media path is not native XDP: more CPU per packet");
+        }
+        Event::DrainBegun { calls } => tracing::info!(calls, "draining: new calls are refused"),
+    }
+}

@@ -1,0 +1,512 @@
+//! Counters that each core keeps and the scrape adds up.
+//!
+//! A metric is a field of [`CoreMetrics`], incremented by [`CoreMetrics::observe`] alone and listed by
+//! [`CoreMetrics::series`]; a test fails on one that no event increments. What is not an event (kernel
+//! counters, tables in use) is read at the scrape: [`NodeReadings`].
+
+use super::event::{Datapath, Direction, Event, StartLine};
+use crate::base::fault::Fault;
+use gateway_common::verdict::Reason;
+use hdrhistogram::Histogram;
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Upper bounds of the set-up delay's buckets, in seconds.
+const SETUP_BUCKETS: [f64; 12] = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+
+/// Counters of one core: written by it, read by the scrape.
+#[derive(Debug, Default)]
+pub struct CoreMetrics {
+    calls: AtomicU64,
+    calls_started: Counter,
+    calls_adopted: Counter,
+    calls_answered: Counter,
+    calls_ended: Counter,
+    calls_failed: PerFault,
+    requests_refused: PerFault,
+    sip_requests: PerDirection,
+    sip_responses: PerDirection,
+    sip_repeated: PerDirection,
+    peers_tried: Counter,
+    peer_failovers: Counter,
+    media_plans: Counter,
+    telephone_events: Counter,
+    sources_silenced: Counter,
+    reloads: Counter,
+    reloads_failed: Counter,
+    path_changes: Counter,
+    drains: Counter,
+    records: Counter,
+    records_lost: Counter,
+    setup_delay: Delay,
+}
+
+/// The node's metrics: all cores together and what is read at the scrape.
+pub struct Metrics {
+    pub cores: Vec<Arc<CoreMetrics>>,
+    pub read_node: Box<dyn Fn() -> NodeReadings + Send + Sync>,
+}
+
+/// What is not counted by events but stands in tables: read at each scrape and by `causeway status`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NodeReadings {
+    /// The way of media by interface.
+    pub paths: Vec<(Arc<str>, Datapath)>,
+    pub flows: u64,
+    pub flows_max: u64,
+    pub ports_in_use: u64,
+    pub ports: u64,
+    pub draining: bool,
+    /// Packets by what the kernel (or the socket path) did with them.
+    pub passed: u64,
+    pub transmitted: u64,
+    pub redirected: u64,
+    pub route_lookups: u64,
+    pub drops: Vec<(Reason, u64)>,
+}
+
+/// One line of the exposition before all cores are added up.
+struct Series {
+    name: &'static str,
+    help: &'static str,
+    label: Option<(&'static str, &'static str)>,
+    value: u64,
+}
+
+impl CoreMetrics {
+    /// The only place where a metric is incremented.
+    pub(super) fn observe(&self, event: &Event) {
+        match event {
+            Event::CallStarted(_) => self.calls_started.add(),
+            Event::CallAdopted { .. } => self.calls_adopted.add(),
+            Event::Sip { message, .. } => {
+                let counters = match (message.repeated, message.line) {
+                    (true, _) => &self.sip_repeated,
+                    (false, StartLine::Request) => &self.sip_requests,
+                    (false, StartLine::Response { .. }) => &self.sip_responses,
+                };
+                counters.of(message.direction).add();
+            }
+            Event::Routed { attempt, .. } => {
+                self.peers_tried.add();
+                if *attempt > 1 {
+                    self.peer_failovers.add();
+                }
+            }
+            Event::Alerted { since_invite, .. } => self.setup_delay.record(*since_invite),
+            Event::Answered { .. } => self.calls_answered.add(),
+            Event::MediaPlanned { .. } => self.media_plans.add(),
+            Event::Dtmf { .. } => self.telephone_events.add(),
+            Event::Ended(end) => {
+                self.calls_ended.add();
+                if let Some(fault) = end.fault {
+                    self.calls_failed.of(fault).add();
+                }
+            }
+            Event::Refused { fault, .. } => self.requests_refused.of(*fault).add(),
+            Event::Silenced { .. } => self.sources_silenced.add(),
+            Event::ConfigReloaded { outcome: Ok(()) } => self.reloads.add(),
+            Event::ConfigReloaded { outcome: Err(_) } => self.reloads_failed.add(),
+            Event::PathChanged { .. } => self.path_changes.add(),
+            Event::DrainBegun { .. } => self.drains.add(),
+        }
+    }
+
+    pub(super) fn set_calls(&self, calls: usize) {
+        self.calls.store(calls as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn record_sent(&self) {
+        self.records.add();
+    }
+
+    pub(super) fn record_lost(&self) {
+        self.records_lost.add();
+    }
+
+    /// Sum over the labels of a metric, for answers and tests.
+    pub fn total(&self, name: &str) -> u64 {
+        self.series().iter().filter(|series| series.name == name).map(|series| series.value).sum()
+    }
+
+    /// Calls in progress.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn series(&self) -> Vec<Series> {
+        // Taken apart in full, so that the compiler asks for a metric that is not listed.
+        let Self {
+            calls: _,
+            calls_started,
+            calls_adopted,
+            calls_answered,
+            calls_ended,
+            calls_failed,
+            requests_refused,
+            sip_requests,
+            sip_responses,
+            sip_repeated,
+            peers_tried,
+            peer_failovers,
+            media_plans,
+            telephone_events,
+            sources_silenced,
+            reloads,
+            reloads_failed,
+            path_changes,
+            drains,
+            records,
+            records_lost,
+            setup_delay: _,
+        } = self;
+        let mut list = Vec::with_capacity(96);
+        let mut one = |name, help, counter: &Counter| {
+            list.push(Series { name, help, label: None, value: counter.value() });
+        };
+        one("causeway_calls_started", "INVITEs accepted as new calls", calls_started);
+        one("causeway_calls_adopted", "Calls taken over from an earlier daemon", calls_adopted);
+        one("causeway_calls_answered", "Calls answered with 200", calls_answered);
+        one("causeway_calls_ended", "Calls that ended, however they did", calls_ended);
+        one("causeway_peers_tried", "Peers that a call was sent to", peers_tried);
+        one("causeway_peer_failovers", "Calls sent to another peer after one failed", peer_failovers);
+        one("causeway_media_plans", "Media negotiated and programmed, re-INVITEs included", media_plans);
+        one("causeway_telephone_events", "Telephone-events heard (RFC 4733)", telephone_events);
+        one(
+            "causeway_sources_silenced",
+            "Messages dropped because no trunk allows their source",
+            sources_silenced,
+        );
+        one("causeway_config_reloads", "Configurations taken into force while running", reloads);
+        one("causeway_config_reloads_failed", "Configurations refused while running", reloads_failed);
+        one(
+            "causeway_media_path_changes",
+            "Changes of the way that media takes on an interface",
+            path_changes,
+        );
+        one("causeway_drains", "Times that the node began to drain", drains);
+        one("causeway_call_records", "Call detail records handed to the writer", records);
+        one("causeway_call_records_lost", "Call detail records lost: the writer was too slow", records_lost);
+        calls_failed.series("causeway_calls_failed", "Calls that a fault ended", &mut list);
+        requests_refused.series("causeway_requests_refused", "Requests answered with an error", &mut list);
+        sip_requests.series("causeway_sip_requests", "SIP requests, without repeats", &mut list);
+        sip_responses.series("causeway_sip_responses", "SIP responses, without repeats", &mut list);
+        sip_repeated.series("causeway_sip_repeats", "SIP messages seen or sent again", &mut list);
+        list
+    }
+}
+
+impl Metrics {
+    /// Calls in progress on all cores.
+    pub fn calls(&self) -> u64 {
+        self.cores.iter().map(|core| core.calls()).sum()
+    }
+
+    /// Set-up delay in microseconds, all cores: from the INVITE to the first 180, 183 or 200 sent to the
+    /// caller. It holds the far side's time to ring, so it is what the caller waits, not what Causeway costs.
+    pub fn setup_delay(&self) -> Histogram<u64> {
+        let mut sum = Delay::empty();
+        for core in &self.cores {
+            core.setup_delay.add_to(&mut sum);
+        }
+        sum
+    }
+
+    fn series(&self) -> Vec<Series> {
+        let mut cores = self.cores.iter().map(|core| core.series());
+        let mut sum = cores.next().unwrap_or_else(|| CoreMetrics::default().series());
+        for core in cores {
+            for (total, series) in sum.iter_mut().zip(core) {
+                total.value += series.value;
+            }
+        }
+        sum
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let series = self.series();
+        for family in series.chunk_by(|a, b| a.name == b.name) {
+            let Some(first) = family.first() else { continue };
+            let mut metric = encoder.encode_descriptor(first.name, first.help, None, MetricType::Counter)?;
+            for line in family {
+                let counter = ConstCounter::new(line.value);
+                match line.label {
+                    Some(label) => counter.encode(metric.encode_family(&[label])?)?,
+                    None => metric.encode_counter::<NoLabels, _, u64>(&line.value, None)?,
+                }
+            }
+        }
+        self.encode_setup_delay(&mut encoder)?;
+        gauge(&mut encoder, "causeway_calls", "Calls in progress", self.calls())?;
+        (self.read_node)().encode(&mut encoder)
+    }
+}
+
+type NoLabels = [(&'static str, &'static str); 0];
+
+impl Metrics {
+    fn encode_setup_delay(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let delays = self.setup_delay();
+        let mut before = 0;
+        let mut buckets: Vec<_> = SETUP_BUCKETS
+            .iter()
+            .map(|bound| {
+                let until = delays.count_between(0, (bound * 1e6) as u64);
+                let bucket = (*bound, until - before);
+                before = until;
+                bucket
+            })
+            .collect();
+        buckets.push((f64::INFINITY, delays.len() - before));
+        let sum = delays.mean() * delays.len() as f64 / 1e6;
+        let help = "From the INVITE to the first 180, 183 or 200 sent to the caller";
+        encoder
+            .encode_descriptor("causeway_setup_delay_seconds", help, None, MetricType::Histogram)?
+            .encode_histogram::<NoLabels>(sum, delays.len(), &buckets, None)
+    }
+}
+
+impl NodeReadings {
+    fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        gauge(encoder, "causeway_draining", "1 while new calls are refused", u64::from(self.draining))?;
+        gauge(encoder, "causeway_flows", "Media flows programmed", self.flows)?;
+        gauge(encoder, "causeway_flows_max", "Media flows that fit", self.flows_max)?;
+        gauge(
+            encoder,
+            "causeway_media_ports_in_use",
+            "Media ports taken or in quarantine",
+            self.ports_in_use,
+        )?;
+        gauge(encoder, "causeway_media_ports", "Media ports configured", self.ports)?;
+        let help = "The way that media takes: 1 for the path in use on the interface";
+        let mut metric = encoder.encode_descriptor("causeway_media_path", help, None, MetricType::Gauge)?;
+        for (interface, used) in &self.paths {
+            for path in Datapath::ALL {
+                let labels = [("interface", &**interface), ("path", path.label())];
+                ConstGauge::new(u64::from(path == *used)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let packets =
+            [("passed", self.passed), ("transmitted", self.transmitted), ("redirected", self.redirected)];
+        let help = "Packets seen on media interfaces by what was done with them";
+        labelled(encoder, "causeway_packets", help, "action", packets)?;
+        let help = "Packets not relayed, by reason";
+        let drops = self.drops.iter().map(|(reason, count)| (reason.label(), *count));
+        labelled(encoder, "causeway_packets_dropped", help, "reason", drops)?;
+        let lookups = ConstCounter::new(self.route_lookups);
+        let help = "Route look-ups by the data plane because no cached next hop was valid";
+        let metric = encoder.encode_descriptor("causeway_route_lookups", help, None, MetricType::Counter)?;
+        lookups.encode(metric)
+    }
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> Result<(), fmt::Error> {
+    let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    ConstGauge::new(value).encode(metric)
+}
+
+fn labelled(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    key: &'static str,
+    values: impl IntoIterator<Item = (&'static str, u64)>,
+) -> Result<(), fmt::Error> {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (label, value) in values {
+        ConstCounter::new(value).encode(metric.encode_family(&[(key, label)])?)?;
+    }
+    Ok(())
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("cores", &self.cores).finish_non_exhaustive()
+    }
+}
+
+/// One writer, so no atomic addition is needed, only that readers never see half a number.
+#[derive(Debug, Default)]
+struct Counter(AtomicU64);
+
+impl Counter {
+    fn add(&self) {
+        self.0.store(self.value().wrapping_add(1), Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug)]
+struct PerFault([Counter; Fault::ALL.len()]);
+
+impl Default for PerFault {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl PerFault {
+    fn of(&self, fault: Fault) -> &Counter {
+        // `Fault::ALL` lists the variants in the order they are declared in, so the discriminant is the place.
+        &self.0[fault as usize]
+    }
+
+    fn series(&self, name: &'static str, help: &'static str, list: &mut Vec<Series>) {
+        for (fault, counter) in Fault::ALL.iter().zip(&self.0) {
+            list.push(Series { name, help, label: Some(("fault", fault.label())), value: counter.value() });
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct PerDirection {
+    received: Counter,
+    sent: Counter,
+}
+
+impl PerDirection {
+    fn of(&self, direction: Direction) -> &Counter {
+        match direction {
+            Direction::Received => &self.received,
+            Direction::Sent => &self.sent,
+        }
+    }
+
+    fn series(&self, name: &'static str, help: &'static str, list: &mut Vec<Series>) {
+        for (word, counter) in [("received", &self.received), ("sent", &self.sent)] {
+            list.push(Series { name, help, label: Some(("direction", word)), value: counter.value() });
+        }
+    }
+}
+
+/// Microseconds in two halves: the core writes to whichever the scrape does not hold, so it never waits.
+#[derive(Debug)]
+struct Delay([Mutex<Histogram<u64>>; 2]);
+
+impl Default for Delay {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(Self::empty())))
+    }
+}
+
+impl Delay {
+    fn empty() -> Histogram<u64> {
+        const LONGEST: u64 = 600_000_000;
+        Histogram::new_with_bounds(1, LONGEST, 2).expect("the bounds are constants that hdrhistogram takes")
+    }
+
+    fn record(&self, span: Duration) {
+        let micros = u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
+        let [first, second] = &self.0;
+        let mut half = first.try_lock().unwrap_or_else(|| second.lock());
+        half.saturating_record(micros);
+    }
+
+    fn add_to(&self, sum: &mut Histogram<u64>) {
+        for half in &self.0 {
+            sum.add(&*half.lock()).expect("all halves have the same bounds");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::event::{CallEnd, samples};
+    use super::*;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    fn busy_core() -> Arc<CoreMetrics> {
+        let core = Arc::new(CoreMetrics::default());
+        for event in samples::all() {
+            core.observe(&event);
+        }
+        for fault in Fault::ALL {
+            core.observe(&Event::Refused { fault: *fault, source: samples::source() });
+            core.observe(&Event::Ended(Box::new(CallEnd { fault: Some(*fault), ..samples::end() })));
+        }
+        core.record_sent();
+        core.record_lost();
+        core
+    }
+
+    fn exposition(metrics: Metrics) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(metrics));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn every_declared_metric_is_incremented_by_some_event() {
+        let core = busy_core();
+        for name in core.series().iter().map(|series| series.name) {
+            assert!(core.total(name) > 0, "no event increments {name}");
+        }
+        let metrics = Metrics { cores: vec![core], read_node: Box::new(NodeReadings::default) };
+        assert_eq!(metrics.setup_delay().len(), 1);
+    }
+
+    #[test]
+    fn a_fault_counts_under_its_own_label() {
+        let core = CoreMetrics::default();
+        for fault in Fault::ALL {
+            core.observe(&Event::Refused { fault: *fault, source: samples::source() });
+            let counted = core.series().into_iter().find(|series| {
+                series.name == "causeway_requests_refused" && series.label == Some(("fault", fault.label()))
+            });
+            assert_eq!(counted.unwrap().value, 1, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn the_scrape_adds_up_the_cores() {
+        let cores = vec![busy_core(), busy_core()];
+        let read_node = || NodeReadings {
+            paths: vec![("eth0".into(), Datapath::Native)],
+            drops: vec![(Reason::SourceRefused, 7)],
+            transmitted: 5,
+            ..NodeReadings::default()
+        };
+        let text = exposition(Metrics { cores, read_node: Box::new(read_node) });
+        for line in [
+            "causeway_calls_started_total 2",
+            "causeway_requests_refused_total{fault=\"no_ack\"} 2",
+            "causeway_sip_requests_total{direction=\"sent\"} 2",
+            "causeway_setup_delay_seconds_count 2",
+            "causeway_setup_delay_seconds_bucket{le=\"0.2\"} 0",
+            "causeway_setup_delay_seconds_bucket{le=\"0.5\"} 2",
+            "causeway_setup_delay_seconds_bucket{le=\"+Inf\"} 2",
+            "causeway_media_path{interface=\"eth0\",path=\"native\"} 1",
+            "causeway_media_path{interface=\"eth0\",path=\"sockets\"} 0",
+            "causeway_packets_dropped_total{reason=\"source_refused\"} 7",
+        ] {
+            assert!(text.lines().any(|printed| printed == line), "{line} not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_core_records_a_delay_while_the_scrape_holds_a_half() {
+        let delay = Delay::default();
+        let held = delay.0[0].lock();
+        delay.record(Duration::from_millis(3));
+        drop(held);
+        let mut sum = Delay::empty();
+        delay.add_to(&mut sum);
+        assert_eq!(sum.len(), 1);
+    }
+}
