@@ -1,3 +1,13 @@
 //! From two negotiated legs to flows: which ports, which payload types, who relays.
+//!
+//! * [`policy`]: what a trunk says about media: whom to hear, when to latch, how to mark, how fast.
+//! * [`ports`]: pairs of RTP and RTCP ports, taken, rested and adopted.
+//! * [`plan`]: the flows of a call, in the call's own words; the contract with the data plane.
 
 pub mod plan;
+pub mod policy;
+pub mod ports;
+
+pub use plan::MediaPlan;
+pub use policy::{GatePolicy, MediaPolicy};
+pub use ports::{PortPair, PortPool};

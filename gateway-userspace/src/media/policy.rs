@@ -1,0 +1,99 @@
+//! What a trunk says about media.
+
+use super::plan::{GateSpec, RateLimit};
+use crate::rtp::Encoding;
+use gateway_common::flow::Latch;
+use ipnet::IpNet;
+use std::net::SocketAddr;
+
+/// A trunk's say about the media of its legs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaPolicy {
+    /// Whom the leg's flows hear.
+    pub gate: GatePolicy,
+    /// When the peer's real source may replace the signalled address.
+    pub latch: Latch,
+    /// Differentiated services mark, 0 to 63, of packets sent to this trunk; `None` keeps the incoming mark.
+    pub dscp: Option<u8>,
+    /// Limit on packets that arrive from this trunk, for each flow.
+    pub rate: Option<RateLimit>,
+    /// Speech encodings that may pass, in any order (the offerer's preference rules); `None` lets all pass.
+    /// Telephone-events and comfort noise always pass.
+    pub codecs: Option<Vec<Encoding>>,
+    /// Offer RTP and RTCP on one port (RFC 5761). An offer of it is accepted either way.
+    pub offer_rtcp_mux: bool,
+}
+
+impl MediaPolicy {
+    /// Whether the allow list lets `encoding` pass.
+    pub fn allows(&self, encoding: &Encoding) -> bool {
+        !encoding.is_speech() || self.codecs.as_ref().is_none_or(|allowed| allowed.contains(encoding))
+    }
+}
+
+impl Default for MediaPolicy {
+    /// Signalled addresses only, marks kept, no limit, all codecs.
+    fn default() -> Self {
+        Self {
+            gate: GatePolicy::Signalled,
+            latch: Latch::Signalled,
+            dscp: None,
+            rate: None,
+            codecs: None,
+            offer_rtcp_mux: true,
+        }
+    }
+}
+
+/// Whom a leg's flows hear, before the signalled address is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum GatePolicy {
+    /// The signalled address and port only.
+    Signalled,
+    /// Any port of the network of this prefix length around the signalled address: 32 and 128 for the host alone.
+    Around { ipv4_prefix: u8, ipv6_prefix: u8 },
+    /// Any port of one network, whatever was signalled: peers behind NAT that signal a private address.
+    Network(IpNet),
+    /// Everybody.
+    Any,
+}
+
+impl GatePolicy {
+    /// The gate of a flow whose peer signalled `remote`.
+    pub fn around(self, remote: SocketAddr) -> GateSpec {
+        match self {
+            Self::Signalled => GateSpec::Exact(remote),
+            Self::Around { ipv4_prefix, ipv6_prefix } => {
+                let prefix = if remote.is_ipv4() { ipv4_prefix } else { ipv6_prefix };
+                // A prefix beyond the family's width is the host alone.
+                GateSpec::Subnet(
+                    IpNet::new(remote.ip(), prefix).map_or(remote.ip().into(), |net| net.trunc()),
+                )
+            }
+            Self::Network(network) => GateSpec::Subnet(network),
+            Self::Any => GateSpec::Any,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gate_around_the_signalled_address_follows_its_family() {
+        let gate = GatePolicy::Around { ipv4_prefix: 24, ipv6_prefix: 64 };
+        let v4 = gate.around("192.0.2.77:4000".parse().unwrap());
+        assert_eq!(v4, GateSpec::Subnet("192.0.2.0/24".parse().unwrap()));
+        let v6 = gate.around("[2001:db8::77]:4000".parse().unwrap());
+        assert_eq!(v6, GateSpec::Subnet("2001:db8::/64".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_allow_list_governs_speech_only() {
+        let policy = MediaPolicy { codecs: Some(vec![Encoding::Pcma]), ..MediaPolicy::default() };
+        assert!(policy.allows(&Encoding::named("pcma")));
+        assert!(policy.allows(&Encoding::TelephoneEvent));
+        assert!(!policy.allows(&Encoding::Opus));
+    }
+}

@@ -1,0 +1,220 @@
+//! A trunk: a named set of peers, and the addresses that we use towards them.
+
+use super::PolicyError;
+use crate::media::{GatePolicy, MediaPolicy};
+use crate::sip::transport::Transport;
+use ipnet::IpNet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// A named set of peers reached by one transport from one address of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trunk {
+    pub name: String,
+    /// Where calls to this trunk go.
+    pub peers: Vec<Peer>,
+    /// Networks whose requests belong to this trunk. When empty, the hosts of `peers`.
+    pub allowed: Vec<IpNet>,
+    pub transport: Transport,
+    /// Our signalling address: the very address that the socket is bound to.
+    pub listen: SocketAddr,
+    /// What Via and Contact say instead of `listen`.
+    pub advertised: Option<Advertised>,
+    /// The address of this host that media of this trunk's legs uses.
+    pub media_address: IpAddr,
+    pub media: MediaPolicy,
+    /// How long a peer may leave an INVITE without any answer before the next one is tried.
+    pub peer_timeout: Duration,
+}
+
+impl Trunk {
+    /// Host and port for Via and Contact, an IPv6 address in brackets.
+    pub fn sent_by(&self) -> Advertised {
+        self.advertised.clone().unwrap_or_else(|| Advertised::of(self.listen))
+    }
+
+    /// What can be wrong with a trunk by itself.
+    pub(super) fn check(&self) -> Result<(), PolicyError> {
+        let trunk = self.name.clone();
+        if trunk.is_empty() {
+            return Err(PolicyError::UnnamedTrunk);
+        }
+        if self.listen.port() == 0 {
+            return Err(PolicyError::NoListenPort { trunk });
+        }
+        if self.listen.ip().is_unspecified() && self.advertised.is_none() {
+            return Err(PolicyError::NothingToAdvertise { trunk, listen: self.listen });
+        }
+        if self.media_address.is_unspecified() || self.media_address.is_multicast() {
+            return Err(PolicyError::MediaAddress { trunk, address: self.media_address });
+        }
+        if self.peer_timeout.is_zero() {
+            return Err(PolicyError::NoPeerTimeout { trunk });
+        }
+        self.check_media()?;
+        self.check_peers()
+    }
+
+    fn check_media(&self) -> Result<(), PolicyError> {
+        let trunk = self.name.clone();
+        match self.media.gate {
+            GatePolicy::Network(network) if network.addr().is_ipv4() != self.media_address.is_ipv4() => {
+                return Err(PolicyError::GateFamily { trunk, network });
+            }
+            GatePolicy::Around { ipv4_prefix, ipv6_prefix } if ipv4_prefix > 32 || ipv6_prefix > 128 => {
+                return Err(PolicyError::GatePrefix { trunk });
+            }
+            GatePolicy::Signalled | GatePolicy::Around { .. } | GatePolicy::Network(_) | GatePolicy::Any => {}
+        }
+        if let Some(dscp) = self.media.dscp.filter(|dscp| *dscp > 63) {
+            return Err(PolicyError::Dscp { trunk, dscp });
+        }
+        if self.media.rate.is_some_and(|rate| rate.packets_per_second == 0) {
+            return Err(PolicyError::Rate { trunk });
+        }
+        if self.media.codecs.as_ref().is_some_and(|codecs| !codecs.iter().any(|codec| codec.is_speech())) {
+            return Err(PolicyError::NoCodec { trunk });
+        }
+        Ok(())
+    }
+
+    fn check_peers(&self) -> Result<(), PolicyError> {
+        for (position, Peer { address: peer, .. }) in self.peers.iter().enumerate() {
+            let (trunk, peer) = (self.name.clone(), *peer);
+            if peer.port() == 0 || peer.ip().is_unspecified() || peer.ip().is_multicast() {
+                return Err(PolicyError::PeerAddress { trunk, peer });
+            }
+            if peer.is_ipv4() != self.listen.is_ipv4() {
+                return Err(PolicyError::PeerFamily { trunk, listen: self.listen, peer });
+            }
+            if self.peers[..position].iter().any(|other| other.address == peer) {
+                return Err(PolicyError::DuplicatePeer { trunk, peer });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One address that calls to a trunk can be sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// The lower number is tried first, as in RFC 2782.
+    pub priority: u8,
+    /// Share of first attempts among peers of equal priority, as in RFC 2782; those of weight 0 come after all
+    /// others of their priority.
+    pub weight: u16,
+}
+
+/// Host and port as peers are told them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Advertised {
+    /// A host name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: Box<str>,
+    pub port: u16,
+}
+
+impl Advertised {
+    pub fn of(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string().into(), port: address.port() }
+    }
+}
+
+impl fmt::Display for Advertised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            return write!(f, "[{}]:{}", self.host, self.port);
+        }
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::media::plan::RateLimit;
+    use crate::rtp::Encoding;
+
+    /// A sound trunk on `listen` with these peers, all of priority 0 and weight 1.
+    pub(in super::super) fn trunk(name: &str, listen: &str, peers: &[&str]) -> Trunk {
+        let peer = |text: &&str| Peer { address: text.parse().unwrap(), priority: 0, weight: 1 };
+        Trunk {
+            name: name.into(),
+            peers: peers.iter().map(peer).collect(),
+            allowed: Vec::new(),
+            transport: Transport::Udp,
+            listen: listen.parse().unwrap(),
+            advertised: None,
+            media_address: "192.0.2.1".parse().unwrap(),
+            media: MediaPolicy::default(),
+            peer_timeout: Duration::from_secs(4),
+        }
+    }
+
+    #[test]
+    fn what_via_and_contact_say_is_what_peers_can_reach() {
+        let mut trunk = trunk("core", "[2001:db8::1]:5060", &[]);
+        assert_eq!(trunk.sent_by().to_string(), "[2001:db8::1]:5060");
+        trunk.advertised = Some(Advertised { host: "sbc.example.net".into(), port: 5080 });
+        assert_eq!(trunk.sent_by().to_string(), "sbc.example.net:5080");
+    }
+
+    #[test]
+    fn each_setting_that_cannot_work_is_refused_by_name() {
+        let name = || "core".to_owned();
+        type Spoil = fn(&mut Trunk);
+        let table: &[(Spoil, PolicyError)] = &[
+            (|trunk| trunk.name.clear(), PolicyError::UnnamedTrunk),
+            (|trunk| trunk.listen.set_port(0), PolicyError::NoListenPort { trunk: name() }),
+            (
+                |trunk| trunk.listen = "0.0.0.0:5060".parse().unwrap(),
+                PolicyError::NothingToAdvertise { trunk: name(), listen: "0.0.0.0:5060".parse().unwrap() },
+            ),
+            (
+                |trunk| trunk.media_address = "::".parse().unwrap(),
+                PolicyError::MediaAddress { trunk: name(), address: "::".parse().unwrap() },
+            ),
+            (
+                |trunk| trunk.media.gate = GatePolicy::Network("2001:db8::/32".parse().unwrap()),
+                PolicyError::GateFamily { trunk: name(), network: "2001:db8::/32".parse().unwrap() },
+            ),
+            (
+                |trunk| trunk.media.gate = GatePolicy::Around { ipv4_prefix: 33, ipv6_prefix: 64 },
+                PolicyError::GatePrefix { trunk: name() },
+            ),
+            (|trunk| trunk.media.dscp = Some(64), PolicyError::Dscp { trunk: name(), dscp: 64 }),
+            (
+                |trunk| trunk.media.rate = Some(RateLimit { packets_per_second: 0, burst: 10 }),
+                PolicyError::Rate { trunk: name() },
+            ),
+            (
+                |trunk| trunk.media.codecs = Some(vec![Encoding::TelephoneEvent]),
+                PolicyError::NoCodec { trunk: name() },
+            ),
+            (|trunk| trunk.peer_timeout = Duration::ZERO, PolicyError::NoPeerTimeout { trunk: name() }),
+            (
+                |trunk| trunk.peers[0].address.set_port(0),
+                PolicyError::PeerAddress { trunk: name(), peer: "198.51.100.7:0".parse().unwrap() },
+            ),
+            (
+                |trunk| trunk.listen = "[2001:db8::1]:5060".parse().unwrap(),
+                PolicyError::PeerFamily {
+                    trunk: name(),
+                    listen: "[2001:db8::1]:5060".parse().unwrap(),
+                    peer: "198.51.100.7:5060".parse().unwrap(),
+                },
+            ),
+            (
+                |trunk| trunk.peers.push(trunk.peers[0]),
+                PolicyError::DuplicatePeer { trunk: name(), peer: "198.51.100.7:5060".parse().unwrap() },
+            ),
+        ];
+        for (spoil, error) in table {
+            let mut trunk = trunk("core", "192.0.2.1:5060", &["198.51.100.7:5060"]);
+            assert_eq!(trunk.check(), Ok(()));
+            spoil(&mut trunk);
+            assert_eq!(trunk.check().as_ref(), Err(error));
+        }
+    }
+}
