@@ -14,6 +14,7 @@ pub const FINGERPRINT: u64 = {
         VERSION as usize,
         size_of::<flow::FlowKey>(),
         size_of::<flow::FlowConfig>(),
+        size_of::<flow::Output>(),
         offset_of!(flow::FlowConfig, rtp),
         offset_of!(flow::FlowConfig, payload_types),
         offset_of!(flow::FlowConfig, stream_slot),

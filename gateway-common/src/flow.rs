@@ -3,7 +3,11 @@
 //! A flow is one direction of one stream, named by the local address and port its packets arrive at. A call
 //! with audio between two legs has two flows, four when RTCP has ports of its own on both legs.
 
-use crate::net::{Addr128, Be16, Be32};
+use crate::{
+    learned::FlowState,
+    net::{Addr128, Be16, Be32},
+    verdict::Reason,
+};
 
 /// Key of the flow map: where packets of the flow arrive.
 #[repr(C)]
@@ -89,6 +93,30 @@ pub struct Output {
     pub remote_port: Be16,
     /// Slot of the flow whose latched source replaces `remote`, or [`NO_SLOT`].
     pub learned_slot: u32,
+    /// `epoch` and `latch_epoch` of that flow's configuration: what its slot learned for an earlier call, or
+    /// before the far end moved, does not count.
+    pub learned_epoch: u32,
+    pub learned_latch_epoch: u32,
+}
+
+impl Output {
+    /// Where to send: the source that the flow in `learned_slot` latched to, else the signalled address.
+    ///
+    /// `learned` is that slot's state. [`Reason::NoDestination`] when nothing names an address and port.
+    #[inline(always)]
+    pub fn destination(&self, learned: Option<&FlowState>) -> Result<(Addr128, Be16), Reason> {
+        if let Some(state) = learned
+            && state.latched == 1
+            && state.epoch == self.learned_epoch
+            && state.latch_epoch == self.learned_latch_epoch
+        {
+            return Ok((state.source, state.source_port));
+        }
+        if self.remote_port == Be16::new(0) || self.remote.is_unspecified() {
+            return Err(Reason::NoDestination);
+        }
+        Ok((self.remote, self.remote_port))
+    }
 }
 
 /// No such slot.

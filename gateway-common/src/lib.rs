@@ -9,11 +9,21 @@
 //! * [`flow`]: what the control plane writes per flow. [`learned`]: what the kernel writes per flow.
 //! * [`verdict`]: the one list of reasons for which a packet is not relayed.
 //! * [`record`]: what the kernel tells userspace through its ring.
+//! * [`cursor`], [`headers`], [`rtp`], [`rtcp`]: from a frame to what a flow needs to know of it.
+//! * [`admit`], [`account`]: the rules of a flow, pure functions over its configuration and state.
+//! * [`rewrite`]: fresh headers and checksums.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 pub mod abi;
+pub mod account;
+pub mod admit;
+pub mod cursor;
 pub mod flow;
+pub mod headers;
 pub mod learned;
 pub mod net;
 pub mod record;
+pub mod rewrite;
+pub mod rtcp;
+pub mod rtp;
 pub mod verdict;

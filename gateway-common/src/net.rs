@@ -74,6 +74,14 @@ impl Addr128 {
         self.words
     }
 
+    #[inline(always)]
+    pub const fn octets(&self) -> [u8; 16] {
+        let [a, b, c, d] = self.words;
+        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (a.0, b.0);
+        let ([c0, c1, c2, c3], [d0, d1, d2, d3]) = (c.0, d.0);
+        [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3]
+    }
+
     /// The last 32 bits: the IPv4 address of a mapped one.
     #[inline(always)]
     pub const fn v4_word(&self) -> Be32 {
@@ -83,6 +91,24 @@ impl Addr128 {
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
         self.words[0].host() == 0 && self.words[1].host() == 0 && self.words[2].host() == 0xffff
+    }
+
+    /// `::`, or the mapped form of 0.0.0.0.
+    #[inline(always)]
+    pub const fn is_unspecified(&self) -> bool {
+        let [a, b, c, d] = self.words;
+        a.host() | b.host() | d.host() == 0 && (c.host() == 0 || c.host() == 0xffff)
+    }
+
+    /// Whether no host can send from it: multicast, broadcast or unspecified (RFC 1122 section 3.2.1.3,
+    /// RFC 4291 section 2.7).
+    #[inline(always)]
+    pub const fn is_no_source(&self) -> bool {
+        if self.is_v4() {
+            let first = self.words[3].bytes()[0];
+            return first == 0 || first >= 224;
+        }
+        self.words[0].bytes()[0] == 0xff || self.is_unspecified()
     }
 
     /// Whether the first `prefix` bits (0 to 128; add 96 for a mapped IPv4 prefix) are those of `network`.

@@ -33,7 +33,7 @@ reasons! {
     Truncated = 1, "truncated";
     /// More VLAN tags than two.
     VlanDepth = 2, "vlan_depth";
-    /// An IPv4 header with a length below 20 octets or beyond the packet.
+    /// An IPv4 header of another version, or with a length below 20 octets or beyond the packet.
     Ipv4Header = 3, "ipv4_header";
     /// An IPv4 or IPv6 fragment: media is never fragmented on purpose.
     Fragment = 4, "fragment";
@@ -94,6 +94,8 @@ reasons! {
     RouteEncapsulated = 31, "route_encapsulated";
     /// The route look-up itself failed.
     RouteLookup = 32, "route_lookup";
+    /// An EtherType of IPv6 in front of something else.
+    Ipv6Header = 33, "ipv6_header";
 }
 
 /// Size of an array indexed by [`Reason`], with room for those to come.

@@ -1,0 +1,238 @@
+//! From an Ethernet frame to the UDP payload, for packets that may belong to a flow.
+//!
+//! Three outcomes. A packet of another protocol is [`Parsed::Other`] and the host's own business, however odd
+//! it looks. A packet whose flow can be named is [`Parsed::Udp`]; what is wrong with it stands in
+//! [`Headers::fault`] and counts only if the flow exists. A packet that breaks off before its flow can be named
+//! is [`Parsed::Malformed`]; the host's stack has no use for it either.
+//!
+//! The IPv4 header checksum is not verified: a relayed packet gets a fresh header, and what matters of the old
+//! one is covered by the UDP checksum, which is carried on (RFC 768 pseudo-header).
+
+use crate::{
+    cursor::Cursor,
+    net::{Addr128, Be16, Be32},
+    verdict::Reason,
+};
+
+/// VLAN tags in front of the IP header: 802.1Q, or 802.1Q inside 802.1ad.
+pub const VLAN_TAGS_MAX: usize = 2;
+/// IPv6 extension headers in front of UDP.
+pub const IPV6_EXTENSIONS_MAX: usize = 4;
+
+pub const ETHERNET_LEN: usize = 14;
+pub const VLAN_TAG_LEN: usize = 4;
+pub const IPV4_LEN: usize = 20;
+pub const IPV6_LEN: usize = 40;
+pub const UDP_LEN: usize = 8;
+
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// IEEE 802.1Q.
+pub const ETHERTYPE_VLAN: u16 = 0x8100;
+/// IEEE 802.1ad, the outer of two tags.
+pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
+
+pub const PROTOCOL_UDP: u8 = 17;
+const IPV6_HOP_BY_HOP: u8 = 0;
+const IPV6_ROUTING: u8 = 43;
+const IPV6_FRAGMENT: u8 = 44;
+const IPV6_DESTINATION: u8 = 60;
+
+/// RFC 791 section 3.1: the More Fragments flag and the offset in the same 16 bits.
+const IPV4_MORE_FRAGMENTS: u16 = 0x2000;
+const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff;
+
+/// What a frame is to a media relay.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub enum Parsed {
+    /// UDP to a nameable flow.
+    Udp(Headers),
+    /// Not UDP over IP.
+    Other,
+    /// A fragment without a UDP header. It cannot be judged, and without its first fragment, which can, it
+    /// comes to nothing.
+    LaterFragment,
+    /// Breaks off, or contradicts itself, before its flow can be named.
+    Malformed(Reason),
+}
+
+/// The headers of a UDP packet; `payload + payload_len` is within the packet when there is no `fault`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct Headers {
+    pub source: Addr128,
+    pub destination: Addr128,
+    pub source_port: Be16,
+    pub destination_port: Be16,
+    /// As it stands in the packet; zero over IPv4 means none (RFC 768).
+    pub udp_checksum: Be16,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+    /// Why a packet of a flow is refused for its headers.
+    pub fault: Option<Reason>,
+    /// Offset of the UDP payload from the start of the frame.
+    pub payload: usize,
+    /// Octets of UDP payload.
+    pub payload_len: usize,
+}
+
+/// Walks a frame from the start of its Ethernet header.
+#[inline(always)]
+pub fn parse<C: Cursor + ?Sized>(packet: &C) -> Parsed {
+    let Some(link) = packet.read::<ETHERNET_LEN>(0) else { return Parsed::Malformed(Reason::Truncated) };
+    let mut ether_type = u16::from_be_bytes([link[12], link[13]]);
+    let mut offset = ETHERNET_LEN;
+    let mut tags = 0;
+    while ether_type == ETHERTYPE_VLAN || ether_type == ETHERTYPE_SERVICE_VLAN {
+        if tags == VLAN_TAGS_MAX {
+            return Parsed::Malformed(Reason::VlanDepth);
+        }
+        let Some(tag) = packet.read::<VLAN_TAG_LEN>(offset) else {
+            return Parsed::Malformed(Reason::Truncated);
+        };
+        ether_type = u16::from_be_bytes([tag[2], tag[3]]);
+        offset += VLAN_TAG_LEN;
+        tags += 1;
+    }
+    match ether_type {
+        ETHERTYPE_IPV4 => ipv4(packet, offset),
+        ETHERTYPE_IPV6 => ipv6(packet, offset),
+        _ => Parsed::Other,
+    }
+}
+
+#[inline(always)]
+fn ipv4<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
+    let Some(header) = packet.read::<IPV4_LEN>(offset) else { return Parsed::Malformed(Reason::Truncated) };
+    let header_len = usize::from(header[0] & 0x0f) * 4;
+    if header[0] >> 4 != 4 || header_len < IPV4_LEN {
+        return Parsed::Malformed(Reason::Ipv4Header);
+    }
+    if header[9] != PROTOCOL_UDP {
+        return Parsed::Other;
+    }
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    if fragment & IPV4_FRAGMENT_OFFSET != 0 {
+        return Parsed::LaterFragment;
+    }
+    let Some(udp) = packet.read::<UDP_LEN>(offset + header_len) else {
+        return Parsed::Malformed(Reason::Truncated);
+    };
+    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    let udp_len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
+    let source = Addr128::v4([header[12], header[13], header[14], header[15]]);
+    let fault = if fragment & IPV4_MORE_FRAGMENTS != 0 {
+        Some(Reason::Fragment)
+    } else if total < header_len + UDP_LEN || offset + total > packet.len() {
+        Some(Reason::Ipv4Header)
+    } else if udp_len != total - header_len {
+        Some(Reason::UdpLength)
+    } else if source.is_no_source() {
+        Some(Reason::BadAddress)
+    } else {
+        None
+    };
+    Parsed::Udp(Headers {
+        source,
+        destination: Addr128::v4([header[16], header[17], header[18], header[19]]),
+        source_port: Be16::from_bytes([udp[0], udp[1]]),
+        destination_port: Be16::from_bytes([udp[2], udp[3]]),
+        udp_checksum: Be16::from_bytes([udp[6], udp[7]]),
+        traffic_class: header[1],
+        fault,
+        payload: offset + header_len + UDP_LEN,
+        payload_len: udp_len.saturating_sub(UDP_LEN),
+    })
+}
+
+#[inline(always)]
+fn ipv6<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
+    let Some(header) = packet.read::<IPV6_LEN>(offset) else { return Parsed::Malformed(Reason::Truncated) };
+    if header[0] >> 4 != 6 {
+        return Parsed::Malformed(Reason::Ipv6Header);
+    }
+    let source = ipv6_address(&header, 8);
+    let destination = ipv6_address(&header, 24);
+    let end = offset + IPV6_LEN + usize::from(u16::from_be_bytes([header[4], header[5]]));
+    let (transport, extension_fault) = match ipv6_extensions(packet, offset + IPV6_LEN, header[6]) {
+        Ok(found) => found,
+        Err(verdict) => return verdict,
+    };
+    // A mapped address on the wire would name an IPv4 flow (RFC 4942 section 2.2).
+    if destination.is_v4() {
+        return Parsed::Malformed(Reason::BadAddress);
+    }
+    let Some(udp) = packet.read::<UDP_LEN>(transport) else { return Parsed::Malformed(Reason::Truncated) };
+    let udp_len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
+    let udp_checksum = Be16::from_bytes([udp[6], udp[7]]);
+    let fault = if extension_fault.is_some() {
+        extension_fault
+    } else if end > packet.len() {
+        Some(Reason::Truncated)
+    } else if udp_len < UDP_LEN || transport + udp_len != end {
+        Some(Reason::UdpLength)
+    } else if source.is_v4() || source.is_no_source() {
+        Some(Reason::BadAddress)
+    } else if udp_checksum == Be16::new(0) {
+        // RFC 8200 section 8.1: over IPv6 the checksum is not optional.
+        Some(Reason::Checksum)
+    } else {
+        None
+    };
+    Parsed::Udp(Headers {
+        source,
+        destination,
+        source_port: Be16::from_bytes([udp[0], udp[1]]),
+        destination_port: Be16::from_bytes([udp[2], udp[3]]),
+        udp_checksum,
+        traffic_class: header[0] << 4 | header[1] >> 4,
+        fault,
+        payload: transport + UDP_LEN,
+        payload_len: udp_len.saturating_sub(UDP_LEN),
+    })
+}
+
+/// Offset of the UDP header behind the extension headers from `offset` on, and what a flow objects to in them.
+#[inline(always)]
+fn ipv6_extensions<C: Cursor + ?Sized>(
+    packet: &C,
+    mut offset: usize,
+    mut next: u8,
+) -> Result<(usize, Option<Reason>), Parsed> {
+    let mut fault = None;
+    let mut count = 0;
+    while next != PROTOCOL_UDP {
+        if !matches!(next, IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION) {
+            return Err(Parsed::Other);
+        }
+        if count == IPV6_EXTENSIONS_MAX {
+            return Err(Parsed::Malformed(Reason::Ipv6Extension));
+        }
+        let Some(extension) = packet.read::<4>(offset) else {
+            return Err(Parsed::Malformed(Reason::Truncated));
+        };
+        if next == IPV6_FRAGMENT {
+            // RFC 8200 section 4.5: the offset is the upper 13 bits, in units of 8 octets.
+            if u16::from_be_bytes([extension[2], extension[3]]) >> 3 != 0 {
+                return Err(Parsed::LaterFragment);
+            }
+            fault = Some(Reason::Fragment);
+            offset += 8;
+        } else {
+            if next == IPV6_ROUTING {
+                fault = Some(Reason::Ipv6Extension);
+            }
+            offset += (usize::from(extension[1]) + 1) * 8;
+        }
+        next = extension[0];
+        count += 1;
+    }
+    Ok((offset, fault))
+}
+
+#[inline(always)]
+fn ipv6_address(header: &[u8; IPV6_LEN], at: usize) -> Addr128 {
+    let word = |at: usize| Be32::from_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    Addr128::v6([word(at), word(at + 4), word(at + 8), word(at + 12)])
+}

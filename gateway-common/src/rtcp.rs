@@ -1,0 +1,224 @@
+//! RTCP compounds (RFC 3550 section 6): their shape is checked, and where a flow changes SSRC, sequence or
+//! timestamps, what RTCP says of them changes the same way.
+//!
+//! Translated are the sender's SSRC of every packet, the RTP timestamp of sender reports, the SSRC and highest
+//! sequence number of report blocks, the media source of feedback messages, the first chunk of a source
+//! description, and the sources of a BYE. Left alone: the SSRCs inside extended report blocks (RFC 3611),
+//! feedback control information (NACK, FIR), application-defined data, and report blocks, sources and packets
+//! past the bounds below. SRTCP cannot be translated.
+
+use crate::{
+    cursor::{Cursor, CursorMut},
+    learned::FlowState,
+    net::Be32,
+    rewrite::Sum,
+    verdict::Reason,
+};
+
+/// Packets in one compound; a longer one is refused.
+pub const PACKETS_MAX: usize = 8;
+/// Report blocks per report, and sources per BYE, that are translated.
+pub const BLOCKS_MAX: usize = 4;
+
+const SENDER_REPORT: u8 = 200;
+const RECEIVER_REPORT: u8 = 201;
+const SOURCE_DESCRIPTION: u8 = 202;
+const BYE: u8 = 203;
+const TRANSPORT_FEEDBACK: u8 = 205;
+const PAYLOAD_FEEDBACK: u8 = 206;
+
+const SENDER_INFO_LEN: usize = 20;
+const REPORT_BLOCK_LEN: usize = 24;
+
+/// One packet of a compound.
+struct Packet {
+    packet_type: u8,
+    /// Report blocks, sources or chunks: the five bits after the padding flag.
+    count: usize,
+    /// Offset of the next packet.
+    next: usize,
+}
+
+/// Refuses a compound whose packets do not fill it exactly (RFC 3550 appendix A.2; a report need not come
+/// first, RFC 5506).
+#[inline(always)]
+pub fn check<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize) -> Result<(), Reason> {
+    let end = offset + len;
+    let mut at = offset;
+    for _ in 0..PACKETS_MAX {
+        at = packet_at(packet, at, end).ok_or(Reason::RtcpHeader)?.next;
+        if at == end {
+            return Ok(());
+        }
+    }
+    Err(Reason::RtcpHeader)
+}
+
+#[inline(always)]
+fn packet_at<C: Cursor + ?Sized>(packet: &C, at: usize, end: usize) -> Option<Packet> {
+    let [first, packet_type, high, low] = packet.read::<4>(at)?;
+    let next = at + (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+    (first >> 6 == 2 && matches!(packet_type, 192..=223) && next <= end).then_some(Packet {
+        packet_type,
+        count: usize::from(first & 0x1f),
+        next,
+    })
+}
+
+/// What changes between the two sides of a relay.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct Translation {
+    /// SSRC of the sender's stream, as it comes and as it leaves.
+    pub own: (Be32, Be32),
+    pub timestamp_offset: u32,
+    /// SSRC of the stream reported on: as the sender of the report hears it, and as it was sent to us.
+    pub reported: (Be32, Be32),
+    /// That was added to the sequence numbers of the stream reported on.
+    pub sequence_offset: u16,
+}
+
+impl Translation {
+    /// From the states of the flow that carries the sender's stream and of the one it reports on.
+    #[inline(always)]
+    pub fn new(stream: Option<&FlowState>, reported: Option<&FlowState>) -> Self {
+        let mut translation = Self::default();
+        if let Some(state) = stream.filter(|state| state.heard == 1) {
+            translation.own = (state.ssrc, state.out_ssrc);
+            translation.timestamp_offset = state.timestamp_offset;
+        }
+        if let Some(state) = reported.filter(|state| state.heard == 1) {
+            translation.reported = (state.out_ssrc, state.ssrc);
+            translation.sequence_offset = state.sequence_offset;
+        }
+        translation
+    }
+
+    /// Whether anything would change.
+    #[inline(always)]
+    pub fn is_identity(&self) -> bool {
+        self.own.0 == self.own.1
+            && self.reported.0 == self.reported.1
+            && self.timestamp_offset == 0
+            && self.sequence_offset == 0
+    }
+
+    #[inline(always)]
+    fn ssrc(&self, ssrc: [u8; 4]) -> [u8; 4] {
+        let ssrc = Be32::from_bytes(ssrc);
+        if ssrc == self.own.0 {
+            self.own.1.bytes()
+        } else if ssrc == self.reported.0 {
+            self.reported.1.bytes()
+        } else {
+            ssrc.bytes()
+        }
+    }
+}
+
+/// Translates a compound that [`check`] let through; the checksum `sum` follows.
+#[inline(always)]
+pub fn translate<C: CursorMut + ?Sized>(
+    packet: &mut C,
+    offset: usize,
+    len: usize,
+    translation: &Translation,
+    mut sum: Sum,
+) -> Sum {
+    let end = offset + len;
+    let mut at = offset;
+    for _ in 0..PACKETS_MAX {
+        let Some(header) = packet_at(packet, at, end) else { break };
+        sum = translate_one(packet, at, &header, translation, sum);
+        at = header.next;
+    }
+    sum
+}
+
+#[inline(always)]
+fn translate_one<C: CursorMut + ?Sized>(
+    packet: &mut C,
+    at: usize,
+    header: &Packet,
+    translation: &Translation,
+    sum: Sum,
+) -> Sum {
+    let Packet { packet_type, count, next } = *header;
+    let ssrc = |octets| translation.ssrc(octets);
+    match packet_type {
+        SENDER_REPORT => {
+            let sum = change(packet, at + 4, next, sum, ssrc);
+            // RFC 3550 section 6.4.1: the RTP timestamp follows the 64-bit NTP timestamp.
+            let sum = change(packet, at + 16, next, sum, |octets| {
+                u32::from_be_bytes(octets).wrapping_add(translation.timestamp_offset).to_be_bytes()
+            });
+            report_blocks(packet, at + 8 + SENDER_INFO_LEN, count, next, translation, sum)
+        }
+        RECEIVER_REPORT => {
+            let sum = change(packet, at + 4, next, sum, ssrc);
+            report_blocks(packet, at + 8, count, next, translation, sum)
+        }
+        SOURCE_DESCRIPTION if count == 0 => sum,
+        SOURCE_DESCRIPTION => change(packet, at + 4, next, sum, ssrc),
+        BYE => {
+            let mut sum = sum;
+            for index in 0..BLOCKS_MAX {
+                if index < count {
+                    sum = change(packet, at + 4 + index * 4, next, sum, ssrc);
+                }
+            }
+            sum
+        }
+        TRANSPORT_FEEDBACK | PAYLOAD_FEEDBACK => {
+            let sum = change(packet, at + 4, next, sum, ssrc);
+            change(packet, at + 8, next, sum, ssrc)
+        }
+        _ => change(packet, at + 4, next, sum, ssrc),
+    }
+}
+
+/// RFC 3550 section 6.4.1: SSRC first, the extended highest sequence number third. The number keeps its upper
+/// half, as the count of wraps is the receiver's own.
+#[inline(always)]
+fn report_blocks<C: CursorMut + ?Sized>(
+    packet: &mut C,
+    first: usize,
+    count: usize,
+    end: usize,
+    translation: &Translation,
+    mut sum: Sum,
+) -> Sum {
+    for index in 0..BLOCKS_MAX {
+        let block = first + index * REPORT_BLOCK_LEN;
+        let Some(ssrc) = packet.read::<4>(block) else { break };
+        if index < count && Be32::from_bytes(ssrc) == translation.reported.0 {
+            sum = change(packet, block, end, sum, |_| translation.reported.1.bytes());
+            sum = change(packet, block + 8, end, sum, |[a, b, c, d]| {
+                let sequence = u16::from_be_bytes([c, d]).wrapping_sub(translation.sequence_offset);
+                let [c, d] = sequence.to_be_bytes();
+                [a, b, c, d]
+            });
+        }
+    }
+    sum
+}
+
+/// Replaces the word at `at`, if it lies before `end`, and keeps the sum right.
+#[inline(always)]
+fn change<C: CursorMut + ?Sized>(
+    packet: &mut C,
+    at: usize,
+    end: usize,
+    sum: Sum,
+    to: impl FnOnce([u8; 4]) -> [u8; 4],
+) -> Sum {
+    if at + 4 > end {
+        return sum;
+    }
+    let Some(old) = packet.read::<4>(at) else { return sum };
+    let new = to(old);
+    match packet.write(at, new) {
+        Some(()) => sum.minus(old).plus(new),
+        None => sum,
+    }
+}

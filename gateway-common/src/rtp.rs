@@ -1,0 +1,135 @@
+//! RTP (RFC 3550 section 5), its separation from RTCP on one port (RFC 5761), telephone-events (RFC 4733).
+
+use crate::{cursor::Cursor, flow::FlowKind, net::Be32, verdict::Reason};
+
+pub const RTP_LEN: usize = 12;
+/// Header of one RTCP packet with its sender's SSRC.
+pub const RTCP_LEN: usize = 8;
+
+/// A UDP payload that a flow may carry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub enum Media {
+    Rtp(Rtp),
+    Rtcp(Rtcp),
+}
+
+/// The fixed RTP header; CSRC list, header extension and padding have been found to fit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct Rtp {
+    /// 0 to 127.
+    pub payload_type: u8,
+    /// In the place it has in the packet, 0x80 or 0.
+    pub marker: u8,
+    pub sequence: u16,
+    pub timestamp: u32,
+    pub ssrc: Be32,
+    /// Octets in front of the RTP payload.
+    pub header_len: usize,
+}
+
+/// The first packet of an RTCP compound.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct Rtcp {
+    /// 192 to 223.
+    pub packet_type: u8,
+    /// Of the sender.
+    pub ssrc: Be32,
+}
+
+impl Media {
+    #[inline(always)]
+    pub const fn ssrc(&self) -> Be32 {
+        match self {
+            Self::Rtp(rtp) => rtp.ssrc,
+            Self::Rtcp(rtcp) => rtcp.ssrc,
+        }
+    }
+}
+
+/// Reads the UDP payload of `len` octets at `offset`, and refuses what the flow is not for.
+#[inline(always)]
+pub fn parse<C: Cursor + ?Sized>(
+    packet: &C,
+    offset: usize,
+    len: usize,
+    kind: FlowKind,
+) -> Result<Media, Reason> {
+    if len < RTCP_LEN {
+        return Err(Reason::NotRtp);
+    }
+    let first = packet.read::<8>(offset).ok_or(Reason::Truncated)?;
+    if first[0] >> 6 != 2 {
+        return Err(Reason::NotRtp);
+    }
+    // RFC 5761 section 4: RTCP packet types are 192 to 223, and RTP keeps off payload types 64 to 95.
+    if matches!(first[1], 192..=223) {
+        if kind == FlowKind::Rtp {
+            return Err(Reason::RtcpUnexpected);
+        }
+        let ssrc = Be32::from_bytes([first[4], first[5], first[6], first[7]]);
+        return Ok(Media::Rtcp(Rtcp { packet_type: first[1], ssrc }));
+    }
+    if kind == FlowKind::Rtcp {
+        return Err(Reason::RtpUnexpected);
+    }
+    if len < RTP_LEN {
+        return Err(Reason::NotRtp);
+    }
+    let ssrc = packet.read::<4>(offset + 8).ok_or(Reason::Truncated)?;
+    // Neither padding, extension nor CSRC: by far the most packets.
+    let header_len = if first[0] & 0x3f == 0 { RTP_LEN } else { header_len(packet, offset, len, first[0])? };
+    Ok(Media::Rtp(Rtp {
+        payload_type: first[1] & 0x7f,
+        marker: first[1] & 0x80,
+        sequence: u16::from_be_bytes([first[2], first[3]]),
+        timestamp: u32::from_be_bytes([first[4], first[5], first[6], first[7]]),
+        ssrc: Be32::from_bytes(ssrc),
+        header_len,
+    }))
+}
+
+/// RFC 3550 section 5.1 and 5.3.1: CSRC list, header extension and padding have to fit.
+#[inline(always)]
+fn header_len<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize, first: u8) -> Result<usize, Reason> {
+    const PADDING: u8 = 0x20;
+    const EXTENSION: u8 = 0x10;
+    let mut header = RTP_LEN + usize::from(first & 0x0f) * 4;
+    if first & EXTENSION != 0 {
+        let extension = packet.read::<4>(offset + header).ok_or(Reason::RtpHeader)?;
+        header += 4 + usize::from(u16::from_be_bytes([extension[2], extension[3]])) * 4;
+    }
+    let mut padding = 0;
+    if first & PADDING != 0 {
+        let [count] = packet.read::<1>(offset + len - 1).ok_or(Reason::Truncated)?;
+        if count == 0 {
+            return Err(Reason::RtpHeader);
+        }
+        padding = usize::from(count);
+    }
+    if header + padding > len { Err(Reason::RtpHeader) } else { Ok(header) }
+}
+
+/// The payload of a telephone-event packet (RFC 4733 section 2.3).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct TelephoneEvent {
+    pub code: u8,
+    pub end: bool,
+    /// In RTP clock units.
+    pub duration: u16,
+}
+
+impl TelephoneEvent {
+    /// Reads the event from the RTP payload at `offset`; `None` when it is shorter than an event.
+    #[inline(always)]
+    pub fn parse<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize) -> Option<Self> {
+        if len < 4 {
+            return None;
+        }
+        let [code, flags, high, low] = packet.read::<4>(offset)?;
+        Some(Self { code, end: flags & 0x80 != 0, duration: u16::from_be_bytes([high, low]) })
+    }
+}
