@@ -1,8 +1,9 @@
-//! Stream framing, addresses and hops: where a message came from and where one goes.
+//! Between bytes and messages: frames out of a stream, hops, and where a response goes (RFC 3261 section 18).
 
-/// A transport that this gateway carries SIP over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Transport {
-    Udp,
-    Tcp,
-}
+mod framer;
+mod hop;
+mod routing;
+
+pub use framer::{Frame, FramingError, StreamFramer};
+pub use hop::{ConnectionId, Hop, Transport};
+pub use routing::{fill_received, own_via, response_destination};

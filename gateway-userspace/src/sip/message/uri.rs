@@ -1,0 +1,419 @@
+//! URIs of SIP (RFC 3261 section 19.1), of telephone numbers (RFC 3966), and any other as it is.
+
+use super::lexer::{self, Syntax};
+use super::params::Params;
+use crate::base::redact::Number;
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A URI. Prints as it was read, but for the case of the scheme and the spelling of an IPv6 address.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Uri {
+    /// `sip:` and `sips:`.
+    Sip(SipUri),
+    /// `tel:`.
+    Tel(TelUri),
+    /// `urn:service:sos`, `mailto:`, and schemes nobody knows.
+    Absolute(AbsoluteUri),
+}
+
+/// A SIP or SIPS URI. No `Debug`: [`Uri`]'s masks the user part.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct SipUri {
+    /// `sips:`.
+    pub secure: bool,
+    /// As written, escapes included; [`Uri::user`] decodes them.
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub host: Host,
+    pub port: Option<u16>,
+    pub params: Params,
+    /// What stands behind `?`, as written.
+    pub headers: Option<String>,
+}
+
+/// A telephone number.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct TelUri {
+    /// As written, visual separators included.
+    pub number: String,
+    pub params: Params,
+}
+
+/// A URI whose parts do not concern us.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct AbsoluteUri {
+    /// In lower case.
+    pub scheme: String,
+    /// What stands behind the first colon, as written.
+    pub rest: String,
+}
+
+/// The host of a SIP URI or a Via.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// As written; compares without case by [`Host::matches`].
+    Name(String),
+    V4(Ipv4Addr),
+    V6(Ipv6Addr),
+}
+
+impl Uri {
+    /// `sip:user@host:port`. Octets that a user part cannot hold are escaped.
+    pub fn sip(user: Option<&str>, host: impl Into<Host>, port: Option<u16>) -> Self {
+        Self::Sip(SipUri {
+            secure: false,
+            user: user.map(escape_user),
+            password: None,
+            host: host.into(),
+            port,
+            params: Params::default(),
+            headers: None,
+        })
+    }
+
+    /// `sip`, `sips`, `tel` or the other scheme in lower case.
+    pub fn scheme(&self) -> &str {
+        match self {
+            Self::Sip(SipUri { secure: false, .. }) => "sip",
+            Self::Sip(SipUri { secure: true, .. }) => "sips",
+            Self::Tel(_) => "tel",
+            Self::Absolute(uri) => &uri.scheme,
+        }
+    }
+
+    pub fn as_sip(&self) -> Option<&SipUri> {
+        match self {
+            Self::Sip(uri) => Some(uri),
+            Self::Tel(_) | Self::Absolute(_) => None,
+        }
+    }
+
+    /// The user part of a SIP URI with escapes decoded, or the number of a tel URI as written.
+    pub fn user(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Sip(uri) => uri.user.as_deref().map(lexer::unescape),
+            Self::Tel(uri) => Some(Cow::Borrowed(&uri.number)),
+            Self::Absolute(_) => None,
+        }
+    }
+
+    /// The telephone number that the URI names: the user part up to its parameters (RFC 3261 section 19.1.6) or the
+    /// tel number, visual separators removed. `None` if that is no number.
+    pub fn number(&self) -> Option<Number> {
+        let user = self.user()?;
+        let number = user.split(';').next().unwrap_or_default();
+        let digits: String =
+            number.chars().filter(|character| !matches!(character, '-' | '.' | '(' | ')')).collect();
+        let is_number = digits
+            .strip_prefix('+')
+            .unwrap_or(&digits)
+            .bytes()
+            .all(|octet| octet.is_ascii_digit() || matches!(octet, b'*' | b'#'));
+        (is_number && digits.bytes().any(|octet| octet != b'+')).then(|| Number::new(digits))
+    }
+
+    /// A URI parameter's value.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.params()?.value(name)
+    }
+
+    pub fn params(&self) -> Option<&Params> {
+        match self {
+            Self::Sip(uri) => Some(&uri.params),
+            Self::Tel(uri) => Some(&uri.params),
+            Self::Absolute(_) => None,
+        }
+    }
+
+    /// Whether both name the same resource by RFC 3261 section 19.1.4 (not a transitive relation).
+    pub fn is_equivalent(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Sip(one), Self::Sip(two)) => one.is_equivalent(two),
+            (Self::Tel(one), Self::Tel(two)) => {
+                self.number().map(|number| number.reveal().to_owned())
+                    == other.number().map(|number| number.reveal().to_owned())
+                    && every_param_agrees(&one.params, &two.params, |_| true)
+            }
+            (one, two) => one == two,
+        }
+    }
+}
+
+impl SipUri {
+    fn is_equivalent(&self, other: &Self) -> bool {
+        // A URI that leaves one of these out never equals one that has it.
+        let must_be_in_both = |name: &str| {
+            ["user", "ttl", "method", "maddr", "transport"].iter().any(|own| own.eq_ignore_ascii_case(name))
+        };
+        self.secure == other.secure
+            && self.user.as_deref().map(lexer::unescape) == other.user.as_deref().map(lexer::unescape)
+            && self.password.as_deref().map(lexer::unescape) == other.password.as_deref().map(lexer::unescape)
+            && self.host.matches(&other.host)
+            && self.port == other.port
+            && every_param_agrees(&self.params, &other.params, must_be_in_both)
+            && every_param_agrees(&other.params, &self.params, must_be_in_both)
+            && sorted_headers(self) == sorted_headers(other)
+    }
+
+    fn parse(secure: bool, rest: &str) -> Result<Self, Syntax> {
+        // No other part of the URI can hold an unescaped `@`, so the first one ends the user part.
+        let (userinfo, rest) = match memchr::memchr(b'@', rest.as_bytes()) {
+            Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
+            None => (None, rest),
+        };
+        let (user, password) =
+            match userinfo.map(|text| text.split_once(':').map_or((text, None), |(u, p)| (u, Some(p)))) {
+                Some(("", _)) => return Err(Syntax("empty user in a URI")),
+                Some((user, password)) => (Some(user), password),
+                None => (None, None),
+            };
+        if !userinfo
+            .is_none_or(|text| text.bytes().all(is_user_octet) && lexer::escapes_are_whole(text.as_bytes()))
+        {
+            return Err(Syntax("user part of a URI is none"));
+        }
+        let end = rest.bytes().position(|octet| matches!(octet, b';' | b'?')).unwrap_or(rest.len());
+        let (hostport, rest) = rest.split_at(end);
+        let (host, port) = parse_hostport(hostport)?;
+        let (params, headers) = match rest.split_once('?') {
+            Some((params, headers)) => (params, Some(headers)),
+            None => (rest, None),
+        };
+        if headers.is_some_and(|text| {
+            !text.bytes().all(is_user_octet) || !lexer::escapes_are_whole(text.as_bytes())
+        }) {
+            return Err(Syntax("headers part of a URI is none"));
+        }
+        Ok(Self {
+            secure,
+            user: user.map(str::to_owned),
+            password: password.map(str::to_owned),
+            host,
+            port,
+            params: Params::parse_uri(params)?,
+            headers: headers.map(str::to_owned),
+        })
+    }
+}
+
+/// Whether each parameter of `one` has the same value in `two`, or is absent there and may be.
+fn every_param_agrees(one: &Params, two: &Params, must_be_in_both: impl Fn(&str) -> bool) -> bool {
+    let plain = |value: Option<&str>| value.map(|value| lexer::unescape(value).to_ascii_lowercase());
+    one.iter().all(|(name, value)| {
+        if two.has(name) { plain(value) == plain(two.value(name)) } else { !must_be_in_both(name) }
+    })
+}
+
+fn sorted_headers(uri: &SipUri) -> Vec<(String, Cow<'_, str>)> {
+    let headers = uri.headers.as_deref().unwrap_or_default();
+    let mut sorted: Vec<_> = headers
+        .split('&')
+        .filter(|header| !header.is_empty())
+        .map(|header| header.split_once('=').unwrap_or((header, "")))
+        .map(|(name, value)| (name.to_ascii_lowercase(), lexer::unescape(value)))
+        .collect();
+    sorted.sort();
+    sorted
+}
+
+impl TelUri {
+    fn parse(rest: &str) -> Result<Self, Syntax> {
+        let end = rest.find(';').unwrap_or(rest.len());
+        let (number, params) = rest.split_at(end);
+        let is_octet =
+            |octet: u8| octet.is_ascii_hexdigit() || matches!(octet, b'*' | b'#' | b'-' | b'.' | b'(' | b')');
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        if !digits.bytes().all(is_octet)
+            || !digits.bytes().any(|octet| octet.is_ascii_hexdigit() || matches!(octet, b'*' | b'#'))
+        {
+            return Err(Syntax("tel number is none"));
+        }
+        Ok(Self { number: number.to_owned(), params: Params::parse_uri(params)? })
+    }
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port`.
+pub(super) fn parse_hostport(text: &str) -> Result<(Host, Option<u16>), Syntax> {
+    let colon = if text.starts_with('[') {
+        let end = text.find(']').ok_or(Syntax("IPv6 reference without end"))? + 1;
+        (end < text.len()).then_some(end)
+    } else {
+        text.find(':')
+    };
+    let (host, port) = match colon {
+        Some(colon) => {
+            let port = text[colon..].strip_prefix(':').ok_or(Syntax("host goes on behind its end"))?;
+            (
+                &text[..colon],
+                Some(lexer::decimal(port.as_bytes()).ok_or(Syntax("port is no number below 65536"))?),
+            )
+        }
+        None => (text, None),
+    };
+    Ok((host.parse()?, port))
+}
+
+impl FromStr for Host {
+    type Err = Syntax;
+
+    fn from_str(text: &str) -> Result<Self, Syntax> {
+        if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            return address.parse().map(Self::V6).map_err(|_| Syntax("IPv6 reference is no address"));
+        }
+        let last_label = text.strip_suffix('.').unwrap_or(text).rsplit('.').next().unwrap_or_default();
+        if last_label.bytes().all(|octet| octet.is_ascii_digit()) {
+            // RFC 3261 section 25.1: the top label starts with a letter, so this is an address or nothing.
+            return text.parse().map(Self::V4).map_err(|_| Syntax("host is neither name nor address"));
+        }
+        let is_octet = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
+        if text.bytes().all(is_octet) && !text.starts_with('.') {
+            Ok(Self::Name(text.to_owned()))
+        } else {
+            Err(Syntax("host is neither name nor address"))
+        }
+    }
+}
+
+impl Host {
+    /// The address, if the host is one.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Name(_) => None,
+            Self::V4(address) => Some((*address).into()),
+            Self::V6(address) => Some((*address).into()),
+        }
+    }
+
+    /// Equality of hosts: names without case.
+    pub fn matches(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Name(one), Self::Name(two)) => one.eq_ignore_ascii_case(two),
+            (one, two) => one == two,
+        }
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6(address),
+        }
+    }
+}
+
+impl FromStr for Uri {
+    type Err = Syntax;
+
+    fn from_str(text: &str) -> Result<Self, Syntax> {
+        let (scheme, rest) = text.split_once(':').ok_or(Syntax("URI without scheme"))?;
+        if scheme.eq_ignore_ascii_case("sip") {
+            return SipUri::parse(false, rest).map(Self::Sip);
+        }
+        if scheme.eq_ignore_ascii_case("sips") {
+            return SipUri::parse(true, rest).map(Self::Sip);
+        }
+        if scheme.eq_ignore_ascii_case("tel") {
+            return TelUri::parse(rest).map(Self::Tel);
+        }
+        let is_octet = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'+' | b'-' | b'.');
+        if !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) || !scheme.bytes().all(is_octet) {
+            return Err(Syntax("URI scheme is none"));
+        }
+        if rest.is_empty() || !rest.bytes().all(|octet| octet == b'@' || is_user_octet(octet)) {
+            return Err(Syntax("URI holds an octet it cannot"));
+        }
+        Ok(Self::Absolute(AbsoluteUri { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned() }))
+    }
+}
+
+/// Wider than RFC 3261 section 25.1, because real peers leave `#` of feature codes unescaped; never an octet that
+/// ends a URI in some header.
+fn is_user_octet(octet: u8) -> bool {
+    octet.is_ascii_graphic() && !matches!(octet, b'"' | b'<' | b'>' | b'@' | b'\\')
+}
+
+/// `unreserved` and `user-unreserved` of RFC 3261 section 25.1 stay; every other octet becomes `%` and two digits.
+fn escape_user(user: &str) -> String {
+    let mut escaped = String::with_capacity(user.len());
+    for octet in user.bytes() {
+        if octet.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&octet) {
+            escaped.push(char::from(octet));
+        } else {
+            escaped.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    escaped
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::V4(address) => address.fmt(f),
+            Self::V6(address) => write!(f, "[{address}]"),
+        }
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.scheme())?;
+        match self {
+            Self::Sip(uri) => uri.fmt(f),
+            Self::Tel(uri) => write!(f, "{}{}", uri.number, uri.params),
+            Self::Absolute(uri) => f.write_str(&uri.rest),
+        }
+    }
+}
+
+/// Without the scheme.
+impl fmt::Display for SipUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(user) = &self.user {
+            f.write_str(user)?;
+            if let Some(password) = &self.password {
+                write!(f, ":{password}")?;
+            }
+            f.write_str("@")?;
+        }
+        self.host.fmt(f)?;
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        self.params.fmt(f)?;
+        if let Some(headers) = &self.headers {
+            write!(f, "?{headers}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// For logs: the user part masked, no password, parameters or headers.
+impl fmt::Debug for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.scheme())?;
+        match self {
+            Self::Sip(uri) => {
+                if let Some(user) = &uri.user {
+                    write!(f, "{}@", Number::new(user.as_str()))?;
+                }
+                uri.host.fmt(f)?;
+                uri.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+            }
+            Self::Tel(uri) => Number::new(uri.number.as_str()).fmt(f),
+            // A service name tells nothing of a person; other schemes might.
+            Self::Absolute(uri) if uri.scheme == "urn" => f.write_str(&uri.rest),
+            Self::Absolute(_) => f.write_str("…"),
+        }
+    }
+}
