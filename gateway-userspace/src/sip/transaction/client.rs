@@ -1,6 +1,20 @@
-//! Client transactions: what their machines can ask for.
+//! Client transactions: the layer's half that sends requests and waits for responses (RFC 3261 section 17.1).
 
+use super::cancellation::{self, Cancellation};
+use super::invite_client::{self, InviteClient};
+use super::key::Key;
+use super::non_invite_client::{self, NonInviteClient};
+use super::output::{ClientId, Output};
+use super::shared::{Audience, Carrier, Owner, Shared};
+use super::slots::Slots;
 use super::timer::Timer;
+use crate::base::machine::{Machine, Step};
+use crate::base::time::Time;
+use crate::sip::message::{
+    CSeq, Contact, Draft, Head, Headers, Message, Method, Request, Response, Via, parse,
+};
+use crate::sip::transport::Hop;
+use std::collections::HashMap;
 
 /// What a client machine asks its layer to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,4 +38,354 @@ pub enum Act {
     TimedOut,
     /// Tells the user that the transport failed.
     Unreachable,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    slots: Slots<Client>,
+    index: HashMap<Key, ClientId>,
+}
+
+#[derive(Debug)]
+struct Client {
+    key: Key,
+    carrier: Carrier,
+    audience: Audience,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Invite(invite_client::State, cancellation::State),
+    NonInvite(non_invite_client::State),
+}
+
+/// What moves a client transaction.
+enum Input {
+    Response(Box<Response>),
+    Fired(Timer),
+    Cancel,
+    TransportError,
+}
+
+impl Clients {
+    /// Sends `draft` by a Via with a new branch.
+    pub(super) fn request(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        draft: Draft,
+        hop: Hop,
+        out: &mut Vec<Output>,
+    ) -> ClientId {
+        let request = draft.finish(shared.own_via(&hop));
+        self.begin(shared, now, &request, hop, Audience::User, out)
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        response: Box<Response>,
+        out: &mut Vec<Output>,
+    ) {
+        let found = shared.key.client_of(&response).and_then(|key| self.index.get(key)).copied();
+        match found {
+            Some(id) => self.apply(shared, now, id, Input::Response(response), out),
+            None => shared.counts.stray_responses += 1,
+        }
+    }
+
+    pub(super) fn cancel(&mut self, shared: &mut Shared, now: Time, id: ClientId, out: &mut Vec<Output>) {
+        self.apply(shared, now, id, Input::Cancel, out);
+    }
+
+    pub(super) fn expire(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        id: ClientId,
+        timer: Timer,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(client) = self.slots.find(id.slot, id.epoch) {
+            client.carrier.fired(timer);
+            self.apply(shared, now, id, Input::Fired(timer), out);
+        }
+    }
+
+    pub(super) fn transport_failed(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        hop: &Hop,
+        out: &mut Vec<Output>,
+    ) {
+        for id in self.using(hop) {
+            self.apply(shared, now, id, Input::TransportError, out);
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn using(&self, hop: &Hop) -> Vec<ClientId> {
+        let by_hop = self.slots.iter().filter(|(_, _, client)| client.carrier.hop == *hop);
+        by_hop.map(|(slot, epoch, _)| ClientId { slot, epoch }).collect()
+    }
+
+    fn begin(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        request: &Request,
+        hop: Hop,
+        audience: Audience,
+        out: &mut Vec<Output>,
+    ) -> ClientId {
+        let branch = request.head.via.first().and_then(Via::branch).unwrap_or_default();
+        let key = Key::from(shared.key.client(branch, &request.method));
+        let mut carrier = Carrier::new(hop);
+        carrier.keep(shared.print(|print| request.write(print)));
+        let (state, acts) = match request.method {
+            Method::Invite => {
+                let (state, acts) = InviteClient::START;
+                (State::Invite(state, Cancellation::START.0), acts)
+            }
+            _ => (State::NonInvite(NonInviteClient::START.0), NonInviteClient::START.1),
+        };
+        let (slot, epoch) = self.slots.insert(Client { key: key.clone(), carrier, audience, state });
+        let id = ClientId { slot, epoch };
+        self.index.insert(key, id);
+        shared.counts.requests_sent += 1;
+        if let Some(client) = self.slots.find(slot, epoch) {
+            for act in acts {
+                client.act(shared, now, id, *act, &mut None, out);
+            }
+        }
+        id
+    }
+
+    fn apply(&mut self, shared: &mut Shared, now: Time, id: ClientId, input: Input, out: &mut Vec<Output>) {
+        let Some(client) = self.slots.find(id.slot, id.epoch) else {
+            shared.counts.illegal += 1;
+            return;
+        };
+        let cancel = client.apply(shared, now, id, input, out);
+        let hop = client.carrier.hop;
+        if client.is_over()
+            && let Some(mut client) = self.slots.remove(id.slot, id.epoch)
+        {
+            client.carrier.disarm_all(shared, Owner::Client(id));
+            self.index.remove(&client.key);
+            client.tell(Output::ClientEnded { id }, out);
+        }
+        if let Some(cancel) = cancel {
+            self.begin(shared, now, &cancel, hop, Audience::Nobody, out);
+        }
+    }
+}
+
+impl Client {
+    /// Steps the machine and does what it says; `Some` is a CANCEL to be sent.
+    fn apply(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        id: ClientId,
+        input: Input,
+        out: &mut Vec<Output>,
+    ) -> Option<Request> {
+        let (acts, more) = self.step(shared, &input);
+        let mut response = match input {
+            Input::Response(response) => Some(response),
+            Input::Fired(_) | Input::Cancel | Input::TransportError => None,
+        };
+        let mut cancel = None;
+        for act in acts.iter().chain(more) {
+            match self.act(shared, now, id, *act, &mut response, out) {
+                Done::Yes => {}
+                Done::FiredAtOnce(timer) => {
+                    for act in self.step(shared, &Input::Fired(timer)).0 {
+                        self.act(shared, now, id, *act, &mut None, out);
+                    }
+                }
+                Done::Cancel => cancel = self.sent_request().map(cancel_of),
+            }
+        }
+        cancel
+    }
+
+    /// What to do, in order: the acts of the transaction, then those of its cancellation.
+    fn step(&mut self, shared: &mut Shared, input: &Input) -> (&'static [Act], &'static [Act]) {
+        match &mut self.state {
+            State::Invite(state, cancellation) => {
+                let acts = invite_event(input).map(|event| shared.step::<InviteClient>(state, event));
+                (acts.unwrap_or_default(), cancellation_acts(cancellation, input))
+            }
+            State::NonInvite(state) => match non_invite_event(input) {
+                Some(event) => (shared.step::<NonInviteClient>(state, event), &[]),
+                None => (shared.illegal(), &[]),
+            },
+        }
+    }
+
+    fn act(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        id: ClientId,
+        act: Act,
+        response: &mut Option<Box<Response>>,
+        out: &mut Vec<Output>,
+    ) -> Done {
+        let owner = Owner::Client(id);
+        match act {
+            Act::Send => self.carrier.send(shared, out),
+            Act::Acknowledge => {
+                if let (Some(invite), Some(response)) = (self.sent_request(), response.as_deref()) {
+                    let ack = ack_of(invite, response);
+                    self.carrier.keep(shared.print(|print| ack.write(print)));
+                    self.carrier.send(shared, out);
+                }
+            }
+            Act::Cancel => return Done::Cancel,
+            Act::Pass => {
+                if let Some(response) = response.take() {
+                    self.tell(Output::Response { id, response }, out);
+                }
+            }
+            Act::Forget => self.carrier.forget(),
+            Act::Arm(timer) => {
+                if let Some(timer) = self.carrier.arm(shared, owner, timer, now) {
+                    return Done::FiredAtOnce(timer);
+                }
+            }
+            Act::ArmLongest(timer) => self.carrier.arm_longest(shared, owner, timer, now),
+            Act::Disarm(timer) => self.carrier.disarm(shared, owner, timer),
+            Act::TimedOut => {
+                shared.counts.timed_out += 1;
+                self.tell(Output::TimedOut { id }, out);
+            }
+            Act::Unreachable => self.tell(Output::Unreachable { id }, out),
+        }
+        Done::Yes
+    }
+
+    fn tell(&self, output: Output, out: &mut Vec<Output>) {
+        if self.audience == Audience::User {
+            out.push(output);
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        match self.state {
+            State::Invite(state, _) => state == invite_client::State::Terminated,
+            State::NonInvite(state) => state == non_invite_client::State::Terminated,
+        }
+    }
+
+    /// The request as it was sent, read back: only failures and cancellations need it, so that it costs nothing in
+    /// calls that succeed, neither time nor memory beside the bytes.
+    fn sent_request(&self) -> Option<Request> {
+        match parse(self.carrier.kept()?) {
+            Ok(Message::Request(request)) => Some(request),
+            Ok(Message::Response(_)) | Err(_) => None,
+        }
+    }
+}
+
+/// What an act leaves to its caller.
+enum Done {
+    Yes,
+    FiredAtOnce(Timer),
+    Cancel,
+}
+
+fn invite_event(input: &Input) -> Option<invite_client::Event> {
+    use invite_client::Event;
+    Some(match input {
+        Input::Response(response) if response.status.is_provisional() => Event::Provisional,
+        Input::Response(response) if response.status.is_success() => Event::Success,
+        Input::Response(_) => Event::Failure,
+        Input::Fired(Timer::A) => Event::TimerA,
+        Input::Fired(Timer::B) => Event::TimerB,
+        Input::Fired(Timer::D) => Event::TimerD,
+        Input::Fired(Timer::M) => Event::TimerM,
+        Input::Fired(Timer::Cancelled) => Event::TimerCancelled,
+        Input::Fired(_) | Input::Cancel => return None,
+        Input::TransportError => Event::TransportError,
+    })
+}
+
+fn cancellation_event(input: &Input) -> Option<cancellation::Event> {
+    use cancellation::Event;
+    match input {
+        Input::Response(response) if response.status.is_provisional() => Some(Event::Provisional),
+        Input::Response(_) => Some(Event::Final),
+        Input::Cancel => Some(Event::Ask),
+        Input::Fired(_) | Input::TransportError => None,
+    }
+}
+
+/// Steps the machine of the cancellation; copies of a response concern the transaction alone, so nothing is counted.
+fn cancellation_acts(state: &mut cancellation::State, input: &Input) -> &'static [Act] {
+    match cancellation_event(input).map(|event| Cancellation::step(*state, event)) {
+        Some(Step::To(next, acts)) => {
+            *state = next;
+            acts
+        }
+        Some(Step::Already | Step::Illegal) | None => &[],
+    }
+}
+
+fn non_invite_event(input: &Input) -> Option<non_invite_client::Event> {
+    use non_invite_client::Event;
+    Some(match input {
+        Input::Response(response) if response.status.is_provisional() => Event::Provisional,
+        Input::Response(_) => Event::Final,
+        Input::Fired(Timer::E) => Event::TimerE,
+        Input::Fired(Timer::F) => Event::TimerF,
+        Input::Fired(Timer::K) => Event::TimerK,
+        // Only an INVITE can be cancelled (RFC 3261 section 9.1).
+        Input::Fired(_) | Input::Cancel => return None,
+        Input::TransportError => Event::TransportError,
+    })
+}
+
+/// The ACK of a failure (RFC 3261 section 17.1.1.3): all of the INVITE's, but the To of the response.
+fn ack_of(invite: Request, response: &Response) -> Request {
+    let mut ack = sibling_of(invite, Method::Ack);
+    ack.head.to = response.head.to.clone();
+    ack
+}
+
+/// The CANCEL of an INVITE (RFC 3261 section 9.1).
+fn cancel_of(invite: Request) -> Request {
+    sibling_of(invite, Method::Cancel)
+}
+
+/// A request that goes the way of the INVITE: same Via with its branch, same route, same number; no Contact, no
+/// body.
+fn sibling_of(invite: Request, method: Method) -> Request {
+    let Head { via, from, to, call_id, cseq, route, .. } = invite.head;
+    let cseq = CSeq { number: cseq.number, method: method.clone() };
+    Request {
+        method,
+        uri: invite.uri,
+        head: Head {
+            via,
+            from,
+            to,
+            call_id,
+            cseq,
+            max_forwards: Some(70),
+            contact: Contact::default(),
+            route,
+            record_route: Vec::new(),
+        },
+        headers: Headers::default(),
+        body: Vec::new(),
+    }
 }

@@ -55,23 +55,23 @@ impl Machine for InviteServer {
 
     const STATES: &'static [State] = State::ALL;
     const EVENTS: &'static [Event] = Event::ALL;
-    const START: (State, &'static [Act]) = (State::Proceeding, &[Act::Arm(Timer::Trying), Act::Pass]);
+    const START: (State, &'static [Act]) = (State::Proceeding, &[Act::Pass, Act::Arm(Timer::Trying)]);
 
     fn step(state: State, event: Event) -> Step<State, Act> {
-        use Act::{Arm, Disarm, Forget, NoAck, Pass, Send, Trying, Undeliverable};
+        use Act::{Arm, Disarm, Forget, Keep, NoAck, Pass, Send, Undeliverable};
         use Event::*;
         use State::*;
         use Step::{Already, Illegal, To};
         match (state, event) {
             (Proceeding, Request) => To(Proceeding, &[Send]),
-            (Proceeding, Provisional) => To(Proceeding, &[Disarm(Timer::Trying), Send]),
+            (Proceeding, Provisional) => To(Proceeding, &[Disarm(Timer::Trying), Keep, Send]),
             (Proceeding, Success) => {
-                To(Accepted, &[Disarm(Timer::Trying), Send, Arm(Timer::Answer), Arm(Timer::L)])
+                To(Accepted, &[Disarm(Timer::Trying), Keep, Send, Arm(Timer::Answer), Arm(Timer::L)])
             }
             (Proceeding, Failure) => {
-                To(Completed, &[Disarm(Timer::Trying), Send, Arm(Timer::G), Arm(Timer::H)])
+                To(Completed, &[Disarm(Timer::Trying), Keep, Send, Arm(Timer::G), Arm(Timer::H)])
             }
-            (Proceeding, TimerTrying) => To(Proceeding, &[Trying]),
+            (Proceeding, TimerTrying) => To(Proceeding, &[Send]),
             (Proceeding, TransportError) => To(Proceeding, &[Undeliverable]),
             (Proceeding, Ack | TimerAnswer | TimerG | TimerH | TimerI | TimerL) => Illegal,
 

@@ -42,14 +42,14 @@ impl Machine for NonInviteServer {
     const START: (State, &'static [Act]) = (State::Trying, &[Act::Pass]);
 
     fn step(state: State, event: Event) -> Step<State, Act> {
-        use Act::{Arm, Send, Undeliverable};
+        use Act::{Arm, Keep, Send, Undeliverable};
         use Event::*;
         use State::*;
         use Step::{Already, Illegal, To};
         match (state, event) {
             (Trying, Request) => Already,
-            (Trying | Proceeding, Provisional) => To(Proceeding, &[Send]),
-            (Trying | Proceeding, Final) => To(Completed, &[Send, Arm(Timer::J)]),
+            (Trying | Proceeding, Provisional) => To(Proceeding, &[Keep, Send]),
+            (Trying | Proceeding, Final) => To(Completed, &[Keep, Send, Arm(Timer::J)]),
             (Trying | Proceeding, TimerJ) => Illegal,
             // Nothing of ours is under way.
             (Trying, TransportError) => Already,
