@@ -2,6 +2,7 @@
 //!
 //! The data plane compiles these into [`gateway_common::flow::FlowConfig`]; nothing here knows a map.
 
+use crate::base::id::Side;
 use gateway_common::flow::{FlowKind, Latch};
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -15,6 +16,8 @@ pub struct MediaPlan {
 /// One direction of one stream: packets that arrive at `at`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FlowSpec {
+    /// Whose media it is: the side that sends it.
+    pub from: Side,
     pub at: SocketAddr,
     pub kind: FlowKind,
     pub gate: GateSpec,
