@@ -7,7 +7,9 @@ mod packages;
 mod report;
 mod setup;
 mod steps;
+mod test;
 mod toolchain;
+mod verify;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -30,15 +32,21 @@ enum Task {
     Setup(setup::Arguments),
     /// Build the XDP objects into <target>/ebpf and list what is in them
     Ebpf(setup::Options),
+    /// Load the XDP objects with two loaders, on the running kernel and on Debian's 6.1 and 6.12 under QEMU
+    Verify(verify::Arguments),
     /// Three hosts as network namespaces, with nothing but the gateway between caller and callee
     Lab(lab::Arguments),
+    /// The whole proof: formatting, lints, unit tests, verifiers, data plane, calls, real peers
+    Test(test::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Setup(arguments) => setup::run(&arguments),
         Task::Ebpf(options) => ebpf::run_task(&options),
+        Task::Verify(arguments) => verify::run_task(&arguments),
         Task::Lab(arguments) => lab::run_task(&arguments),
+        Task::Test(arguments) => test::run_task(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
