@@ -75,7 +75,7 @@ mod tests {
         let mut numbering = Numbering::default();
         numbers(&mut numbering, &[format(96, "opus/48000/2"), format(97, "telephone-event/48000")]);
         numbering.adopt(&[format(97, "opus/48000/2")]);
-        let offer = [format(96, "opus/48000/2"), format(101, "telephone-event/48000")];
+        let offer = [format(111, "opus/48000/2"), format(101, "telephone-event/48000")];
         assert_eq!(numbers(&mut numbering, &offer), [97, 101]);
     }
 
