@@ -103,7 +103,7 @@ pub const REASONS_MAX: u32 = 64;
 
 /// Counters that are not drops, per CPU, indexed by number.
 #[repr(u8)]
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
 pub enum Traffic {
     /// Left to the host's own stack: no flow has this address and port.
@@ -117,6 +117,23 @@ pub enum Traffic {
     /// Left to the host's own stack: later fragments, which name no port. Their first fragment is refused
     /// when it is for a flow, so that the stack never completes the packet.
     LaterFragments = 4,
+}
+
+impl Traffic {
+    /// Every counter, by number.
+    pub const ALL: &'static [Self] =
+        &[Self::Passed, Self::Transmitted, Self::Redirected, Self::RouteLookups, Self::LaterFragments];
+
+    /// Metric label and the word in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Transmitted => "transmitted",
+            Self::Redirected => "redirected",
+            Self::RouteLookups => "route_lookups",
+            Self::LaterFragments => "later_fragments",
+        }
+    }
 }
 
 /// Size of an array indexed by [`Traffic`].

@@ -1,0 +1,121 @@
+//! The embedded object into the kernel.
+
+use super::Settings;
+use super::fault::{DataplaneFault, chain, os_error};
+use super::pins::PinDirectory;
+use aya::maps::MapError;
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfError, EbpfLoader};
+use gateway_common::abi::name;
+
+/// The XDP objects that the build embedded.
+pub mod object {
+    include!(concat!(env!("OUT_DIR"), "/object.rs"));
+}
+
+/// Oldest kernel that the object is verified on.
+const KERNEL_NEEDED: (u32, u32) = (6, 1);
+
+/// Lines of the verifier's log that an error quotes.
+const LOG_LINES: usize = 24;
+
+/// Maps that outlive the daemon.
+pub(super) const PINNED_MAPS: [&str; 8] = [
+    name::FLOWS,
+    name::STATES,
+    name::DROPS,
+    name::TRAFFIC,
+    name::GENERATION,
+    name::LINKS,
+    name::RECORDS,
+    name::ABI,
+];
+
+/// Whether there is an object and a kernel for it.
+pub(super) fn check(settings: &Settings) -> Result<(), DataplaneFault> {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .map_err(DataplaneFault::system("read the kernel's version"))?;
+    let release = release.trim();
+    if version(release).is_some_and(|version| version < KERNEL_NEEDED) {
+        return Err(DataplaneFault::KernelTooOld {
+            found: release.to_owned(),
+            needed: format!("{}.{}", KERNEL_NEEDED.0, KERNEL_NEEDED.1),
+        });
+    }
+    if chosen(settings).is_empty() { Err(DataplaneFault::ObjectNotEmbedded) } else { Ok(()) }
+}
+
+/// Loads the object; maps that are pinned already are those of the pins, the others are made and pinned.
+pub(super) fn load(settings: &Settings, pins: &PinDirectory) -> Result<Ebpf, DataplaneFault> {
+    let mut loader = EbpfLoader::new();
+    for map in PINNED_MAPS {
+        loader.map_pin_path(map, pins.map(map));
+    }
+    loader.map_max_entries(name::FLOWS, settings.flows).map_max_entries(name::STATES, settings.flows);
+    let mut ebpf = loader.load(chosen(settings)).map_err(|error| unloadable(settings, &error))?;
+    program(&mut ebpf)?.load().map_err(|error| refused(name::PROGRAM, error))?;
+    Ok(ebpf)
+}
+
+/// The program that runs on every media interface.
+pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneFault> {
+    let invalid =
+        || DataplaneFault::ObjectInvalid { why: format!("it has no XDP program {}", name::PROGRAM) };
+    ebpf.program_mut(name::PROGRAM).and_then(|program| program.try_into().ok()).ok_or_else(invalid)
+}
+
+fn chosen(settings: &Settings) -> &'static [u8] {
+    if settings.traced { object::TRACED_OBJECT } else { object::OBJECT }
+}
+
+fn unloadable(settings: &Settings, error: &EbpfError) -> DataplaneFault {
+    match (error, os_error(error)) {
+        (_, Some(libc::EPERM)) => DataplaneFault::NoPermission { doing: "create BPF maps".to_owned() },
+        (EbpfError::MapError(MapError::CreateError { name, .. }), Some(libc::ENOMEM | libc::E2BIG)) => {
+            DataplaneFault::Map {
+                doing: format!("create map {name} for {} flows", settings.flows),
+                why: "not enough memory: lower dataplane.flows".to_owned(),
+            }
+        }
+        (EbpfError::MapError(_), _) => DataplaneFault::map("create BPF maps", error),
+        _ => DataplaneFault::ObjectInvalid { why: chain(error) },
+    }
+}
+
+fn refused(program: &str, error: ProgramError) -> DataplaneFault {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            if io_error.raw_os_error() == Some(libc::EPERM) && log.trim().is_empty() {
+                return DataplaneFault::NoPermission { doing: "load BPF programs".to_owned() };
+            }
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default();
+            DataplaneFault::VerifierRefused {
+                program: program.to_owned(),
+                log: format!("{}\n{io_error}", tail.join("\n")),
+            }
+        }
+        other => DataplaneFault::map("load the XDP program", &other),
+    }
+}
+
+/// Major and minor number of a kernel release such as `6.12.3-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|character: char| !character.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernel_releases_of_every_fashion_compare_by_number() {
+        assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(version("5.14.0-427.el9"), Some((5, 14)));
+        assert_eq!(version("6.18-rc3"), Some((6, 18)));
+        assert!(version("5.15.0") < Some(KERNEL_NEEDED));
+        assert_eq!(version("unknown"), None);
+    }
+}

@@ -1,0 +1,502 @@
+//! The data plane of this host: loaded or adopted once, then handed out to workers and the watch.
+
+use super::fault::DataplaneFault;
+use super::inspect::{self, FlowView};
+use super::links::ways_out;
+use super::load::{self, PINNED_MAPS};
+use super::mmap::StateArray;
+use super::netlink::{AttachedProgram, Device, Requests};
+use super::pins::PinDirectory;
+use super::pod::Plain;
+use super::reference::counters::Counters;
+use super::slots::{Slots, Split};
+use super::watch::Watch;
+use super::worker::Dataplane;
+use super::{Mode, Settings};
+use crate::base::id::{CoreId, FlowId};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::{XdpLink, XdpMode};
+use aya::programs::{ProgramError, Xdp, loaded_programs};
+use gateway_common::abi::{FINGERPRINT, name};
+use gateway_common::verdict::{Reason, Traffic};
+use std::collections::{BTreeMap, HashSet};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Who takes packets from an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PathKind {
+    /// XDP in the driver.
+    Native,
+    /// XDP in the kernel's generic receive path: slower.
+    Generic,
+    /// Plain sockets: slowest.
+    Sockets,
+}
+
+/// The path in use on one interface.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct InterfacePath {
+    pub interface: String,
+    pub path: PathKind,
+    /// Why this path and not the faster one, for people.
+    pub why: String,
+}
+
+/// The data plane of this host. Dropping it leaves everything pinned and relaying; [`Node::detach`] does not.
+#[derive(Debug)]
+pub struct Node {
+    paths: Vec<InterfacePath>,
+    split_flows: u32,
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Kernel(Box<KernelNode>),
+    Sockets { counters: Arc<Counters> },
+}
+
+#[derive(Debug)]
+struct KernelNode {
+    pins: PinDirectory,
+    /// Keeps the maps of the object open that are not pinned.
+    _ebpf: Ebpf,
+    _links: Vec<FdLink>,
+    states: Arc<StateArray>,
+    /// Of the program that the links run.
+    program: Option<u32>,
+    media: Vec<u32>,
+    /// Slots of the flows that were pinned at boot and survived the sweep.
+    taken: HashSet<u32>,
+}
+
+impl Node {
+    /// Loads, attaches and pins the data plane, or adopts the one that is pinned already.
+    ///
+    /// # Errors
+    /// Everything that keeps packets from being relayed as `settings` ask, by name and with its fix.
+    pub fn boot(settings: &Settings) -> Result<Self, DataplaneFault> {
+        if settings.mode == Mode::Sockets {
+            return Ok(Self::sockets(settings, "configured: dataplane.mode = \"sockets\""));
+        }
+        load::check(settings)?;
+        let devices = media_devices(settings)?;
+        let pins = PinDirectory::open(&settings.pin_directory)?;
+        let adopting = adoptable(&pins)?;
+        match boot_kernel(settings, pins, &devices, adopting) {
+            Ok(node) => Ok(node),
+            Err(DataplaneFault::AttachRefused { interface, why, .. })
+                if settings.mode == Mode::Auto && !adopting =>
+            {
+                let why = format!("{interface} refused XDP, native and generic: {why}");
+                tracing::warn!("media goes over plain sockets: {why}");
+                Ok(Self::sockets(settings, &why))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The path in use on each media interface.
+    pub fn paths(&self) -> &[InterfacePath] {
+        &self.paths
+    }
+
+    /// Flows pinned now, with their figures; none over plain sockets, where nothing outlives a daemon.
+    pub fn flows(&self) -> Result<Vec<FlowView>, DataplaneFault> {
+        match &self.backend {
+            Backend::Kernel(kernel) => inspect::flows(kernel.pins.path()),
+            Backend::Sockets { .. } => Ok(Vec::new()),
+        }
+    }
+
+    /// Removes every pinned flow that is not in `keep`, and returns what it removed. To be called between boot
+    /// and the first [`Node::worker`]: slots of flows that nobody will adopt are free again after it.
+    pub fn sweep(&mut self, keep: &HashSet<FlowId>) -> Result<Vec<FlowView>, DataplaneFault> {
+        let Backend::Kernel(kernel) = &mut self.backend else { return Ok(Vec::new()) };
+        let (kept, swept): (Vec<_>, Vec<_>) =
+            inspect::flows(kernel.pins.path())?.into_iter().partition(|flow| keep.contains(&flow.id));
+        let mut map = flow_map(&kernel.pins)?;
+        for flow in &swept {
+            map.remove(&Plain(super::compile::key(flow.at)))
+                .map_err(|error| DataplaneFault::map("remove a flow that nobody adopted", &error))?;
+        }
+        kernel.taken = kept.iter().map(|flow| flow.id.slot).collect();
+        Ok(swept)
+    }
+
+    /// How slots are split among `cores` workers.
+    pub fn split(&self, cores: u16) -> Split {
+        Split { flows: self.split_flows, cores }
+    }
+
+    /// The handle of worker `core` of `cores`, with slots of its own. One per core.
+    pub fn worker(&self, core: CoreId, cores: u16) -> Result<Dataplane, DataplaneFault> {
+        let range = self.split(cores).range(core);
+        match &self.backend {
+            Backend::Kernel(kernel) => {
+                let slots = Slots::new(range, kernel.taken.iter().copied());
+                Ok(Dataplane::kernel(slots, flow_map(&kernel.pins)?, kernel.states.clone(), self.split_flows))
+            }
+            Backend::Sockets { counters } => {
+                Ok(Dataplane::sockets(Slots::new(range, []), counters.clone(), self.split_flows))
+            }
+        }
+    }
+
+    /// The one listener to the kernel's records and to changes of routes and neighbours.
+    pub fn watch(&self) -> Result<Watch, DataplaneFault> {
+        match &self.backend {
+            Backend::Kernel(kernel) => Watch::kernel(&kernel.pins, kernel.program, kernel.media.clone()),
+            Backend::Sockets { .. } => Ok(Watch::silent()),
+        }
+    }
+
+    /// Packets not relayed, by reason, since the maps were made; reasons that never occurred are left out.
+    pub fn drops(&self) -> Result<BTreeMap<Reason, u64>, DataplaneFault> {
+        match &self.backend {
+            Backend::Kernel(kernel) => inspect::drops(kernel.pins.path()),
+            Backend::Sockets { counters } => Ok(counters.drops()),
+        }
+    }
+
+    /// Counters that are no drops, since the maps were made.
+    pub fn traffic(&self) -> Result<BTreeMap<Traffic, u64>, DataplaneFault> {
+        match &self.backend {
+            Backend::Kernel(kernel) => inspect::traffic(kernel.pins.path()),
+            Backend::Sockets { counters } => Ok(counters.traffic()),
+        }
+    }
+
+    /// A clean stop: takes the program off the interfaces and removes every pin. Calls still in progress lose
+    /// their media.
+    pub fn detach(self) -> Result<(), DataplaneFault> {
+        match self.backend {
+            Backend::Kernel(kernel) => {
+                kernel.pins.remove().map_err(DataplaneFault::system("remove the pinned data plane"))
+            }
+            Backend::Sockets { .. } => Ok(()),
+        }
+    }
+
+    fn sockets(settings: &Settings, why: &str) -> Self {
+        let path = |interface: &String| InterfacePath {
+            interface: interface.clone(),
+            path: PathKind::Sockets,
+            why: why.to_owned(),
+        };
+        Self {
+            paths: settings.interfaces.iter().map(path).collect(),
+            split_flows: settings.flows,
+            backend: Backend::Sockets { counters: Arc::default() },
+        }
+    }
+}
+
+fn boot_kernel(
+    settings: &Settings,
+    pins: PinDirectory,
+    devices: &Devices,
+    adopting: bool,
+) -> Result<Node, DataplaneFault> {
+    switch_forwarding_on()?;
+    let mut ebpf = load::load(settings, &pins)?;
+    let capacity = capacity(&ebpf)?;
+    if capacity != settings.flows {
+        tracing::warn!(
+            capacity,
+            configured = settings.flows,
+            "the adopted flow table keeps its size until the daemon is stopped cleanly"
+        );
+    }
+    write_links(pins.path(), &devices.all, &devices.media_indices())?;
+    bump_generation(&mut generation(&pins)?)?;
+    // Written last of the maps: a directory with the fingerprint is a whole one.
+    stamp(&pins)?;
+
+    let mut attached = Vec::new();
+    for device in &devices.media {
+        match attach(settings.mode, &mut ebpf, &pins, device) {
+            Ok(done) => attached.push(done),
+            Err(fault) => {
+                if !adopting {
+                    drop(attached);
+                    pins.clear().map_err(DataplaneFault::system("remove pins"))?;
+                }
+                return Err(fault);
+            }
+        }
+    }
+    unlink_others(&pins, &devices.media_indices())?;
+    let (paths, links): (Vec<_>, Vec<_>) = attached.into_iter().unzip();
+    let program = links.first().and_then(|link| link.info().ok()).map(|info| info.program_id());
+    let states = inspect::map(pins.path(), name::STATES)?;
+    let states = StateArray::map(states.fd().as_fd(), capacity)
+        .map_err(DataplaneFault::system("map the flow states into memory"))?;
+    let taken = inspect::flows(pins.path())?.iter().map(|flow| flow.id.slot).collect();
+    Ok(Node {
+        paths,
+        split_flows: capacity,
+        backend: Backend::Kernel(Box::new(KernelNode {
+            pins,
+            _ebpf: ebpf,
+            _links: links,
+            states: Arc::new(states),
+            program,
+            media: devices.media_indices(),
+            taken,
+        })),
+    })
+}
+
+/// Devices of the namespace, and of those the media interfaces in the order of the settings.
+struct Devices {
+    all: Vec<Device>,
+    media: Vec<Device>,
+}
+
+impl Devices {
+    fn media_indices(&self) -> Vec<u32> {
+        self.media.iter().map(|device| device.index).collect()
+    }
+}
+
+fn media_devices(settings: &Settings) -> Result<Devices, DataplaneFault> {
+    if settings.interfaces.is_empty() {
+        return Err(DataplaneFault::NoInterfaces);
+    }
+    let listing = DataplaneFault::system("list network interfaces");
+    let all = Requests::open().and_then(|mut requests| requests.devices()).map_err(listing)?;
+    let find = |interface: &String| match all.iter().find(|device| device.name == *interface) {
+        Some(device) if device.up => Ok(device.clone()),
+        Some(_) => Err(DataplaneFault::InterfaceDown { interface: interface.clone() }),
+        None => Err(DataplaneFault::InterfaceMissing { interface: interface.clone() }),
+    };
+    let media = settings.interfaces.iter().map(find).collect::<Result<_, _>>()?;
+    Ok(Devices { all, media })
+}
+
+/// Whether the pins are a whole data plane of our layout. What a boot left half done is removed.
+fn adoptable(pins: &PinDirectory) -> Result<bool, DataplaneFault> {
+    let removing = DataplaneFault::system("remove what an interrupted start left pinned");
+    let found = match inspect::fingerprint(pins.path()) {
+        Ok(found) => found,
+        Err(DataplaneFault::NothingPinned { .. }) => 0,
+        Err(fault) => return Err(fault),
+    };
+    match found {
+        0 => pins.clear().map_err(removing).map(|()| false),
+        FINGERPRINT if PINNED_MAPS.iter().all(|map| pins.map(map).exists()) => Ok(true),
+        FINGERPRINT => pins.clear().map_err(removing).map(|()| false),
+        found => Err(DataplaneFault::AbiMismatch { path: pins.path().to_owned(), found, ours: FINGERPRINT }),
+    }
+}
+
+/// Attaches the program to one interface, or takes over the link that is pinned for it.
+fn attach(
+    mode: Mode,
+    ebpf: &mut Ebpf,
+    pins: &PinDirectory,
+    device: &Device,
+) -> Result<(InterfacePath, FdLink), DataplaneFault> {
+    let xdp = load::program(ebpf)?;
+    let adopted = adopt_link(xdp, &pins.link(device.index), device)?;
+    let (link, path, why) = match adopted {
+        Some((link, native)) => {
+            let path = if native { PathKind::Native } else { PathKind::Generic };
+            (link, path, "adopted as it was attached".to_owned())
+        }
+        None => attach_fresh(mode, xdp, device)?,
+    };
+    let pinning = |error| DataplaneFault::map("pin the program and its links", &error);
+    if !pins.program().exists() {
+        xdp.pin(pins.program()).map_err(pinning)?;
+    }
+    let link = match pins.link(device.index) {
+        there if there.exists() => link,
+        missing => FdLink::from(link.pin(missing).map_err(pinning)?),
+    };
+    match path {
+        PathKind::Native => tracing::info!(interface = device.name, "XDP in the driver: {why}"),
+        _ => tracing::warn!(
+            interface = device.name,
+            "XDP in the generic path, slower than the driver's: {why}"
+        ),
+    }
+    Ok((InterfacePath { interface: device.name.clone(), path, why }, link))
+}
+
+/// The pinned link of an interface, running our program from now on; `None` when there is none, or the device
+/// that it was for is gone.
+fn adopt_link(xdp: &mut Xdp, pin: &Path, device: &Device) -> Result<Option<(FdLink, bool)>, DataplaneFault> {
+    if !pin.exists() {
+        return Ok(None);
+    }
+    let failed = |error: &dyn std::error::Error| DataplaneFault::map("take over a pinned link", error);
+    let link = FdLink::from(PinnedLink::from_pin(pin).map_err(|error| failed(&error))?);
+    let runs = link.info().map_err(|error| failed(&error))?.program_id();
+    let Some(AttachedProgram { native, .. }) = device.xdp.filter(|attached| attached.id == runs) else {
+        super::pins::remove_if_there(pin)
+            .map_err(DataplaneFault::system("remove the link of a device that is gone"))?;
+        return Ok(None);
+    };
+    let ours = xdp.info().map_err(|error| failed(&error))?.tag();
+    let theirs =
+        loaded_programs().flatten().find(|program| program.id() == runs).map(|program| program.tag());
+    if theirs == Some(ours) {
+        return Ok(Some((link, native)));
+    }
+    let link = XdpLink::try_from(link).map_err(|error| failed(&error))?;
+    let id = xdp.attach_to_link(link).map_err(|error| failed(&error))?;
+    let link = xdp.take_link(id).map_err(|error| failed(&error))?;
+    let program = pin.with_file_name("../program");
+    super::pins::remove_if_there(&program).map_err(DataplaneFault::system("replace the pinned program"))?;
+    tracing::info!(interface = device.name, "replaced the program of another build in place");
+    Ok(Some((FdLink::try_from(link).map_err(|error| failed(&error))?, native)))
+}
+
+/// Attaches by the fastest way that `mode` and the interface allow.
+fn attach_fresh(
+    mode: Mode,
+    xdp: &mut Xdp,
+    device: &Device,
+) -> Result<(FdLink, PathKind, String), DataplaneFault> {
+    let native = match mode {
+        Mode::Generic => Err("configured: dataplane.mode = \"generic\"".to_owned()),
+        _ => match try_attach(xdp, device, XdpMode::Driver) {
+            Ok(link) => Ok(link),
+            Err(AttachError::Refused(why)) if mode == Mode::Auto => Err(why),
+            Err(error) => return Err(error.into_fault(device, "native")),
+        },
+    };
+    match native {
+        Ok(link) => Ok((link, PathKind::Native, "attached".to_owned())),
+        Err(why) => match try_attach(xdp, device, XdpMode::Skb) {
+            Ok(link) => Ok((link, PathKind::Generic, why)),
+            Err(error) => Err(error.into_fault(device, "generic")),
+        },
+    }
+}
+
+enum AttachError {
+    Busy,
+    NotPermitted,
+    Refused(String),
+}
+
+impl AttachError {
+    fn into_fault(self, device: &Device, mode: &'static str) -> DataplaneFault {
+        let interface = device.name.clone();
+        match self {
+            Self::Busy => DataplaneFault::InterfaceBusy { interface },
+            Self::NotPermitted => {
+                DataplaneFault::NoPermission { doing: format!("attach a program to {interface}") }
+            }
+            Self::Refused(why) => DataplaneFault::AttachRefused { interface, mode, why },
+        }
+    }
+}
+
+fn try_attach(xdp: &mut Xdp, device: &Device, mode: XdpMode) -> Result<FdLink, AttachError> {
+    let refused = |error: ProgramError| match super::fault::os_error(&error) {
+        Some(libc::EBUSY | libc::EEXIST) => AttachError::Busy,
+        Some(libc::EPERM) => AttachError::NotPermitted,
+        Some(libc::EOPNOTSUPP) => AttachError::Refused("its driver has no XDP of its own".to_owned()),
+        Some(libc::ERANGE | libc::EMSGSIZE) => {
+            AttachError::Refused("its MTU is too large for XDP".to_owned())
+        }
+        _ => AttachError::Refused(super::fault::chain(&error)),
+    };
+    let id = xdp.attach_to_if_index(device.index, mode).map_err(refused)?;
+    let link = xdp.take_link(id).map_err(refused)?;
+    FdLink::try_from(link).map_err(|error| AttachError::Refused(super::fault::chain(&error)))
+}
+
+/// Takes the program off interfaces that are no longer configured.
+fn unlink_others(pins: &PinDirectory, media: &[u32]) -> Result<(), DataplaneFault> {
+    let unlinking = |error| DataplaneFault::system("detach an interface that is no longer configured")(error);
+    for ifindex in pins.linked().map_err(unlinking)? {
+        if !media.contains(&ifindex) {
+            super::pins::remove_if_there(&pins.link(ifindex)).map_err(unlinking)?;
+        }
+    }
+    Ok(())
+}
+
+/// The program looks routes up as the host itself, from `lo`, and the kernel answers only where packets from that
+/// device may be forwarded. No packet of another device is forwarded for it.
+fn switch_forwarding_on() -> Result<(), DataplaneFault> {
+    let settings = [
+        ("net.ipv4.conf.lo.forwarding", "/proc/sys/net/ipv4/conf/lo/forwarding"),
+        ("net.ipv6.conf.lo.forwarding", "/proc/sys/net/ipv6/conf/lo/forwarding"),
+    ];
+    for (setting, path) in settings {
+        match std::fs::read_to_string(path) {
+            // Built without this family.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Ok(on) if on.trim() == "1" => {}
+            _ => std::fs::write(path, "1")
+                .map_err(|error| DataplaneFault::ForwardingOff { setting, why: error.to_string() })?,
+        }
+    }
+    Ok(())
+}
+
+fn capacity(ebpf: &Ebpf) -> Result<u32, DataplaneFault> {
+    let invalid = || DataplaneFault::ObjectInvalid { why: format!("it has no array {}", name::STATES) };
+    let Some(Map::Array(states)) = ebpf.map(name::STATES) else { return Err(invalid()) };
+    Ok(states
+        .info()
+        .map_err(|error| DataplaneFault::map("read the size of the state array", &error))?
+        .max_entries())
+}
+
+fn stamp(pins: &PinDirectory) -> Result<(), DataplaneFault> {
+    let failed = |error| DataplaneFault::map("write the ABI fingerprint", &error);
+    let mut abi: Array<MapData, u64> =
+        Map::Array(inspect::map(pins.path(), name::ABI)?).try_into().map_err(failed)?;
+    abi.set(0, FINGERPRINT, 0).map_err(failed)
+}
+
+pub(super) type FlowMap =
+    BpfHashMap<MapData, Plain<gateway_common::flow::FlowKey>, Plain<gateway_common::flow::FlowConfig>>;
+
+fn flow_map(pins: &PinDirectory) -> Result<FlowMap, DataplaneFault> {
+    let failed = |error| DataplaneFault::map("open the flow table", &error);
+    Map::HashMap(inspect::map(pins.path(), name::FLOWS)?).try_into().map_err(failed)
+}
+
+pub(super) fn generation(pins: &PinDirectory) -> Result<Array<MapData, u32>, DataplaneFault> {
+    let failed = |error| DataplaneFault::map("open the generation", &error);
+    Map::Array(inspect::map(pins.path(), name::GENERATION)?).try_into().map_err(failed)
+}
+
+/// Makes every cached next hop stale. 0 is never a generation.
+pub(super) fn bump_generation(generation: &mut Array<MapData, u32>) -> Result<(), DataplaneFault> {
+    let failed = |error| DataplaneFault::map("raise the generation", &error);
+    let now = generation.get(&0, 0).map_err(failed)?;
+    generation.set(0, now.wrapping_add(1).max(1), 0).map_err(failed)
+}
+
+/// Fills the table of ways out, and takes out what is no longer one.
+pub(super) fn write_links(directory: &Path, devices: &[Device], media: &[u32]) -> Result<(), DataplaneFault> {
+    let failed = |error| DataplaneFault::map("write the table of ways out", &error);
+    let mut map: BpfHashMap<MapData, u32, Plain<gateway_common::abi::Link>> =
+        Map::HashMap(inspect::map(directory, name::LINKS)?).try_into().map_err(failed)?;
+    let (wanted, refused) = ways_out(devices, media);
+    for (vlan, why) in refused {
+        tracing::warn!(interface = vlan, "no media leaves by this VLAN: {why}");
+    }
+    let there = map.keys().collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    for ifindex in there.into_iter().filter(|ifindex| !wanted.contains_key(ifindex)) {
+        map.remove(&ifindex).map_err(failed)?;
+    }
+    for (ifindex, link) in wanted {
+        map.insert(ifindex, Plain(link), 0).map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! The data plane over plain sockets: the same rules as the XDP program, at the cost of a socket per flow and
+//! two system calls per packet.
+//!
+//! [`relay`] is sans-IO and shares its rules with the kernel side through `gateway_common`; [`frame`] puts
+//! Ethernet frames in front of it and builds what leaves from scratch, as the oracle of the XDP program;
+//! [`sockets`] puts sockets in front of it, as the fall-back where XDP is not to be had.
+
+pub mod counters;
+mod datagram;
+pub mod frame;
+pub mod relay;
+pub(super) mod sockets;
+
+pub use counters::Counters;
+pub use relay::{Arrival, Outcome, Relay};

@@ -1,0 +1,274 @@
+//! The rules of a relayed packet without a kernel: flows, their states, and what becomes of one UDP payload.
+
+use super::super::compile::arrival;
+use super::super::record::Record;
+use super::counters::Counters;
+use crate::base::id::FlowId;
+use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, flag};
+use gateway_common::learned::FlowState;
+use gateway_common::net::{Addr128, Be16};
+use gateway_common::record::RTCP_COPY_MAX;
+use gateway_common::rewrite::{Sum, traffic_class};
+use gateway_common::rtp::{Media, Rtp, TelephoneEvent};
+use gateway_common::verdict::{Reason, Traffic};
+use gateway_common::{account, admit, rtcp, rtp};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A UDP payload as it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Where it arrived.
+    pub at: FlowKey,
+    pub source: Addr128,
+    pub source_port: Be16,
+    /// DSCP and ECN.
+    pub traffic_class: u8,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// To be sent, with its payload as rewritten.
+    Send {
+        from: SocketAddr,
+        to: SocketAddr,
+        traffic_class: u8,
+    },
+    Drop(Reason),
+    /// No flow arrives there.
+    Pass,
+}
+
+/// A packet that its flow heard and that may leave once the way out is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passage {
+    key: FlowKey,
+    pub(super) slot: u32,
+    media: Media,
+    payload_type: u8,
+    pub(super) from: (Addr128, Be16),
+    pub(super) to: (Addr128, Be16),
+    pub(super) traffic_class: u8,
+}
+
+/// Flows and their states. Configurations are compiled as for the kernel.
+#[derive(Debug, Default)]
+pub struct Relay {
+    flows: HashMap<FlowKey, FlowConfig>,
+    states: HashMap<u32, FlowState>,
+    counters: Arc<Counters>,
+    records: Vec<Record>,
+}
+
+impl Relay {
+    pub fn new(counters: Arc<Counters>) -> Self {
+        Self { counters, ..Self::default() }
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Installs a flow or replaces its configuration.
+    pub fn insert(&mut self, key: FlowKey, config: FlowConfig) {
+        self.flows.insert(key, config);
+    }
+
+    pub fn remove(&mut self, key: FlowKey) -> Option<FlowConfig> {
+        self.flows.remove(&key)
+    }
+
+    pub fn config(&self, key: FlowKey) -> Option<&FlowConfig> {
+        self.flows.get(&key)
+    }
+
+    /// The state of a slot; of one that heard nothing, the state the kernel's array starts with.
+    pub fn state(&self, slot: u32) -> FlowState {
+        self.states.get(&slot).copied().unwrap_or_default()
+    }
+
+    /// Forgets a slot's state.
+    pub fn forget(&mut self, slot: u32) {
+        self.states.remove(&slot);
+    }
+
+    /// What flows had to say since the last call.
+    pub fn records(&mut self) -> std::vec::Drain<'_, Record> {
+        self.records.drain(..)
+    }
+
+    /// One UDP payload at `now` (monotonic nanoseconds). Changed in place, and only when it is to be sent.
+    pub fn relay(&mut self, now: u64, arrived: Arrival, payload: &mut [u8]) -> Outcome {
+        if !self.flows.contains_key(&arrived.at) {
+            self.counters.count(Traffic::Passed);
+            return Outcome::Pass;
+        }
+        match self.judge(now, arrived, None, payload) {
+            Err(reason) => Outcome::Drop(reason),
+            Ok(passage) => {
+                self.commit(now, &passage, payload);
+                self.counters.count(Traffic::Transmitted);
+                Outcome::Send {
+                    from: arrival(FlowKey::new(passage.from.0, passage.from.1)),
+                    to: arrival(FlowKey::new(passage.to.0, passage.to.1)),
+                    traffic_class: passage.traffic_class,
+                }
+            }
+        }
+    }
+
+    /// A packet that [`Relay::relay`] wanted sent could not be: it counts as dropped after all.
+    pub fn not_sent(&mut self, at: FlowKey, payload: &[u8], reason: Reason) {
+        self.counters.refuse(reason);
+        let Some(config) = self.flows.get(&at) else { return };
+        let state = self.states.entry(config.slot).or_default();
+        account::refuse(state);
+        let figures = &mut state.statistics;
+        match payload.get(1) {
+            Some(192..=223) => figures.rtcp_packets = figures.rtcp_packets.saturating_sub(1),
+            _ => {
+                figures.packets = figures.packets.saturating_sub(1);
+                figures.octets = figures.octets.saturating_sub(payload.len() as u64);
+            }
+        }
+    }
+
+    /// Whether the flow hears the packet, and where it is to go. `fault`: what its headers are refused for. A
+    /// refusal is counted.
+    pub(super) fn judge(
+        &mut self,
+        now: u64,
+        arrived: Arrival,
+        fault: Option<Reason>,
+        payload: &[u8],
+    ) -> Result<Passage, Reason> {
+        let judged = self.hear(now, arrived, fault, payload);
+        if let Err(reason) = judged {
+            self.refuse(arrived.at, reason);
+        }
+        judged
+    }
+
+    /// Counts a packet of the flow at `at` that went nowhere.
+    pub(super) fn refuse(&mut self, at: FlowKey, reason: Reason) {
+        self.counters.refuse(reason);
+        if let Some(config) = self.flows.get(&at) {
+            account::refuse(self.states.entry(config.slot).or_default());
+        }
+    }
+
+    /// The packet leaves: counts it and makes its payload what the far side is to see.
+    pub(super) fn commit(&mut self, now: u64, passage: &Passage, payload: &mut [u8]) {
+        let Some(config) = self.flows.get(&passage.key).copied() else { return };
+        let octets = payload.len();
+        let state = self.states.entry(passage.slot).or_default();
+        match &passage.media {
+            Media::Rtp(rtp) => {
+                let outgoing = account::send_rtp(state, rtp, octets, now);
+                if let Some(header) = payload.first_chunk_mut::<{ rtp::RTP_LEN }>() {
+                    header[1] = rtp.marker | passage.payload_type;
+                    header[2..4].copy_from_slice(&outgoing.sequence.to_be_bytes());
+                    header[4..8].copy_from_slice(&outgoing.timestamp.to_be_bytes());
+                    header[8..12].copy_from_slice(&outgoing.ssrc.bytes());
+                }
+            }
+            Media::Rtcp(_) => {
+                account::send_rtcp(state);
+                let translation = self.translation(&config);
+                if !translation.is_identity() {
+                    rtcp::translate(payload, 0, octets, &translation, Sum::default());
+                }
+            }
+        }
+    }
+
+    fn hear(
+        &mut self,
+        now: u64,
+        arrived: Arrival,
+        fault: Option<Reason>,
+        payload: &[u8],
+    ) -> Result<Passage, Reason> {
+        let config = *self.flows.get(&arrived.at).ok_or(Reason::StateMissing)?;
+        let state = self.states.entry(config.slot).or_default();
+        admit::begin(&config, state);
+        if let Some(reason) = fault {
+            return Err(reason);
+        }
+        let media = rtp::parse(payload, 0, payload.len(), config.kind)?;
+        if let Media::Rtcp(_) = media {
+            rtcp::check(payload, 0, payload.len())?;
+        }
+        let admitted = admit::admit(&config, state, (arrived.source, arrived.source_port), &media, now)?;
+        let flow = FlowId { slot: config.slot, epoch: config.epoch };
+        if admitted.latched {
+            self.records.push(Record::Latched { flow, at: now });
+        }
+        match &media {
+            Media::Rtp(rtp) => {
+                account::hear_rtp(&config, state, rtp, admitted.event, now);
+                if admitted.event && config.flags & flag::TELEPHONE_EVENT != 0 {
+                    self.records.extend(event_records(flow, state, rtp, payload, now).into_iter().flatten());
+                }
+            }
+            Media::Rtcp(packet) => {
+                account::hear_rtcp(&config, state, packet, now);
+                if config.flags & flag::RTCP_COPY != 0 {
+                    let copied = payload.get(..RTCP_COPY_MAX).unwrap_or(payload).to_owned();
+                    self.records.push(Record::Rtcp { flow, at: now, payload: copied });
+                }
+            }
+        }
+        if admitted.muted {
+            return Err(Reason::Muted);
+        }
+        let output = match media {
+            Media::Rtp(_) => &config.rtp,
+            Media::Rtcp(_) => &config.rtcp,
+        };
+        let to = output.destination(self.states.get(&output.learned_slot))?;
+        // An address of one family cannot be reached from the other.
+        if to.0.is_v4() != output.local.is_v4() {
+            return Err(Reason::NoDestination);
+        }
+        Ok(Passage {
+            key: arrived.at,
+            slot: config.slot,
+            media,
+            payload_type: admitted.payload_type,
+            from: (output.local, output.local_port),
+            to,
+            traffic_class: traffic_class(arrived.traffic_class, config.dscp),
+        })
+    }
+
+    fn translation(&self, config: &FlowConfig) -> rtcp::Translation {
+        let state = |slot: u32| if slot == NO_SLOT { None } else { self.states.get(&slot) };
+        rtcp::Translation::new(state(config.stream_slot), state(config.reported_slot))
+    }
+}
+
+/// What a telephone-event packet tells that was not told before: at most a start and an end.
+fn event_records(
+    flow: FlowId,
+    state: &mut FlowState,
+    rtp: &Rtp,
+    payload: &[u8],
+    now: u64,
+) -> [Option<Record>; 2] {
+    let length = payload.len().saturating_sub(rtp.header_len);
+    let Some(event) = TelephoneEvent::parse(payload, rtp.header_len, length) else { return [None, None] };
+    let news = account::telephone_event(state, rtp, &event);
+    let (code, duration) = (event.code, event.duration);
+    [
+        news.start.then_some(Record::EventStart { flow, at: now, event: code, duration }),
+        news.end.then_some(Record::EventEnd { flow, at: now, event: code, duration }),
+    ]
+}
+
+/// Whether packets of RTP, of RTCP, or of both arrive at a flow.
+pub(super) fn carries(kind: FlowKind) -> (bool, bool) {
+    (kind != FlowKind::Rtcp, kind != FlowKind::Rtp)
+}

@@ -1,0 +1,212 @@
+//! The relay with sockets around it: one per address that a flow arrives at or leaves from.
+
+use super::super::compile::{arrival, key};
+use super::super::fault::DataplaneFault;
+use super::super::kernel::monotonic;
+use super::super::record::Record;
+use super::counters::Counters;
+use super::datagram;
+use super::relay::{Arrival, Outcome, Relay, carries};
+use gateway_common::flow::{FlowConfig, FlowKey};
+use gateway_common::learned::FlowState;
+use gateway_common::net::Be16;
+use gateway_common::verdict::Reason;
+use mio::net::UdpSocket;
+use mio::{Interest, Registry, Token};
+use slab::Slab;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Largest UDP payload that the relay takes in.
+const DATAGRAM_MAX: usize = 65_535;
+
+/// Flows of one worker over sockets.
+#[derive(Debug)]
+pub(crate) struct SocketRelay {
+    relay: Relay,
+    sockets: Slab<MediaSocket>,
+    by_address: HashMap<FlowKey, usize>,
+    poll: Option<(Registry, Range<usize>)>,
+    buffer: Box<[u8]>,
+}
+
+#[derive(Debug)]
+struct MediaSocket {
+    socket: UdpSocket,
+    at: FlowKey,
+    /// Flows that arrive at it or leave from it.
+    users: u32,
+    /// DSCP and ECN that it sends with now.
+    traffic_class: u8,
+}
+
+impl SocketRelay {
+    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            relay: Relay::new(counters),
+            sockets: Slab::new(),
+            by_address: HashMap::new(),
+            poll: None,
+            buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
+        }
+    }
+
+    /// Sockets opened from now on wake `registry`'s poll by tokens of this range.
+    pub(crate) fn register(&mut self, registry: Registry, tokens: Range<usize>) {
+        self.poll = Some((registry, tokens));
+    }
+
+    pub(crate) fn owns(&self, token: Token) -> bool {
+        self.poll.as_ref().is_some_and(|(_, tokens)| tokens.contains(&token.0))
+    }
+
+    pub(crate) fn config(&self, at: FlowKey) -> Option<&FlowConfig> {
+        self.relay.config(at)
+    }
+
+    pub(crate) fn state(&self, slot: u32) -> FlowState {
+        self.relay.state(slot)
+    }
+
+    /// Installs a flow or replaces its configuration, with the sockets that it needs.
+    pub(crate) fn insert(&mut self, at: FlowKey, config: FlowConfig) -> Result<(), DataplaneFault> {
+        let wanted = addresses(at, &config);
+        let before = self.relay.config(at).map(|before| addresses(at, before)).unwrap_or_default();
+        for (index, address) in wanted.iter().enumerate() {
+            if let Err(fault) = self.open(*address) {
+                wanted[..index].iter().for_each(|address| self.close(*address));
+                return Err(fault);
+            }
+        }
+        before.into_iter().for_each(|address| self.close(address));
+        self.relay.insert(at, config);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, at: FlowKey) {
+        if let Some(config) = self.relay.remove(at) {
+            addresses(at, &config).into_iter().for_each(|address| self.close(address));
+        }
+    }
+
+    /// Forgets a slot that is free again.
+    pub(crate) fn forget(&mut self, slot: u32) {
+        self.relay.forget(slot);
+    }
+
+    /// A socket is readable: relays all it holds.
+    pub(crate) fn ready(&mut self, token: Token, records: &mut Vec<Record>) {
+        let Some(index) = self.poll.as_ref().and_then(|(_, tokens)| token.0.checked_sub(tokens.start)) else {
+            return;
+        };
+        while let Some(media) = self.sockets.get(index) {
+            let at = media.at;
+            let received =
+                media.socket.try_io(|| datagram::receive(&SockRef::from(&media.socket), &mut self.buffer));
+            match received {
+                Ok((octets, source, traffic_class)) => self.relay_one(at, octets, source, traffic_class),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // What an earlier send met (port unreachable): taken off the socket by reading it.
+                Err(_) => {}
+            }
+        }
+        records.extend(self.relay.records());
+    }
+
+    fn relay_one(&mut self, at: FlowKey, octets: usize, source: SocketAddr, traffic_class: u8) {
+        let Some(payload) = self.buffer.get_mut(..octets) else { return };
+        let source = key(source);
+        let arrived = Arrival { at, source: source.address, source_port: source.port, traffic_class };
+        let Outcome::Send { from, to, traffic_class } = self.relay.relay(monotonic(), arrived, payload)
+        else {
+            return;
+        };
+        let media = self.by_address.get(&key(from)).and_then(|index| self.sockets.get_mut(*index));
+        let sent = media.ok_or(Reason::NoTransmit).and_then(|media| media.send(payload, to, traffic_class));
+        if let Err(reason) = sent {
+            self.relay.not_sent(at, payload, reason);
+        }
+    }
+
+    fn open(&mut self, at: FlowKey) -> Result<(), DataplaneFault> {
+        if let Some(media) = self.by_address.get(&at).and_then(|index| self.sockets.get_mut(*index)) {
+            media.users += 1;
+            return Ok(());
+        }
+        let address = arrival(at);
+        let fault = |source| DataplaneFault::Socket { at: address, source };
+        let mut socket = bind(address).map_err(fault)?;
+        let entry = self.sockets.vacant_entry();
+        if let Some((registry, tokens)) = &self.poll {
+            let token = tokens.start + entry.key();
+            if !tokens.contains(&token) {
+                return Err(fault(io::Error::other("more sockets than the worker has tokens for")));
+            }
+            registry.register(&mut socket, Token(token), Interest::READABLE).map_err(fault)?;
+        }
+        self.by_address.insert(at, entry.key());
+        entry.insert(MediaSocket { socket, at, users: 1, traffic_class: 0 });
+        Ok(())
+    }
+
+    fn close(&mut self, at: FlowKey) {
+        let Some(&index) = self.by_address.get(&at) else { return };
+        let Some(media) = self.sockets.get_mut(index) else { return };
+        media.users -= 1;
+        if media.users == 0 {
+            self.by_address.remove(&at);
+            // Closing takes it off the poll.
+            drop(self.sockets.remove(index));
+        }
+    }
+}
+
+impl MediaSocket {
+    fn send(&mut self, payload: &[u8], to: SocketAddr, traffic_class: u8) -> Result<(), Reason> {
+        if self.traffic_class != traffic_class {
+            let socket = SockRef::from(&self.socket);
+            let set = match to {
+                SocketAddr::V4(_) => socket.set_tos_v4(u32::from(traffic_class)),
+                SocketAddr::V6(_) => socket.set_tclass_v6(u32::from(traffic_class)),
+            };
+            if set.is_ok() {
+                self.traffic_class = traffic_class;
+            }
+        }
+        self.socket.send_to(payload, to).map(drop).map_err(|error| match error.raw_os_error() {
+            Some(libc::EMSGSIZE) => Reason::TooBig,
+            Some(libc::ENETUNREACH) => Reason::NoRoute,
+            Some(libc::EHOSTUNREACH) => Reason::NoNeighbour,
+            Some(libc::EACCES | libc::EPERM) => Reason::RouteRefused,
+            _ => Reason::NoTransmit,
+        })
+    }
+}
+
+/// Where a flow arrives, and where what it carries leaves from.
+fn addresses(at: FlowKey, config: &FlowConfig) -> Vec<FlowKey> {
+    let (rtp, rtcp) = carries(config.kind);
+    let outputs = [(rtp, &config.rtp), (rtcp, &config.rtcp)];
+    let leaving =
+        outputs.into_iter().filter(|(carried, output)| *carried && output.local_port != Be16::new(0));
+    let leaving = leaving.map(|(_, output)| FlowKey::new(output.local, output.local_port));
+    std::iter::once(at).chain(leaving).collect()
+}
+
+fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    match at {
+        SocketAddr::V4(_) => socket.set_recv_tos_v4(true)?,
+        SocketAddr::V6(_) => {
+            socket.set_only_v6(true)?;
+            socket.set_recv_tclass_v6(true)?;
+        }
+    }
+    socket.bind(&at.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}

@@ -1,0 +1,140 @@
+//! What the kernel has to say: records of flows, changes of routes and neighbours, logs of the traced program.
+//! For one thread, beside the call path.
+
+use super::fault::DataplaneFault;
+use super::inspect;
+use super::kernel::monotonic;
+use super::neighbour::{KnownNeighbours, Neighbours};
+use super::netlink::{Changes, Events, NextHopAddress, Requests};
+use super::node::{bump_generation, generation, write_links};
+use super::pins::PinDirectory;
+use super::record::Record;
+use aya::maps::{Array, Map, MapData, RingBuf};
+use aya_log::EbpfLogger;
+use gateway_common::abi::name;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+/// Everything the data plane says without being asked. Register it, and call [`Watch::drain`] whenever one of
+/// its tokens is ready.
+pub struct Watch(Option<Sources>);
+
+struct Sources {
+    ring: RingBuf<MapData>,
+    events: Events,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    generation: Array<MapData, u32>,
+    links: LinkTable,
+    neighbours: Neighbours,
+    known: KnownNeighbours,
+}
+
+/// What the table of ways out is made from.
+struct LinkTable {
+    directory: PathBuf,
+    media: Vec<u32>,
+    requests: Requests,
+}
+
+impl Watch {
+    /// Tokens that [`Watch::register`] uses.
+    pub const TOKENS: usize = 3;
+
+    pub(super) fn kernel(
+        pins: &PinDirectory,
+        program: Option<u32>,
+        media: Vec<u32>,
+    ) -> Result<Self, DataplaneFault> {
+        let netlink = |error| DataplaneFault::system("listen to changes of routes and neighbours")(error);
+        let ring = Map::RingBuf(inspect::map(pins.path(), name::RECORDS)?)
+            .try_into()
+            .map_err(|error| DataplaneFault::map("open the ring of records", &error))?;
+        Ok(Self(Some(Sources {
+            ring,
+            events: Events::open().map_err(netlink)?,
+            // Only the traced program has a log.
+            logger: program.and_then(|id| EbpfLogger::init_from_id(id).ok()),
+            generation: generation(pins)?,
+            links: LinkTable {
+                directory: pins.path().to_owned(),
+                media,
+                requests: Requests::open().map_err(netlink)?,
+            },
+            neighbours: Neighbours::open().map_err(netlink)?,
+            known: KnownNeighbours::default(),
+        })))
+    }
+
+    /// Over plain sockets there is nothing to watch: records come from [`super::Dataplane::ready`].
+    pub(super) fn silent() -> Self {
+        Self(None)
+    }
+
+    /// Registers its file descriptors with `first` and the [`Watch::TOKENS`] - 1 tokens after it.
+    pub fn register(&self, registry: &Registry, first: Token) -> io::Result<()> {
+        let Some(sources) = &self.0 else { return Ok(()) };
+        let logger = sources.logger.as_ref().map(|logger| logger.as_raw_fd());
+        let all = [Some(sources.ring.as_raw_fd()), Some(sources.events.as_raw_fd()), logger];
+        for (index, fd) in all.into_iter().enumerate() {
+            if let Some(fd) = fd {
+                registry.register(&mut SourceFd(&fd), Token(first.0 + index), Interest::READABLE)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything that waits, without blocking: records go to `records`, for the worker that owns the
+    /// flow's slot ([`super::Split::owner`]); routes, neighbours and logs are dealt with here.
+    pub fn drain(&mut self, records: &mut Vec<Record>) -> Result<(), DataplaneFault> {
+        let Some(sources) = &mut self.0 else { return Ok(()) };
+        sources.records(records);
+        if let Some(logger) = &mut sources.logger {
+            logger.flush();
+        }
+        let changes = sources.events.drain().map_err(DataplaneFault::system("hear of changed routes"))?;
+        sources.follow(changes)
+    }
+}
+
+impl Sources {
+    fn records(&mut self, records: &mut Vec<Record>) {
+        while let Some(item) = self.ring.next() {
+            let Some(record) = Record::parse(&item) else {
+                tracing::warn!(
+                    octets = item.len(),
+                    "a record of the XDP program that no such program writes"
+                );
+                continue;
+            };
+            if let Record::NeighbourWanted { next_hop, ifindex, .. } = record {
+                let hop = NextHopAddress { ifindex, address: next_hop };
+                if let Err(error) = self.neighbours.keep(hop, monotonic()) {
+                    tracing::warn!(%next_hop, ifindex, "cannot have the next hop's link address resolved: {error}");
+                }
+            }
+            records.push(record);
+        }
+    }
+
+    fn follow(&mut self, changes: Changes) -> Result<(), DataplaneFault> {
+        let mut stale = changes.hops;
+        for change in changes.neighbours {
+            stale |= self.known.learn(change.hop, change.link_address);
+        }
+        if changes.devices {
+            let devices = self.links.requests.devices();
+            let devices = devices.map_err(DataplaneFault::system("list network interfaces"))?;
+            write_links(&self.links.directory, &devices, &self.links.media)?;
+        }
+        if stale { bump_generation(&mut self.generation) } else { Ok(()) }
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Watch").field(&self.0.as_ref().map(|sources| &sources.events)).finish()
+    }
+}

@@ -1,0 +1,338 @@
+//! One worker's handle on the data plane: programs flows in slots of its own, without locks.
+
+use super::compile::{Compiled, Place, arrival, compile, far_end_moved};
+use super::fault::DataplaneFault;
+use super::kernel::monotonic;
+use super::mmap::StateArray;
+use super::neighbour::Neighbours;
+use super::node::FlowMap;
+use super::pod::Plain;
+use super::record::Record;
+use super::reference::Counters;
+use super::reference::sockets::SocketRelay;
+use super::report::{FlowReport, RelayPath};
+use super::slots::Slots;
+use crate::base::id::FlowId;
+use crate::media::plan::FlowSpec;
+use aya::maps::MapError;
+use gateway_common::flow::{FlowConfig, FlowKey};
+use gateway_common::learned::FlowState;
+use mio::{Registry, Token};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// `BPF_NOEXIST` of linux/bpf.h: refuse to replace an entry.
+const NO_REPLACE: u64 = 1;
+
+/// One worker's flows.
+#[derive(Debug)]
+pub struct Dataplane {
+    slots: Slots,
+    /// By slot.
+    installed: HashMap<u32, Installed>,
+    backend: Backend,
+    capacity: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Installed {
+    key: FlowKey,
+    epoch: u32,
+    clock_rate: u32,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Kernel(Box<KernelFlows>),
+    Sockets(Box<SocketRelay>),
+}
+
+#[derive(Debug)]
+struct KernelFlows {
+    flows: FlowMap,
+    states: Arc<StateArray>,
+    neighbours: Option<Neighbours>,
+}
+
+impl Dataplane {
+    pub(super) fn kernel(slots: Slots, flows: FlowMap, states: Arc<StateArray>, capacity: u32) -> Self {
+        let neighbours = Neighbours::open().inspect_err(|error| {
+            tracing::warn!("first packets may miss link addresses: no netlink socket: {error}")
+        });
+        let backend = Backend::Kernel(Box::new(KernelFlows { flows, states, neighbours: neighbours.ok() }));
+        Self { slots, installed: HashMap::new(), backend, capacity }
+    }
+
+    pub(super) fn sockets(slots: Slots, counters: Arc<Counters>, capacity: u32) -> Self {
+        let backend = Backend::Sockets(Box::new(SocketRelay::new(counters)));
+        Self { slots, installed: HashMap::new(), backend, capacity }
+    }
+
+    /// Who relays the flows of this worker.
+    pub fn path(&self) -> RelayPath {
+        match self.backend {
+            Backend::Kernel(_) => RelayPath::Kernel,
+            Backend::Sockets(_) => RelayPath::Sockets,
+        }
+    }
+
+    /// Installs the flows of a plan, all or none; their identifiers come back in the plan's order.
+    ///
+    /// The kernel is asked for link addresses of far ends at once, so that the first packet finds them.
+    pub fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, DataplaneFault> {
+        let mut places = Vec::with_capacity(flows.len());
+        for _ in flows {
+            let Some((slot, epoch)) = self.slots.take() else {
+                self.give_back(&places);
+                return Err(DataplaneFault::FlowTableFull { flows: self.capacity });
+            };
+            let epoch = self.backend.state(slot).epoch.max(epoch.unwrap_or(0)).wrapping_add(1).max(1);
+            places.push(Place { slot, epoch, latch_epoch: 0 });
+        }
+        let installed = compile(flows, &places)
+            .map_err(DataplaneFault::from)
+            .and_then(|compiled| self.insert_all(&compiled).map(|()| compiled));
+        match installed {
+            Ok(compiled) => {
+                compiled.iter().for_each(|compiled| self.remember(compiled));
+                self.prepare(&compiled);
+                Ok(places.iter().map(|place| FlowId { slot: place.slot, epoch: place.epoch }).collect())
+            }
+            Err(fault) => {
+                self.give_back(&places);
+                Err(fault)
+            }
+        }
+    }
+
+    /// Replaces the plan of installed flows, in the order of `ids`. Slots and figures stay; a latched source is
+    /// forgotten where the far end may have moved. On an error the plan before stays in force.
+    pub fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
+        let before = ids.iter().map(|id| self.compiled(*id)).collect::<Result<Vec<_>, _>>()?;
+        let mut places: Vec<_> = before.iter().map(|compiled| place(&compiled.config)).collect();
+        let mut after = compile(flows, &places)?;
+        let configs =
+            |compiled: &[Compiled]| compiled.iter().map(|compiled| compiled.config).collect::<Vec<_>>();
+        let moved = far_end_moved(&configs(&before), &configs(&after));
+        if moved.contains(&true) {
+            for (place, moved) in places.iter_mut().zip(moved) {
+                place.latch_epoch = place.latch_epoch.wrapping_add(u32::from(moved));
+            }
+            after = compile(flows, &places)?;
+        }
+        self.replace_all(&before, &after)?;
+        after.iter().for_each(|compiled| self.remember(compiled));
+        self.prepare(&after);
+        Ok(())
+    }
+
+    /// Takes over flows that a daemon before this one installed: `ids` as it stored them, `flows` the plan that
+    /// they were installed with. The kernel's configuration is written only where it differs.
+    ///
+    /// # Errors
+    /// [`DataplaneFault::UnknownFlow`] when one of them is no longer pinned; then none is taken over.
+    pub fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
+        if ids.len() != flows.len() {
+            let fault = super::compile::CompileFault::Count { flows: flows.len(), places: ids.len() };
+            return Err(fault.into());
+        }
+        let mut before = Vec::with_capacity(ids.len());
+        for (&id, spec) in ids.iter().zip(flows) {
+            let key = super::compile::key(spec.at);
+            let config = self.backend.config(key)?;
+            let same = config.filter(|config| config.slot == id.slot && config.epoch == id.epoch);
+            before.push(Compiled { key, config: same.ok_or(DataplaneFault::UnknownFlow { id })? });
+        }
+        let places: Vec<_> = before.iter().map(|compiled| place(&compiled.config)).collect();
+        let after = compile(flows, &places)?;
+        if before != after {
+            self.replace_all(&before, &after)?;
+        }
+        after.iter().for_each(|compiled| self.remember(compiled));
+        self.prepare(&after);
+        Ok(())
+    }
+
+    /// Removes flows and returns their last figures, in the order of `ids`; identifiers that are not installed
+    /// are passed over.
+    pub fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport> {
+        let mut reports = Vec::with_capacity(ids.len());
+        for &id in ids {
+            let Some(installed) = self.lookup(id) else { continue };
+            self.backend.remove(installed.key);
+            // After the removal, so that no packet is missing from it.
+            reports.extend(self.report(id));
+            self.installed.remove(&id.slot);
+            self.slots.free(id.slot, id.epoch);
+            self.backend.forget(id.slot);
+        }
+        reports
+    }
+
+    /// The figures of a flow now; `None` when it is not installed here. Costs no system call.
+    pub fn report(&self, id: FlowId) -> Option<FlowReport> {
+        let installed = self.lookup(id)?;
+        let state = self.backend.state(id.slot);
+        Some(FlowReport::of(&state, id.epoch, installed.clock_rate, monotonic(), self.path()))
+    }
+
+    /// Flows installed by this worker.
+    pub fn len(&self) -> usize {
+        self.installed.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.installed.is_empty()
+    }
+
+    /// Lets sockets, where flows need them, wake `registry`'s poll by tokens of this range; nothing to do where
+    /// the kernel relays. Before the first flow.
+    pub fn register(&mut self, registry: &Registry, tokens: Range<usize>) -> std::io::Result<()> {
+        if let Backend::Sockets(relay) = &mut self.backend {
+            relay.register(registry.try_clone()?, tokens);
+        }
+        Ok(())
+    }
+
+    /// Whether a poll event's token is one of this data plane's sockets.
+    pub fn owns(&self, token: Token) -> bool {
+        matches!(&self.backend, Backend::Sockets(relay) if relay.owns(token))
+    }
+
+    /// Relays what waits at the socket of `token`.
+    pub fn ready(&mut self, token: Token, records: &mut Vec<Record>) {
+        if let Backend::Sockets(relay) = &mut self.backend {
+            relay.ready(token, records);
+        }
+    }
+
+    fn lookup(&self, id: FlowId) -> Option<Installed> {
+        self.installed.get(&id.slot).copied().filter(|installed| installed.epoch == id.epoch)
+    }
+
+    fn compiled(&self, id: FlowId) -> Result<Compiled, DataplaneFault> {
+        let key = self.lookup(id).ok_or(DataplaneFault::UnknownFlow { id })?.key;
+        let config = self.backend.config(key)?.ok_or(DataplaneFault::UnknownFlow { id })?;
+        Ok(Compiled { key, config })
+    }
+
+    fn remember(&mut self, compiled: &Compiled) {
+        let FlowConfig { slot, epoch, clock_rate, .. } = compiled.config;
+        self.installed.insert(slot, Installed { key: compiled.key, epoch, clock_rate });
+    }
+
+    fn give_back(&mut self, places: &[Place]) {
+        places.iter().for_each(|place| self.slots.free(place.slot, place.epoch));
+    }
+
+    fn insert_all(&mut self, compiled: &[Compiled]) -> Result<(), DataplaneFault> {
+        for (index, flow) in compiled.iter().enumerate() {
+            if let Err(fault) = self.backend.insert(flow, NO_REPLACE, self.capacity) {
+                compiled[..index].iter().for_each(|flow| self.backend.remove(flow.key));
+                return Err(fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// New arrivals first and old ones last, so that a moved flow hears packets at either address meanwhile.
+    fn replace_all(&mut self, before: &[Compiled], after: &[Compiled]) -> Result<(), DataplaneFault> {
+        let is_in = |flows: &[Compiled], key| flows.iter().any(|flow| flow.key == key);
+        for (index, flow) in after.iter().enumerate() {
+            let flags = if is_in(before, flow.key) { 0 } else { NO_REPLACE };
+            if let Err(fault) = self.backend.insert(flow, flags, self.capacity) {
+                let added = after[..index].iter().filter(|flow| !is_in(before, flow.key));
+                added.for_each(|flow| self.backend.remove(flow.key));
+                for flow in before {
+                    self.backend.insert(flow, 0, self.capacity)?;
+                }
+                return Err(fault);
+            }
+        }
+        before.iter().filter(|flow| !is_in(after, flow.key)).for_each(|flow| self.backend.remove(flow.key));
+        Ok(())
+    }
+
+    fn prepare(&mut self, compiled: &[Compiled]) {
+        let Backend::Kernel(kernel) = &mut self.backend else { return };
+        let Some(neighbours) = &mut kernel.neighbours else { return };
+        let now = monotonic();
+        for Compiled { config, .. } in compiled {
+            for output in [config.rtp, config.rtcp] {
+                let remote = IpAddr::from(output.remote);
+                if remote.is_unspecified() {
+                    continue;
+                }
+                if let Err(error) = neighbours.prepare(remote, now) {
+                    tracing::debug!("cannot have a far end's link address resolved beforehand: {error}");
+                }
+            }
+        }
+    }
+}
+
+impl Backend {
+    fn insert(&mut self, flow: &Compiled, flags: u64, capacity: u32) -> Result<(), DataplaneFault> {
+        let at = arrival(flow.key);
+        match self {
+            Self::Kernel(kernel) => {
+                kernel.flows.insert(Plain(flow.key), Plain(flow.config), flags).map_err(|error| {
+                    match super::fault::os_error(&error) {
+                        Some(libc::EEXIST) => DataplaneFault::AddressInUse { at },
+                        Some(libc::E2BIG) => DataplaneFault::FlowTableFull { flows: capacity },
+                        _ => DataplaneFault::map("write a flow", &error),
+                    }
+                })
+            }
+            Self::Sockets(relay) if flags == NO_REPLACE && relay.config(flow.key).is_some() => {
+                Err(DataplaneFault::AddressInUse { at })
+            }
+            Self::Sockets(relay) => relay.insert(flow.key, flow.config),
+        }
+    }
+
+    fn remove(&mut self, key: FlowKey) {
+        match self {
+            Self::Kernel(kernel) => {
+                // Gone already is as good.
+                if let Err(error) = kernel.flows.remove(&Plain(key))
+                    && !matches!(error, MapError::KeyNotFound)
+                    && super::fault::os_error(&error) != Some(libc::ENOENT)
+                {
+                    tracing::error!("a flow stays in the kernel: {}", super::fault::chain(&error));
+                }
+            }
+            Self::Sockets(relay) => relay.remove(key),
+        }
+    }
+
+    fn forget(&mut self, slot: u32) {
+        if let Self::Sockets(relay) = self {
+            relay.forget(slot);
+        }
+    }
+
+    fn config(&self, key: FlowKey) -> Result<Option<FlowConfig>, DataplaneFault> {
+        match self {
+            Self::Kernel(kernel) => match kernel.flows.get(&Plain(key), 0) {
+                Ok(Plain(config)) => Ok(Some(config)),
+                Err(MapError::KeyNotFound) => Ok(None),
+                Err(error) => Err(DataplaneFault::map("read a flow", &error)),
+            },
+            Self::Sockets(relay) => Ok(relay.config(key).copied()),
+        }
+    }
+
+    fn state(&self, slot: u32) -> FlowState {
+        match self {
+            Self::Kernel(kernel) => kernel.states.state(slot).unwrap_or_default(),
+            Self::Sockets(relay) => relay.state(slot),
+        }
+    }
+}
+
+fn place(config: &FlowConfig) -> Place {
+    Place { slot: config.slot, epoch: config.epoch, latch_epoch: config.latch_epoch }
+}
