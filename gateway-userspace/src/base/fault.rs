@@ -73,6 +73,8 @@ faults! {
     SequenceTooLow, PeerMisbehaved, 500, 101, "sequence_too_low";
     /// A re-INVITE while another one is going on (RFC 3261 section 14.2).
     RequestPending, PeerMisbehaved, 491, 101, "request_pending";
+    /// A re-INVITE before the last one was answered (RFC 3261 section 14.2).
+    InvitePending, PeerMisbehaved, 500, 101, "invite_pending";
     /// The same request came by two ways (RFC 3261 section 8.2.2.2).
     LoopDetected, PeerMisbehaved, 482, 25, "loop_detected";
     /// Max-Forwards reached zero.
