@@ -13,6 +13,7 @@ mod content;
 mod cseq;
 mod framing;
 mod headers;
+mod host;
 mod lexer;
 mod limits;
 mod method;
@@ -25,10 +26,16 @@ mod uri;
 mod via;
 mod write;
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod torture;
+
 pub use content::MediaType;
 pub use cseq::CSeq;
 pub use framing::{HeadLength, head_length};
 pub use headers::{Header, HeaderName, Headers};
+pub use host::Host;
 pub use lexer::Syntax;
 pub use limits::Limits;
 pub use method::Method;
@@ -37,7 +44,7 @@ pub use params::Params;
 pub use parse::{CallIdRef, ParseError, Place, parse, parse_within, shallow};
 pub use refusal::{Refusal, refuse};
 pub use status::StatusCode;
-pub use uri::{AbsoluteUri, Host, SipUri, TelUri, Uri};
+pub use uri::{AbsoluteUri, SipUri, TelUri, Uri};
 pub use via::{Via, ViaTransport};
 
 /// A whole message, ready to be acted on or sent.

@@ -183,3 +183,79 @@ impl fmt::Debug for DisplayName {
         Number::new(self.0.as_str()).fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> NameAddr {
+        text.parse().unwrap_or_else(|syntax| panic!("{text}: {syntax}"))
+    }
+
+    #[test]
+    fn a_name_in_quotes_may_hold_anything_and_is_never_taken_for_the_address() {
+        let evil = address(r#""Evil <sip:x@evil>; tag=9" <sip:a@h>;tag=1"#);
+        assert_eq!((evil.uri.to_string().as_str(), evil.tag()), ("sip:a@h", Some("1")));
+        let quote = address(r#""x\"<y" <sip:a@h>"#);
+        assert_eq!(quote.uri.to_string(), "sip:a@h");
+        assert_eq!(quote.display.as_ref().map(|name| name.text().into_owned()).as_deref(), Some("x\"<y"));
+        assert_eq!(quote.to_string(), r#""x\"<y" <sip:a@h>"#);
+    }
+
+    #[test]
+    fn names_of_tokens_need_no_quotes_and_no_space_behind() {
+        assert_eq!(address("caller<sip:a@h>;tag=1").to_string(), "caller <sip:a@h>;tag=1");
+        assert_eq!(address("T. A. Watson <sip:a@h>").to_string(), "T. A. Watson <sip:a@h>");
+        assert_eq!(address("J\u{fc}rgen <sip:a@h>").to_string(), "J\u{fc}rgen <sip:a@h>");
+        assert!(address("<sip:a@h>").display.is_none());
+    }
+
+    #[test]
+    fn parameters_of_an_address_without_brackets_are_the_headers() {
+        assert_eq!(address("sip:user;par=x@h;tag=1;lr").to_string(), "<sip:user;par=x@h>;tag=1;lr");
+        assert_eq!(address("tel:+1212;tag=5").tag(), Some("5"));
+        assert_eq!(address("sip:h;x=\"a@b\"").uri.to_string(), "sip:h");
+        assert_eq!(address("<sip:a@h;lr>;tag=1 ; x").to_string(), "<sip:a@h;lr>;tag=1;x");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in [
+            "",
+            "<>",
+            "<sip:a@h",
+            "sip:a@h>",
+            "\"x <sip:a@h>",
+            "x\" <sip:a@h>",
+            "\"x\" y <sip:a@h>",
+            "Bell, Alexander <sip:a@h>",
+            "\"Watson\" < sip:a@h >",
+            "sip:a@h?Route=%3Csip:b%3E",
+            "sip:a@h, sip:b@h",
+            "<sip:a@h> tag=1",
+            "<sip:a@h>;;",
+            "<sip:a@h><sip:b@h>",
+            "x",
+        ] {
+            assert!(text.parse::<NameAddr>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_cut_outside_quotes_and_brackets() {
+        let mut list = Vec::new();
+        let text = "\"a, b\" <sip:a@h;x=1,2>;q=0.5 , <sip:b@h>,sip:c@h;q=1";
+        NameAddr::parse_list(text, &mut list).expect("well-formed");
+        let printed: Vec<_> = list.iter().map(ToString::to_string).collect();
+        assert_eq!(printed, ["\"a, b\" <sip:a@h;x=1,2>;q=0.5", "<sip:b@h>", "<sip:c@h>;q=1"]);
+    }
+
+    #[test]
+    fn a_name_made_by_us_is_quoted_where_it_must_be() {
+        let uri: Uri = "sip:a@h".parse().expect("well-formed");
+        assert_eq!(NameAddr::new(uri.clone()).with_display("Alice").to_string(), "Alice <sip:a@h>");
+        let odd = NameAddr::new(uri).with_display("a\"\r\nVia: x").with_tag("9");
+        assert_eq!(odd.to_string(), r#""a\"  Via: x" <sip:a@h>;tag=9"#);
+        assert_eq!(format!("{odd:?}"), "<sip:a@h>;tag=9");
+    }
+}

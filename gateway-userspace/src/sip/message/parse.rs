@@ -152,7 +152,10 @@ fn read_start_line(line: &[u8], limits: &Limits) -> Result<StartLine, Problem> {
     if uri.len() > limits.uri {
         return Err(Problem::new(Fault::MessageTooLarge, Place::StartLine, "Request-URI too long"));
     }
-    let uri = uri.parse().map_err(|Syntax(what)| malformed(what))?;
+    let uri: Uri = uri.parse().map_err(|Syntax(what)| malformed(what))?;
+    if uri.as_sip().is_some_and(|uri| uri.headers.is_some()) {
+        return Err(malformed("headers in the Request-URI"));
+    }
     Ok(StartLine::Request(method, uri))
 }
 

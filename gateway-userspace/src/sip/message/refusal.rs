@@ -7,10 +7,11 @@ use super::status::StatusCode;
 use super::via::Via;
 use super::write::LineWriter;
 use crate::base::fault::Fault;
+use std::fmt;
 use std::net::SocketAddr;
 
 /// A final response without a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Refusal {
     pub status: StatusCode,
     /// Says what is wrong (RFC 3261 section 21.4.1).
@@ -86,5 +87,12 @@ impl Refusal {
             }
         }
         lines.end(&[]);
+    }
+}
+
+/// For logs: without the headers, because they name people.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.status, self.reason)
     }
 }

@@ -1,11 +1,11 @@
 //! URIs of SIP (RFC 3261 section 19.1), of telephone numbers (RFC 3966), and any other as it is.
 
+use super::host::{self, Host};
 use super::lexer::{self, Syntax};
 use super::params::Params;
 use crate::base::redact::Number;
 use std::borrow::Cow;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 /// A URI. Prints as it was read, but for the case of the scheme and the spelling of an IPv6 address.
@@ -49,15 +49,6 @@ pub struct AbsoluteUri {
     pub scheme: String,
     /// What stands behind the first colon, as written.
     pub rest: String,
-}
-
-/// The host of a SIP URI or a Via.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub enum Host {
-    /// As written; compares without case by [`Host::matches`].
-    Name(String),
-    V4(Ipv4Addr),
-    V6(Ipv6Addr),
 }
 
 impl Uri {
@@ -177,7 +168,7 @@ impl SipUri {
         }
         let end = rest.bytes().position(|octet| matches!(octet, b';' | b'?')).unwrap_or(rest.len());
         let (hostport, rest) = rest.split_at(end);
-        let (host, port) = parse_hostport(hostport)?;
+        let (host, port) = host::parse_hostport(hostport)?;
         let (params, headers) = match rest.split_once('?') {
             Some((params, headers)) => (params, Some(headers)),
             None => (rest, None),
@@ -235,76 +226,6 @@ impl TelUri {
     }
 }
 
-/// `host`, `host:port`, `[v6]` or `[v6]:port`.
-pub(super) fn parse_hostport(text: &str) -> Result<(Host, Option<u16>), Syntax> {
-    let colon = if text.starts_with('[') {
-        let end = text.find(']').ok_or(Syntax("IPv6 reference without end"))? + 1;
-        (end < text.len()).then_some(end)
-    } else {
-        text.find(':')
-    };
-    let (host, port) = match colon {
-        Some(colon) => {
-            let port = text[colon..].strip_prefix(':').ok_or(Syntax("host goes on behind its end"))?;
-            (
-                &text[..colon],
-                Some(lexer::decimal(port.as_bytes()).ok_or(Syntax("port is no number below 65536"))?),
-            )
-        }
-        None => (text, None),
-    };
-    Ok((host.parse()?, port))
-}
-
-impl FromStr for Host {
-    type Err = Syntax;
-
-    fn from_str(text: &str) -> Result<Self, Syntax> {
-        if let Some(address) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-            return address.parse().map(Self::V6).map_err(|_| Syntax("IPv6 reference is no address"));
-        }
-        let last_label = text.strip_suffix('.').unwrap_or(text).rsplit('.').next().unwrap_or_default();
-        if last_label.bytes().all(|octet| octet.is_ascii_digit()) {
-            // RFC 3261 section 25.1: the top label starts with a letter, so this is an address or nothing.
-            return text.parse().map(Self::V4).map_err(|_| Syntax("host is neither name nor address"));
-        }
-        let is_octet = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'.' | b'_');
-        if text.bytes().all(is_octet) && !text.starts_with('.') {
-            Ok(Self::Name(text.to_owned()))
-        } else {
-            Err(Syntax("host is neither name nor address"))
-        }
-    }
-}
-
-impl Host {
-    /// The address, if the host is one.
-    pub fn address(&self) -> Option<IpAddr> {
-        match self {
-            Self::Name(_) => None,
-            Self::V4(address) => Some((*address).into()),
-            Self::V6(address) => Some((*address).into()),
-        }
-    }
-
-    /// Equality of hosts: names without case.
-    pub fn matches(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Name(one), Self::Name(two)) => one.eq_ignore_ascii_case(two),
-            (one, two) => one == two,
-        }
-    }
-}
-
-impl From<IpAddr> for Host {
-    fn from(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(address) => Self::V4(address),
-            IpAddr::V6(address) => Self::V6(address),
-        }
-    }
-}
-
 impl FromStr for Uri {
     type Err = Syntax;
 
@@ -349,16 +270,6 @@ fn escape_user(user: &str) -> String {
     escaped
 }
 
-impl fmt::Display for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => f.write_str(name),
-            Self::V4(address) => address.fmt(f),
-            Self::V6(address) => write!(f, "[{address}]"),
-        }
-    }
-}
-
 impl fmt::Display for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.scheme())?;
@@ -392,12 +303,6 @@ impl fmt::Display for SipUri {
     }
 }
 
-impl fmt::Debug for Host {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 /// For logs: the user part masked, no password, parameters or headers.
 impl fmt::Debug for Uri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -415,5 +320,129 @@ impl fmt::Debug for Uri {
             Self::Absolute(uri) if uri.scheme == "urn" => f.write_str(&uri.rest),
             Self::Absolute(_) => f.write_str("…"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri {
+        text.parse().unwrap_or_else(|syntax| panic!("{text}: {syntax}"))
+    }
+
+    #[test]
+    fn a_uri_prints_as_it_was_read() {
+        for text in [
+            "sip:example.com",
+            "sips:alice:secret@example.com:5061;transport=tcp;lr?Subject=a&Priority=urgent",
+            "sip:user;par=u%40example.net@example.com",
+            "sip:sips%3Auser%40example.com@example.net",
+            "sip:+1-212-555-1212;npdi;rn=+12125550000@gw.example.com;user=phone",
+            "sip:*67#5551234@192.0.2.1",
+            "sip:[2001:db8::10]:5070",
+            "tel:+12015550123",
+            "tel:911;phone-context=+1",
+            "tel:#31#123;phone-context=example.com",
+            "urn:service:sos.police",
+            "mailto:a@b",
+            "soap.beep://192.0.2.103:3002",
+        ] {
+            assert_eq!(uri(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused() {
+        for text in [
+            "",
+            "sip",
+            "sip:",
+            "sip:@h",
+            "sip:a@",
+            "sip:a@b@c",
+            "sip:a b@c",
+            "sip:a@b c",
+            "sip:a@b;",
+            "sip:a@b;;lr",
+            "sip:a@b;=x",
+            "sip:a%4@b",
+            "sip:a%zz@b",
+            "sip:a<b>@c",
+            "sip:a\u{e4}@c",
+            "sip:a@h:99999",
+            "<sip:a@b>",
+            " sip:a@b",
+            "tel:",
+            "tel:+",
+            "tel:--",
+            "tel:12 34",
+            "tel:alice",
+            "9tel:1",
+            "urn:",
+            "urn:a\u{0}b",
+        ] {
+            assert!(text.parse::<Uri>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_decoded_for_use_and_kept_for_print() {
+        let escaped = uri("sip:sips%3Auser%40example.com@example.net");
+        assert_eq!(escaped.user().as_deref(), Some("sips:user@example.com"));
+        assert_eq!(uri("sip:%ff@h").user().as_deref(), Some("%ff"));
+        let made = Uri::sip(Some("a@b c;#"), Host::Name("h".to_owned()), Some(5070));
+        assert_eq!(made.to_string(), "sip:a%40b%20c;%23@h:5070");
+        assert_eq!(uri(&made.to_string()).user().as_deref(), Some("a@b c;#"));
+    }
+
+    #[test]
+    fn the_number_is_found_without_separators_and_parameters() {
+        for (text, number) in [
+            ("sip:+1-(212).555-1212;npdi@gw;user=phone", Some("+12125551212")),
+            ("tel:+1-212-555-1212;ext=5", Some("+12125551212")),
+            ("tel:911", Some("911")),
+            ("sip:%2367%23123@h", Some("#67#123")),
+            ("sip:alice@h", None),
+            ("sip:+@h", None),
+            ("sip:h", None),
+            ("urn:service:sos", None),
+        ] {
+            let found = uri(text).number();
+            assert_eq!(found.as_ref().map(Number::reveal), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn equivalence_follows_the_examples_of_rfc_3261_section_19_1_4() {
+        for (one, two) in [
+            ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
+            ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;newparam=5"),
+            ("sip:h;transport=tcp;method=BYE?to=sip:a%40b", "sip:h;method=BYE;transport=tcp?to=sip:a%40b"),
+            ("sip:alice@atlanta.com?subject=a&priority=b", "sip:alice@atlanta.com?priority=b&subject=a"),
+            ("tel:+1-212-555", "tel:+1212555"),
+        ] {
+            assert!(uri(one).is_equivalent(&uri(two)), "{one} {two}");
+        }
+        for (one, two) in [
+            ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next"),
+            ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;security=off"),
+            ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
+            ("sip:a@h", "sips:a@h"),
+        ] {
+            assert!(!uri(one).is_equivalent(&uri(two)), "{one} {two}");
+        }
+    }
+
+    #[test]
+    fn a_log_shows_no_whole_number_and_no_password() {
+        let shown =
+            format!("{:?} {:?}", uri("sip:+441632960123:pw@h:5060;x=y?a=b"), uri("tel:+441632960123"));
+        assert_eq!(shown, "sip:+*********123@h:5060 tel:+*********123");
     }
 }

@@ -1,8 +1,8 @@
 //! Via (RFC 3261 section 20.42, RFC 3581).
 
+use super::host::{self, Host};
 use super::lexer::{self, Syntax};
 use super::params::Params;
-use super::uri::{self, Host};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -135,7 +135,7 @@ fn parse_sent_by(text: &str) -> Result<(Host, Option<u16>), Syntax> {
                 .ok_or(Syntax("port is no number below 65536"))?;
             Ok((lexer::trim(host).parse()?, Some(port)))
         }
-        _ => uri::parse_hostport(text),
+        _ => host::parse_hostport(text),
     }
 }
 
@@ -185,5 +185,71 @@ impl fmt::Display for Via {
             write!(f, ":{port}")?;
         }
         self.params.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn via(text: &str) -> Via {
+        text.parse().unwrap_or_else(|syntax| panic!("{text}: {syntax}"))
+    }
+
+    #[test]
+    fn white_space_may_stand_around_every_separator() {
+        let via = via("SIP  / 2.0  / TCP     spindle.example.com : 5070  ; branch  =   z9hG4bK9ikj8");
+        assert_eq!(via.to_string(), "SIP/2.0/TCP spindle.example.com:5070;branch=z9hG4bK9ikj8");
+    }
+
+    #[test]
+    fn every_value_of_a_list_is_read() {
+        let mut vias = Vec::new();
+        let list = "SIP/2.0/UDP a;x=\"1,2\";branch=z9hG4bK1, SIP/2.0/UNKNOWN b";
+        Via::parse_list(list, &mut vias).expect("well-formed");
+        assert_eq!(vias.len(), 2);
+        assert_eq!(vias[0].branch(), Some("z9hG4bK1"));
+        assert_eq!(vias[1].transport, ViaTransport::Other("UNKNOWN".into()));
+        assert!(Via::parse_list("SIP/2.0/UDP a;branch=z9hG4bK1,", &mut vias).is_err());
+    }
+
+    #[test]
+    fn received_and_maddr_are_read_with_and_without_brackets() {
+        let expected = Some("2001:db8::9:255".parse().expect("an address"));
+        assert_eq!(via("SIP/2.0/UDP h;received=[2001:db8::9:255]").received(), expected);
+        assert_eq!(via("SIP/2.0/UDP h;received=2001:db8::9:255;rport=5070").received(), expected);
+        let maddr = via("SIP/2.0/UDP h;maddr=2001:db8::9:255").maddr();
+        assert_eq!(maddr.and_then(|host| host.address()), expected);
+        assert_eq!(via("SIP/2.0/UDP h;maddr=m.example.com;ttl=16").ttl(), Some(16));
+        assert_eq!(via("SIP/2.0/UDP h;received=x;ttl=256").ttl(), None);
+    }
+
+    #[test]
+    fn the_branch_of_rfc_3261_is_told_from_older_ones() {
+        assert!(via("SIP/2.0/UDP h;branch=z9hG4bKa").has_magic_cookie());
+        assert!(Via::new(ViaTransport::Udp, IpAddr::from([192, 0, 2, 1]), 5060, "a").has_magic_cookie());
+        for old in ["SIP/2.0/UDP h;branch=1", "SIP/2.0/UDP h", "SIP/2.0/UDP h;branch=\"z9hG4b\u{e4}\""] {
+            assert!(!via(old).has_magic_cookie(), "{old}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_via_is_refused() {
+        for text in [
+            "",
+            "SIP/2.0",
+            "SIP/2.0/UDP",
+            "SIP/2.0/UDP ",
+            "SIP/3.0/UDP h",
+            "HTTP/2.0/UDP h",
+            "SIP/2.0/U(P h",
+            "SIP/2.0/UDP h h",
+            "SIP/2.0/UDP 192.0.2.15;;,;,,",
+            "SIP/2.0/UDP h:port",
+            "SIP/2.0/UDP h:;branch=a",
+            "SIP/2.0/UDP ;branch=a",
+        ] {
+            assert!(text.parse::<Via>().is_err(), "{text}");
+        }
     }
 }

@@ -119,6 +119,16 @@ impl fmt::Display for Response {
     }
 }
 
+/// One line for logs, as for the request or response it is.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Request(request) => request.fmt(f),
+            Self::Response(response) => response.fmt(f),
+        }
+    }
+}
+
 struct Summary<'a>(&'a Head);
 
 impl fmt::Display for Summary<'_> {
