@@ -1,6 +1,7 @@
 //! The only entry for people and for CI. One subcommand, one file.
 
 mod command;
+mod doctor;
 mod ebpf;
 mod lab;
 mod packages;
@@ -38,6 +39,8 @@ enum Task {
     Lab(lab::Arguments),
     /// The whole proof: formatting, lints, unit tests, verifiers, data plane, calls, real peers
     Test(test::Arguments),
+    /// Check whether this host is fit for production; every finding with its fix
+    Doctor(doctor::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Verify(arguments) => verify::run_task(&arguments),
         Task::Lab(arguments) => lab::run_task(&arguments),
         Task::Test(arguments) => test::run_task(&arguments),
+        Task::Doctor(arguments) => doctor::run_task(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use super::plan::{GateSpec, RateLimit};
 use crate::rtp::Encoding;
+use crate::sdp::Terms;
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -25,9 +26,9 @@ pub struct MediaPolicy {
 }
 
 impl MediaPolicy {
-    /// Whether the allow list lets `encoding` pass.
-    pub fn allows(&self, encoding: &Encoding) -> bool {
-        !encoding.is_speech() || self.codecs.as_ref().is_none_or(|allowed| allowed.contains(encoding))
+    /// What it says about descriptions.
+    pub fn terms(&self) -> Terms {
+        Terms { codecs: self.codecs.clone(), offer_rtcp_mux: self.offer_rtcp_mux }
     }
 }
 
@@ -87,13 +88,5 @@ mod tests {
         assert_eq!(v4, GateSpec::Subnet("192.0.2.0/24".parse().unwrap()));
         let v6 = gate.around("[2001:db8::77]:4000".parse().unwrap());
         assert_eq!(v6, GateSpec::Subnet("2001:db8::/64".parse().unwrap()));
-    }
-
-    #[test]
-    fn an_allow_list_governs_speech_only() {
-        let policy = MediaPolicy { codecs: Some(vec![Encoding::Pcma]), ..MediaPolicy::default() };
-        assert!(policy.allows(&Encoding::named("pcma")));
-        assert!(policy.allows(&Encoding::TelephoneEvent));
-        assert!(!policy.allows(&Encoding::Opus));
     }
 }

@@ -31,6 +31,18 @@ pub enum Progress {
     Ended,
 }
 
+impl Progress {
+    /// As in JSON and queries.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Setup => "setup",
+            Self::Ringing => "ringing",
+            Self::Answered => "answered",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// One call in a list. Numbers are masked.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct CallSummary {

@@ -210,6 +210,17 @@ impl Metrics {
         self.cores.iter().map(|core| core.calls()).sum()
     }
 
+    /// Sum over cores and labels of a metric, by its name without the suffix that the exposition adds.
+    pub fn total(&self, name: &str) -> u64 {
+        self.cores.iter().map(|core| core.total(name)).sum()
+    }
+
+    /// Requests answered with an error, all cores, by fault.
+    pub fn requests_refused(&self) -> Vec<(Fault, u64)> {
+        let count = |fault| self.cores.iter().map(|core| core.requests_refused.of(fault).value()).sum();
+        Fault::ALL.iter().map(|fault| (*fault, count(*fault))).collect()
+    }
+
     /// Set-up delay in microseconds, all cores: from the INVITE to the first 180, 183 or 200 sent to the
     /// caller. It holds the far side's time to ring, so it is what the caller waits, not what Causeway costs.
     pub fn setup_delay(&self) -> Histogram<u64> {

@@ -6,7 +6,8 @@ use std::str::FromStr;
 /// An encoding at one clock rate: what an `a=rtpmap` line says after the payload number.
 ///
 /// Prints and parses as `PCMA/8000` or `opus/48000/2`; one channel is not written.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Codec {
     pub encoding: Encoding,
     /// RTP clock in Hz. Not the sampling rate: G.722 samples at 16 kHz on an 8 kHz clock (RFC 3551 section 4.5.2).
@@ -90,7 +91,8 @@ macro_rules! encodings {
     ($($(#[doc = $doc:literal])* $variant:ident = $name:literal;)+) => {
         /// An encoding name as registered with IANA. Names compare without case (RFC 4855 section 3); a known
         /// one prints in its registered spelling, another in the spelling it came with.
-        #[derive(Clone, Debug)]
+        #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+        #[serde(try_from = "String", into = "String")]
         pub enum Encoding {
             $($(#[doc = $doc])* $variant,)+
             /// A name that this gateway only passes on.
@@ -180,6 +182,26 @@ impl FromStr for Encoding {
         if is_token(text) { Ok(Self::named(text)) } else { Err(CodecError(text.to_owned())) }
     }
 }
+
+macro_rules! text_in_serde {
+    ($($type:ty),+) => {$(
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = CodecError;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+    )+};
+}
+
+text_in_serde!(Codec, Encoding);
 
 #[cfg(test)]
 mod tests {

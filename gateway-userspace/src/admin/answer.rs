@@ -1,0 +1,120 @@
+//! Answers as JSON: field names are part of the interface. Durations are milliseconds, sizes octets.
+
+use crate::observe::calls::CallSummary;
+use crate::observe::event::Datapath;
+use crate::observe::sources::SilencedSource;
+use std::net::SocketAddr;
+
+/// How the node is.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct NodeStatus {
+    pub node: String,
+    pub version: String,
+    pub uptime_ms: u64,
+    pub draining: bool,
+    pub media: Vec<MediaPath>,
+    /// In progress.
+    pub calls: u64,
+    pub calls_max: u64,
+    pub calls_started: u64,
+    pub calls_answered: u64,
+    pub calls_ended: u64,
+    /// From the INVITE to the first 180, 183 or 200 sent to the caller; absent before the first call.
+    pub setup_p50_ms: Option<f64>,
+    pub setup_p99_ms: Option<f64>,
+    pub flows: u64,
+    pub flows_max: u64,
+    /// Taken or in quarantine.
+    pub media_ports_in_use: u64,
+    pub media_ports: u64,
+    pub packets_relayed: u64,
+    pub packets_dropped: u64,
+    pub call_records_lost: u64,
+    pub cores: Vec<CoreStatus>,
+}
+
+/// The way of media on one interface.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct MediaPath {
+    pub interface: String,
+    pub path: Datapath,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct CoreStatus {
+    pub core: u16,
+    pub calls: u64,
+    /// Whether it answered in time.
+    pub answers: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct CallList {
+    pub calls: Vec<CallSummary>,
+    /// There are more than were asked for.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FlowList {
+    pub flows: Vec<FlowLine>,
+    /// There are more than were asked for.
+    pub more: bool,
+}
+
+/// One direction of one stream.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct FlowLine {
+    /// Absent when the flow was read from the kernel without the daemon.
+    pub call: Option<String>,
+    pub slot: u32,
+    /// `rtp`, `rtcp` or `mux`.
+    pub kind: String,
+    /// Where its packets arrive.
+    pub at: SocketAddr,
+    /// Where the far end really sends from, once heard.
+    pub source: Option<SocketAddr>,
+    /// Where its packets go.
+    pub to: Option<SocketAddr>,
+    /// `kernel` or `sockets`.
+    pub relayed_by: String,
+    pub muted: bool,
+    pub packets: u64,
+    pub octets: u64,
+    pub refused: u64,
+    pub lost: u64,
+    pub late: u64,
+    pub jitter_ms: f64,
+    /// Since the last packet; absent before the first.
+    pub idle_ms: Option<u64>,
+}
+
+/// What was not relayed and not answered, and why.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Drops {
+    /// Media packets on all interfaces.
+    pub packets: Vec<DropLine>,
+    /// SIP requests answered with an error, by fault.
+    pub requests: Vec<DropLine>,
+    /// Sources that no trunk allows, most frequent first.
+    pub silenced: Vec<SilencedSource>,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DropLine {
+    pub reason: String,
+    pub count: u64,
+    pub explanation: String,
+}
+
+/// Answer to an order that was carried out.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Done {
+    pub done: String,
+}
+
+/// Answer to a question that could not be answered.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Failed {
+    pub error: String,
+}

@@ -1,0 +1,228 @@
+//! The one executor of [`AdminCommand`]: asks the cores that it concerns and puts their answers together.
+
+use super::AdminFault;
+use super::answer::{CallList, CoreStatus, Done, DropLine, Drops, FlowList, MediaPath, NodeStatus};
+use super::command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand};
+use crate::base::id::CallId;
+use crate::observe::calls::{CallDetail, CallSummary, Progress};
+use crate::observe::metrics::Metrics;
+use crossbeam::channel::Sender;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+/// How long a core may take to answer: it looks at its queue once a turn, and a turn takes microseconds.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the admin thread needs of the rest of the node. The runtime fills it in at start.
+pub struct AdminPort {
+    /// Name of the node.
+    pub node: String,
+    pub started: Instant,
+    pub calls_max: u64,
+    /// In order of the cores.
+    pub cores: Vec<CorePort>,
+    pub metrics: Arc<Metrics>,
+    /// Reads the configuration again and hands it to the cores; the error is told to whoever asked.
+    pub reload: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
+}
+
+/// The way into one core.
+pub struct CorePort {
+    /// Its queue.
+    pub asks: Sender<Ask>,
+    /// Makes it look at its queue.
+    pub wake: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The answer to an [`AdminCommand`], of the kind that was asked for; as JSON it is the bare answer.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Status(Box<NodeStatus>),
+    Calls(CallList),
+    Call(Box<CallDetail>),
+    Flows(FlowList),
+    Drops(Drops),
+    Done(Done),
+}
+
+impl AdminPort {
+    /// Carries out one command.
+    ///
+    /// # Errors
+    /// [`AdminFault::CoreSilent`] when a core that the answer needs does not give its part in time,
+    /// [`AdminFault::NoSuchCall`], [`AdminFault::ReloadRefused`].
+    pub async fn execute(&self, command: AdminCommand) -> Result<Answer, AdminFault> {
+        Ok(match command {
+            AdminCommand::Status => Answer::Status(Box::new(self.status().await)),
+            AdminCommand::Calls { filter, limit } => Answer::Calls(self.calls(filter, limit).await?),
+            AdminCommand::Call(call) => Answer::Call(Box::new(self.call(call).await?)),
+            AdminCommand::HangUp(call) => Answer::Done(self.hang_up(call).await?),
+            AdminCommand::Flows { limit } => Answer::Flows(self.flows(limit).await?),
+            AdminCommand::Drops => Answer::Drops(self.drops().await?),
+            AdminCommand::Reload => Answer::Done(self.reload()?),
+            AdminCommand::Drain => Answer::Done(self.drain().await?),
+        })
+    }
+
+    /// How the node is. A core that does not answer shows in it.
+    pub async fn status(&self) -> NodeStatus {
+        let mut cores = Vec::with_capacity(self.cores.len());
+        for (core, answer) in (0_u16..).zip(self.ask_all(&CoreCommand::Alive).await) {
+            let metrics = self.metrics.cores.get(usize::from(core));
+            let calls = metrics.map_or(0, |core| core.calls());
+            cores.push(CoreStatus { core, calls, answers: answer.is_ok() });
+        }
+        let readings = (self.metrics.read_node)();
+        let delays = self.metrics.setup_delay();
+        let quantile =
+            |quantile| (!delays.is_empty()).then(|| delays.value_at_quantile(quantile) as f64 / 1_000.0);
+        let path =
+            |(interface, path): &(Arc<str>, _)| MediaPath { interface: interface.to_string(), path: *path };
+        NodeStatus {
+            node: self.node.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            draining: readings.draining,
+            media: readings.paths.iter().map(path).collect(),
+            calls: self.metrics.calls(),
+            calls_max: self.calls_max,
+            calls_started: self.metrics.total("causeway_calls_started"),
+            calls_answered: self.metrics.total("causeway_calls_answered"),
+            calls_ended: self.metrics.total("causeway_calls_ended"),
+            setup_p50_ms: quantile(0.5),
+            setup_p99_ms: quantile(0.99),
+            flows: readings.flows,
+            flows_max: readings.flows_max,
+            media_ports_in_use: readings.ports_in_use,
+            media_ports: readings.ports,
+            packets_relayed: readings.transmitted + readings.redirected,
+            packets_dropped: readings.drops.iter().map(|(_, count)| count).sum(),
+            call_records_lost: self.metrics.total("causeway_call_records_lost"),
+            cores,
+        }
+    }
+
+    /// A list with a core missing would mislead, so a silent one is an error.
+    async fn calls(&self, filter: CallFilter, limit: usize) -> Result<CallList, AdminFault> {
+        let command = CoreCommand::Calls { filter, limit: limit.saturating_add(1) };
+        let mut calls = Vec::new();
+        for answer in self.ask_all(&command).await {
+            if let CoreAnswer::Calls(part) = answer? {
+                calls.extend(part);
+            }
+        }
+        // As each core sorts its own: in progress first, oldest first; then ended ones, latest first.
+        calls.sort_by(|a, b| {
+            let ended = |call: &CallSummary| call.progress == Progress::Ended;
+            let age = a.started_at.cmp(&b.started_at);
+            ended(a).cmp(&ended(b)).then(if ended(a) { age.reverse() } else { age })
+        });
+        let more = calls.len() > limit;
+        calls.truncate(limit);
+        Ok(CallList { calls, more })
+    }
+
+    async fn call(&self, call: CallId) -> Result<CallDetail, AdminFault> {
+        let mut silent = None;
+        for answer in self.ask_all(&CoreCommand::Call(call)).await {
+            match answer {
+                Ok(CoreAnswer::Call(Some(detail))) => return Ok(*detail),
+                Ok(_) => {}
+                Err(fault) => silent = Some(fault),
+            }
+        }
+        Err(silent.unwrap_or_else(|| AdminFault::NoSuchCall(call.to_string())))
+    }
+
+    async fn hang_up(&self, call: CallId) -> Result<Done, AdminFault> {
+        let mut silent = None;
+        for answer in self.ask_all(&CoreCommand::HangUp(call)).await {
+            match answer {
+                Ok(CoreAnswer::HangUp(true)) => {
+                    return Ok(Done { done: format!("call {call} is being ended") });
+                }
+                Ok(_) => {}
+                Err(fault) => silent = Some(fault),
+            }
+        }
+        Err(silent.unwrap_or_else(|| AdminFault::NoSuchCall(call.to_string())))
+    }
+
+    async fn flows(&self, limit: usize) -> Result<FlowList, AdminFault> {
+        let mut flows = Vec::new();
+        for answer in self.ask_all(&CoreCommand::Flows { limit: limit.saturating_add(1) }).await {
+            if let CoreAnswer::Flows(part) = answer? {
+                flows.extend(part);
+            }
+        }
+        flows.sort_by(|a, b| a.call.cmp(&b.call).then(a.slot.cmp(&b.slot)));
+        let more = flows.len() > limit;
+        flows.truncate(limit);
+        Ok(FlowList { flows, more })
+    }
+
+    async fn drops(&self) -> Result<Drops, AdminFault> {
+        let mut silenced = Vec::new();
+        for answer in self.ask_all(&CoreCommand::Silenced).await {
+            if let CoreAnswer::Silenced(part) = answer? {
+                silenced.extend(part);
+            }
+        }
+        silenced.sort_by(|a, b| b.messages.cmp(&a.messages).then(a.address.cmp(&b.address)));
+        let readings = (self.metrics.read_node)();
+        let packets = readings.drops.iter().filter(|(_, count)| *count > 0);
+        let packets = packets.map(|(reason, count)| DropLine {
+            reason: reason.label().to_owned(),
+            count: *count,
+            explanation: reason.explanation().trim().to_owned(),
+        });
+        let requests = self.metrics.requests_refused().into_iter().filter(|(_, count)| *count > 0);
+        let requests = requests.map(|(fault, count)| DropLine {
+            reason: fault.label().to_owned(),
+            count,
+            explanation: fault.explanation().trim().to_owned(),
+        });
+        Ok(Drops { packets: packets.collect(), requests: requests.collect(), silenced })
+    }
+
+    fn reload(&self) -> Result<Done, AdminFault> {
+        (self.reload)().map(|done| Done { done }).map_err(AdminFault::ReloadRefused)
+    }
+
+    async fn drain(&self) -> Result<Done, AdminFault> {
+        for answer in self.ask_all(&CoreCommand::Drain).await {
+            answer?;
+        }
+        Ok(Done { done: format!("new calls are refused; {} calls in progress finish", self.metrics.calls()) })
+    }
+
+    /// Asks all cores at once; answers in order of the cores.
+    async fn ask_all(&self, command: &CoreCommand) -> Vec<Result<CoreAnswer, AdminFault>> {
+        let asked: Vec<_> = self.cores.iter().map(|core| core.ask(command.clone())).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        // One deadline for all: waiting for the first is time that the others had as well.
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        for (core, answer) in (0_u16..).zip(asked) {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let answer = match answer {
+                Some(answer) => timeout(left, answer).await.ok().and_then(Result::ok),
+                None => None,
+            };
+            answers.push(answer.ok_or(AdminFault::CoreSilent(core)));
+        }
+        answers
+    }
+}
+
+impl CorePort {
+    /// `None` when its queue is full or gone.
+    fn ask(&self, command: CoreCommand) -> Option<oneshot::Receiver<CoreAnswer>> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.try_send(Ask { command, reply }).ok()?;
+        (self.wake)();
+        Some(answer)
+    }
+}

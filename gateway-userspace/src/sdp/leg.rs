@@ -1,0 +1,470 @@
+//! One side's part in offer and answer: what its peer said, what we said, and what holds.
+//!
+//! The call drives two legs. What a peer offers goes to [`Leg::receive_offer`] of its leg and out through
+//! [`Leg::relay_offer`] of the other; the answer comes back by [`Leg::receive_answer`] and
+//! [`Leg::relay_answer`]. It is the same whether the offer came in an INVITE, in a 200 to one without a body,
+//! or in a re-INVITE from either side. A refusal changes nothing. Forked dialogs of one INVITE each get a clone
+//! of the leg that offered.
+
+use super::capability::counterpart;
+use super::fault::Refusal;
+use super::model::{Audio, Description, Direction, Format, Origin, OtherStream};
+use super::numbering::Numbering;
+use super::offer_answer::{Event, OfferAnswer, State};
+use super::print::print;
+use crate::base::machine::{Machine, Step};
+use crate::rtp::{Codec, Encoding};
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+
+/// Payload numbers that RTCP's packet types look like when both share a port (RFC 5761 section 4).
+const RTCP_LOOKALIKES: RangeInclusive<u8> = 64..=95;
+
+/// What a trunk says about the descriptions of its legs.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Terms {
+    /// Speech encodings that may pass; `None` lets all pass. Telephone-events and comfort noise always do.
+    pub codecs: Option<Vec<Encoding>>,
+    /// Offer RTP and RTCP on one port (RFC 5761). An offer of it is accepted either way.
+    pub offer_rtcp_mux: bool,
+}
+
+impl Terms {
+    fn allow(&self, format: &Format) -> bool {
+        let encoding = &format.codec.encoding;
+        // Redundancy (RFC 2198) carries payload numbers inside its packets, which a relay does not translate.
+        *encoding != Encoding::Red
+            && (!encoding.is_speech()
+                || self.codecs.as_ref().is_none_or(|allowed| allowed.contains(encoding)))
+    }
+}
+
+/// Whether an answer may still be followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finality {
+    /// In an unreliable provisional response: early media flows by it, and the final response repeats it.
+    Preview,
+    /// In a final response, a reliable provisional response (RFC 3262), an ACK or a PRACK.
+    Final,
+}
+
+/// Whether what a peer said was news.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    Taken,
+    /// Nothing was open: a repetition, to be ignored (RFC 3261 section 13.2.1).
+    Already,
+}
+
+/// What a leg's peer and this gateway agreed on for the audio stream.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Negotiated {
+    /// Where the peer sends RTP. RTCP goes to the port above, or to the same one with `rtcp_mux`.
+    pub local: SocketAddr,
+    /// Where the peer wants RTP. While it holds the call by an unspecified address, the last one that it named;
+    /// `None` if it never named one.
+    pub remote: Option<SocketAddr>,
+    /// Where the peer wants RTCP; `None` if nowhere.
+    pub remote_rtcp: Option<SocketAddr>,
+    pub rtcp_mux: bool,
+    /// In the peer's view: whether it sends and receives.
+    pub direction: Direction,
+    /// In the answerer's order of preference; at least one is speech.
+    pub formats: Vec<NegotiatedFormat>,
+}
+
+/// A format that both may use, with the numbers of either direction (RFC 3264 section 5.1 lets them differ).
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct NegotiatedFormat {
+    pub codec: Codec,
+    pub fmtp: Option<Box<str>>,
+    /// The number in packets from the peer: that of our description.
+    pub from_peer: u8,
+    /// Another number that packets from the peer may carry: that of its own description. Answerers that choose
+    /// numbers of their own often send by them too, against RFC 3264 section 6.1.
+    pub also_from_peer: Option<u8>,
+    /// The number in packets to the peer: that of its description.
+    pub to_peer: u8,
+}
+
+/// One side's part in offer and answer.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Leg {
+    session_id: u64,
+    version: u64,
+    local: SocketAddr,
+    terms: Terms,
+    numbering: Numbering,
+    /// Streams in front of the audio stream and after it, which each later description has to repeat (RFC 3264
+    /// section 8); `None` before the first exchange.
+    around: Option<(Vec<OtherStream>, Vec<OtherStream>)>,
+    /// Our last description; empty before the first.
+    sent: String,
+    exchange: Exchange,
+    /// What holds, a preview included; `None` without a stream.
+    agreed: Option<Negotiated>,
+}
+
+/// [`State`] with its data.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+enum Exchange {
+    Stable,
+    /// `before` is what held when the offer was made.
+    LocalOffer {
+        offer: Audio,
+        previewed: bool,
+        before: Option<Negotiated>,
+    },
+    RemoteOffer {
+        offer: Description,
+        before: Option<Negotiated>,
+    },
+}
+
+impl Leg {
+    /// A leg whose media we receive at `local` (RTP; RTCP one port above). `session_id` is its own `o=` line's:
+    /// random, below 2^62 so that peers that hold it in a signed integer can.
+    pub fn new(session_id: u64, local: SocketAddr, terms: Terms) -> Self {
+        Self {
+            session_id,
+            version: 1,
+            local,
+            terms,
+            numbering: Numbering::default(),
+            around: None,
+            sent: String::new(),
+            exchange: Exchange::Stable,
+            agreed: None,
+        }
+    }
+
+    /// Takes the peer's offer. [`Leg::relay_answer`] or [`Leg::abandon`] closes it.
+    pub fn receive_offer(&mut self, offer: Description) -> Result<(), Refusal> {
+        self.allowed(Event::ReceiveOffer)?;
+        self.check_peer(&offer)?;
+        if !speaks(offer.audio.formats.iter().filter(|format| self.terms.allow(format))) {
+            return Err(Refusal::NothingInCommon);
+        }
+        if offer.audio.port == 0 && self.around.is_none() {
+            return Err(Refusal::NeverEnabled);
+        }
+        self.exchange = Exchange::RemoteOffer { offer, before: self.agreed.clone() };
+        Ok(())
+    }
+
+    /// Writes the offer that carries the peer's of `from`: its formats as far as both trunks allow them, by
+    /// this leg's numbers, its direction and packet times, and nothing else of it.
+    pub fn relay_offer(&mut self, from: &Leg) -> Result<String, Refusal> {
+        self.allowed(Event::SendOffer)?;
+        let Exchange::RemoteOffer { offer: Description { audio: theirs, .. }, .. } = &from.exchange else {
+            return Err(Refusal::NothingToRelay);
+        };
+        let allowed =
+            theirs.formats.iter().filter(|format| self.terms.allow(format) && from.terms.allow(format));
+        let allowed: Vec<Format> = allowed.cloned().collect();
+        if !speaks(allowed.iter()) {
+            return Err(Refusal::NothingInCommon);
+        }
+        let formats = self.numbering.assign(&allowed).ok_or(Refusal::NumbersExhausted)?;
+        let offer = Audio {
+            address: self.local.ip(),
+            port: if theirs.port == 0 { 0 } else { self.local.port() },
+            profile: theirs.profile,
+            direction: theirs.wishes(),
+            rtcp: None,
+            rtcp_mux: self.terms.offer_rtcp_mux && may_share_port(&formats),
+            formats,
+            ptime: theirs.ptime,
+            maxptime: theirs.maxptime,
+        };
+        let around = self.around.get_or_insert_default().clone();
+        let body = self.describe(offer.clone(), around);
+        self.exchange = Exchange::LocalOffer { offer, previewed: false, before: self.agreed.clone() };
+        Ok(body)
+    }
+
+    /// Takes the peer's answer to our offer. After a preview, another preview or the final answer may replace
+    /// it.
+    pub fn receive_answer(&mut self, answer: &Description, finality: Finality) -> Result<Progress, Refusal> {
+        let event = match finality {
+            Finality::Preview => Event::ReceivePreview,
+            Finality::Final => Event::ReceiveAnswer,
+        };
+        if self.allowed(event)? == Progress::Already {
+            return Ok(Progress::Already);
+        }
+        let Exchange::LocalOffer { offer, before, .. } = &self.exchange else {
+            return Err(Refusal::Illegal { state: self.state(), event });
+        };
+        self.check_peer(answer)?;
+        let agreed = match answer.audio.port {
+            0 => None,
+            _ => Some(agreed_by_answer(self.local, offer, &answer.audio, before.as_ref())?),
+        };
+        self.agreed = agreed;
+        self.close_or_preview(finality);
+        Ok(Progress::Taken)
+    }
+
+    /// Takes the preview for the answer: the final response came without a description of its own.
+    pub fn confirm_preview(&mut self) -> Result<Progress, Refusal> {
+        if let Exchange::LocalOffer { previewed: false, .. } = self.exchange {
+            return Err(Refusal::NoAnswer);
+        }
+        let progress = self.allowed(Event::ReceiveAnswer)?;
+        self.exchange = Exchange::Stable;
+        Ok(progress)
+    }
+
+    /// Writes the answer to the peer's offer that carries what the peer of `from` answered: formats in that
+    /// peer's order by this peer's numbers, and every other stream refused.
+    pub fn relay_answer(&mut self, from: &Leg, finality: Finality) -> Result<String, Refusal> {
+        let event = match finality {
+            Finality::Preview => Event::SendPreview,
+            Finality::Final => Event::SendAnswer,
+        };
+        self.allowed(event)?;
+        let Exchange::RemoteOffer { offer: Description { before, audio: offer, after, .. }, before: held } =
+            &self.exchange
+        else {
+            return Err(Refusal::Illegal { state: self.state(), event });
+        };
+        let (answer, agreed) = match from.answered()? {
+            Some(media) if offer.port != 0 => {
+                let answer = accept(self.local, offer, media)?;
+                let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref());
+                (answer, Some(agreed))
+            }
+            _ => (refuse(self.local, offer), None),
+        };
+        let around = (before.clone(), after.clone());
+        self.around = Some(around.clone());
+        self.numbering.adopt(&answer.formats);
+        self.agreed = agreed;
+        let body = self.describe(answer, around);
+        self.close_or_preview(finality);
+        Ok(body)
+    }
+
+    /// Gives up the exchange that is open: what held before it holds again.
+    pub fn abandon(&mut self) {
+        match std::mem::replace(&mut self.exchange, Exchange::Stable) {
+            Exchange::Stable => {}
+            Exchange::LocalOffer { before, .. } | Exchange::RemoteOffer { before, .. } => {
+                self.agreed = before
+            }
+        }
+    }
+
+    pub fn state(&self) -> State {
+        match self.exchange {
+            Exchange::Stable => State::Stable,
+            Exchange::LocalOffer { .. } => State::LocalOffer,
+            Exchange::RemoteOffer { .. } => State::RemoteOffer,
+        }
+    }
+
+    /// What holds now, a preview included; `None` before the first answer and while the stream is refused.
+    pub fn media(&self) -> Option<&Negotiated> {
+        self.agreed.as_ref()
+    }
+
+    /// Where this leg's peer is told to send RTP.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Our last description, to say it again; `None` before the first.
+    pub fn sent(&self) -> Option<&str> {
+        (!self.sent.is_empty()).then_some(&self.sent)
+    }
+
+    fn allowed(&self, event: Event) -> Result<Progress, Refusal> {
+        match OfferAnswer::step(self.state(), event) {
+            Step::To(..) => Ok(Progress::Taken),
+            Step::Already => Ok(Progress::Already),
+            Step::Illegal => Err(Refusal::Illegal { state: self.state(), event }),
+        }
+    }
+
+    fn close_or_preview(&mut self, finality: Finality) {
+        match (finality, &mut self.exchange) {
+            (Finality::Preview, Exchange::LocalOffer { previewed, .. }) => *previewed = true,
+            (Finality::Preview, Exchange::Stable | Exchange::RemoteOffer { .. }) => {}
+            (Finality::Final, exchange) => *exchange = Exchange::Stable,
+        }
+    }
+
+    /// The last answer of this leg's peer, previews included.
+    fn answered(&self) -> Result<Option<&Negotiated>, Refusal> {
+        match self.exchange {
+            Exchange::Stable | Exchange::LocalOffer { previewed: true, .. } if self.around.is_some() => {
+                Ok(self.agreed.as_ref())
+            }
+            Exchange::Stable | Exchange::LocalOffer { .. } | Exchange::RemoteOffer { .. } => {
+                Err(Refusal::NothingToRelay)
+            }
+        }
+    }
+
+    /// What must be right of any description of this leg's peer.
+    fn check_peer(&self, description: &Description) -> Result<(), Refusal> {
+        let now = description.before.len();
+        if let Some(before) =
+            self.around.as_ref().map(|(before, _)| before.len()).filter(|before| *before != now)
+        {
+            return Err(Refusal::StreamMoved { before, now });
+        }
+        let (ours, audio) = (self.local.ip(), &description.audio);
+        let rtcp = audio.rtcp().map(|address| address.ip());
+        match audio
+            .rtp()
+            .map(|address| address.ip())
+            .into_iter()
+            .chain(rtcp)
+            .find(|peer| !same_family(ours, *peer))
+        {
+            Some(peer) => Err(Refusal::AddressFamily { ours, peer }),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes our description and remembers it. The version in `o=` rises only if something else changed
+    /// (RFC 3264 section 8).
+    fn describe(&mut self, audio: Audio, (before, after): (Vec<OtherStream>, Vec<OtherStream>)) -> String {
+        let origin = Origin {
+            session_id: self.session_id.to_string(),
+            version: self.version,
+            address: self.local.ip().to_string(),
+        };
+        let mut description = Description { origin, before, audio, after };
+        let mut body = print(&description);
+        if !self.sent.is_empty() && self.sent != body {
+            self.version += 1;
+            description.origin.version = self.version;
+            body = print(&description);
+        }
+        self.sent.clone_from(&body);
+        body
+    }
+}
+
+/// Our answer to `offer` that carries what the other leg's peer agreed to.
+fn accept(local: SocketAddr, offer: &Audio, media: &Negotiated) -> Result<Audio, Refusal> {
+    let mut taken = Vec::with_capacity(media.formats.len());
+    let mut formats = Vec::with_capacity(media.formats.len());
+    for NegotiatedFormat { codec, fmtp, from_peer, .. } in &media.formats {
+        let wanted = Format { payload_type: *from_peer, codec: codec.clone(), fmtp: fmtp.clone() };
+        if let Some(position) = counterpart(&wanted, &offer.formats, &taken) {
+            taken.push(position);
+            formats.push(Format { payload_type: offer.formats[position].payload_type, ..wanted });
+        }
+    }
+    if !speaks(formats.iter()) {
+        return Err(Refusal::NothingInCommon);
+    }
+    Ok(Audio {
+        address: local.ip(),
+        port: local.port(),
+        profile: offer.profile,
+        direction: media.direction.with(offer.wishes()),
+        rtcp: None,
+        rtcp_mux: offer.rtcp_mux && may_share_port(&formats),
+        formats,
+        ptime: offer.ptime,
+        maxptime: None,
+    })
+}
+
+/// Our answer that refuses the stream: port 0, formats as offered because a list may not be empty.
+fn refuse(local: SocketAddr, offer: &Audio) -> Audio {
+    Audio {
+        address: local.ip(),
+        port: 0,
+        direction: Direction::Inactive,
+        rtcp: None,
+        rtcp_mux: false,
+        ptime: None,
+        maxptime: None,
+        ..offer.clone()
+    }
+}
+
+/// What holds after our answer to the peer's offer: both use the offer's numbers.
+fn agreed_by_offer(
+    local: SocketAddr,
+    offer: &Audio,
+    answer: &Audio,
+    before: Option<&Negotiated>,
+) -> Negotiated {
+    let format = |format: &Format| NegotiatedFormat {
+        codec: format.codec.clone(),
+        fmtp: format.fmtp.clone(),
+        from_peer: format.payload_type,
+        also_from_peer: None,
+        to_peer: format.payload_type,
+    };
+    let formats = answer.formats.iter().map(format).collect();
+    let direction = offer.wishes().with(answer.direction);
+    negotiated(local, offer, answer.rtcp_mux, direction, formats, before)
+}
+
+/// What holds after the peer's answer to our offer.
+fn agreed_by_answer(
+    local: SocketAddr,
+    offer: &Audio,
+    answer: &Audio,
+    before: Option<&Negotiated>,
+) -> Result<Negotiated, Refusal> {
+    let mut taken = Vec::with_capacity(answer.formats.len());
+    let mut formats = Vec::with_capacity(answer.formats.len());
+    for Format { payload_type: to_peer, codec, fmtp } in &answer.formats {
+        let wanted = Format { payload_type: *to_peer, codec: codec.clone(), fmtp: fmtp.clone() };
+        let Some(position) = counterpart(&wanted, &offer.formats, &taken) else { continue };
+        taken.push(position);
+        let ours = |number: &u8| offer.formats.iter().any(|format| format.payload_type == *number);
+        formats.push(NegotiatedFormat {
+            codec: wanted.codec,
+            fmtp: wanted.fmtp,
+            from_peer: offer.formats[position].payload_type,
+            also_from_peer: Some(*to_peer).filter(|number| !ours(number)),
+            to_peer: *to_peer,
+        });
+    }
+    if !formats.iter().any(|format| format.codec.encoding.is_speech()) {
+        return Err(Refusal::NothingInCommon);
+    }
+    let numbers = |format: &Format| !RTCP_LOOKALIKES.contains(&format.payload_type);
+    let rtcp_mux = offer.rtcp_mux && answer.rtcp_mux && answer.formats.iter().all(numbers);
+    let direction = answer.wishes().with(offer.direction);
+    Ok(negotiated(local, answer, rtcp_mux, direction, formats, before))
+}
+
+fn negotiated(
+    local: SocketAddr,
+    peer: &Audio,
+    rtcp_mux: bool,
+    direction: Direction,
+    formats: Vec<NegotiatedFormat>,
+    before: Option<&Negotiated>,
+) -> Negotiated {
+    let held = before.filter(|_| peer.address.is_unspecified());
+    let remote = peer.rtp().or(held.and_then(|held| held.remote));
+    let remote_rtcp = match rtcp_mux {
+        true => remote,
+        false => peer.rtcp().or(held.and_then(|held| held.remote_rtcp)),
+    };
+    Negotiated { local, remote, remote_rtcp, rtcp_mux, direction, formats }
+}
+
+fn speaks<'a>(mut formats: impl Iterator<Item = &'a Format>) -> bool {
+    formats.any(|format| format.codec.encoding.is_speech())
+}
+
+fn may_share_port(formats: &[Format]) -> bool {
+    formats.iter().all(|format| !RTCP_LOOKALIKES.contains(&format.payload_type))
+}
+
+fn same_family(one: std::net::IpAddr, other: std::net::IpAddr) -> bool {
+    one.is_ipv4() == other.is_ipv4()
+}

@@ -1,0 +1,75 @@
+//! From a [`Description`] to text, written by sdp-types.
+
+use super::model::{Audio, Description, OtherStream};
+use sdp_types::{AddrType, Attribute, Connection, Media, NetType, Session};
+use std::net::IpAddr;
+
+/// Writes a session description with its `c=` line at session level, so that it covers refused streams too
+/// (RFC 8866 section 5.7 asks for one for each stream).
+pub fn print(description: &Description) -> String {
+    let Description { origin, before, audio, after } = description;
+    let address_type = origin.address.parse::<IpAddr>().map_or(AddrType::Ip4, AddrType::from);
+    let origin = sdp_types::Origin::new(
+        &origin.session_id,
+        origin.version,
+        NetType::In,
+        address_type,
+        &origin.address,
+    );
+    let mut session = Session::new(origin, "-");
+    session.connection = Some(Connection::from_ip_addr(audio.address));
+    session.medias.extend(before.iter().map(refused));
+    session.medias.push(media(audio));
+    session.medias.extend(after.iter().map(refused));
+    let mut body = Vec::with_capacity(320);
+    session.write(&mut body).expect("writing to a vector does not fail");
+    String::from_utf8(body).expect("a body made of strings is UTF-8")
+}
+
+/// Refuses a stream (RFC 3264 section 6): port 0, the rest as it was offered.
+fn refused(stream: &OtherStream) -> Media {
+    line(&stream.media, 0, &stream.profile, stream.formats.clone())
+}
+
+fn media(audio: &Audio) -> Media {
+    let numbers: Vec<_> = audio.formats.iter().map(|format| format.payload_type.to_string()).collect();
+    let mut media = line("audio", audio.port, audio.profile.name(), numbers.join(" "));
+    let mut attribute = |name: &str, value: Option<String>| {
+        media.attributes.push(Attribute { attribute: name.to_owned(), value });
+    };
+    for format in &audio.formats {
+        attribute("rtpmap", Some(format!("{} {}", format.payload_type, format.codec)));
+        if let Some(fmtp) = &format.fmtp {
+            attribute("fmtp", Some(format!("{} {fmtp}", format.payload_type)));
+        }
+    }
+    for (name, milliseconds) in [("ptime", audio.ptime), ("maxptime", audio.maxptime)] {
+        if let Some(milliseconds) = milliseconds {
+            attribute(name, Some(milliseconds.to_string()));
+        }
+    }
+    attribute(audio.direction.name(), None);
+    if let Some(rtcp) = &audio.rtcp {
+        let address = rtcp.address.map(|address| format!(" IN {} {address}", AddrType::from(address)));
+        attribute("rtcp", Some(format!("{}{}", rtcp.port, address.unwrap_or_default())));
+    }
+    if audio.rtcp_mux {
+        attribute("rtcp-mux", None);
+    }
+    media
+}
+
+fn line(name: &str, port: u16, profile: &str, formats: String) -> Media {
+    Media {
+        media: name.to_owned(),
+        port,
+        num_ports: None,
+        proto: profile.to_owned(),
+        fmt: formats,
+        media_title: None,
+        connections: Vec::new(),
+        bandwidths: Vec::new(),
+        key: None,
+        attributes: Vec::new(),
+    }
+}
