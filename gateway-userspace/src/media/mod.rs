@@ -8,6 +8,6 @@ pub mod plan;
 pub mod policy;
 pub mod ports;
 
-pub use plan::MediaPlan;
+pub use plan::{LegMedia, MediaPlan, PlanSettings, plan};
 pub use policy::{GatePolicy, MediaPolicy};
 pub use ports::{PortPair, PortPool};

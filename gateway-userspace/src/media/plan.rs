@@ -2,10 +2,47 @@
 //!
 //! The data plane compiles these into [`gateway_common::flow::FlowConfig`]; nothing here knows a map.
 
+use super::policy::MediaPolicy;
 use crate::base::id::Side;
-use gateway_common::flow::{FlowKind, Latch};
+use crate::rtp::Encoding;
+use crate::sdp::{Negotiated, NegotiatedFormat};
+use gateway_common::flow::{FlowKind, Latch, PT_EVENT, PT_REFUSED};
 use ipnet::IpNet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The flows that relay between two legs, the caller's first: two when both legs have RTP and RTCP on one port,
+/// four when neither has, three when one has.
+///
+/// What arrives from a leg is gated, latched and limited by that leg's trunk, and marked by the other's.
+pub fn plan(caller: LegMedia<'_>, callee: LegMedia<'_>, settings: PlanSettings) -> MediaPlan {
+    let first_of_callee = caller.flow_count();
+    let caller = Placed { leg: caller, side: Side::Caller, first: 0 };
+    let callee = Placed { leg: callee, side: Side::Callee, first: first_of_callee };
+    let mut flows = Vec::with_capacity(4);
+    for (near, far) in [(caller, callee), (callee, caller)] {
+        flows.push(media_flow(near, far, settings));
+        if !near.leg.negotiated.rtcp_mux {
+            flows.push(rtcp_flow(near, far, settings));
+        }
+    }
+    MediaPlan { flows }
+}
+
+/// One leg's part of a plan: what was negotiated with its peer, and what its trunk says.
+#[derive(Clone, Copy, Debug)]
+pub struct LegMedia<'a> {
+    pub negotiated: &'a Negotiated,
+    pub policy: &'a MediaPolicy,
+}
+
+/// What holds for every flow of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanSettings {
+    /// Keep SSRC, sequence and timestamp continuous when the source of a stream changes.
+    pub continuity: bool,
+    /// Copy RTCP to userspace, for round-trip times and what the far end lost.
+    pub rtcp_copy: bool,
+}
 
 /// Everything to relay for one call. Flows refer to each other by their position.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -71,4 +108,376 @@ pub struct OutputSpec {
     pub to: SocketAddr,
     /// Position in the plan of the flow that the far end sends to: its latched source replaces `to`.
     pub learned_from: Option<usize>,
+}
+
+impl LegMedia<'_> {
+    /// Flows that hear this leg's peer.
+    fn flow_count(&self) -> usize {
+        if self.negotiated.rtcp_mux { 1 } else { 2 }
+    }
+
+    fn rtcp_local(&self) -> SocketAddr {
+        let Negotiated { local, rtcp_mux, .. } = *self.negotiated;
+        // A local RTP port is even, so the port above it exists.
+        if rtcp_mux { local } else { SocketAddr::new(local.ip(), local.port() | 1) }
+    }
+
+    /// The gate of a flow whose peer signalled `remote`; closed by address if it signalled none.
+    fn gate(&self, remote: Option<SocketAddr>) -> GateSpec {
+        let nobody = match self.negotiated.local.ip() {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        self.policy.gate.around(remote.unwrap_or(SocketAddr::new(nobody, 0)))
+    }
+}
+
+/// A leg and where its flows stand in the plan: the one that hears RTP first, the one that hears RTCP last.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    leg: LegMedia<'a>,
+    side: Side,
+    first: usize,
+}
+
+impl Placed<'_> {
+    /// The way out to this leg's peer for RTP.
+    fn rtp_output(&self) -> Option<OutputSpec> {
+        let to = self.leg.negotiated.remote?;
+        Some(OutputSpec { from: self.leg.negotiated.local, to, learned_from: self.learned(self.first) })
+    }
+
+    /// The way out to this leg's peer for RTCP.
+    fn rtcp_output(&self) -> Option<OutputSpec> {
+        let to = self.leg.negotiated.remote_rtcp?;
+        let hears_rtcp = self.first + self.leg.flow_count() - 1;
+        Some(OutputSpec { from: self.leg.rtcp_local(), to, learned_from: self.learned(hears_rtcp) })
+    }
+
+    fn learned(&self, flow: usize) -> Option<usize> {
+        (self.leg.policy.latch != Latch::Signalled).then_some(flow)
+    }
+}
+
+/// The flow that hears RTP of `near`'s peer, and RTCP too if both share a port.
+fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowSpec {
+    let Negotiated { local, remote, rtcp_mux, direction, .. } = *near.leg.negotiated;
+    FlowSpec {
+        from: near.side,
+        at: local,
+        kind: if rtcp_mux { FlowKind::Mux } else { FlowKind::Rtp },
+        gate: near.leg.gate(remote),
+        latch: near.leg.policy.latch,
+        dscp: far.leg.policy.dscp,
+        rate: near.leg.policy.rate,
+        clock_rate: clock_rate(near.leg.negotiated),
+        payload_types: payload_types(near.leg.negotiated, far.leg.negotiated),
+        muted: !(direction.sends() && far.leg.negotiated.direction.receives()),
+        continuity: settings.continuity,
+        rtcp_copy: rtcp_mux && settings.rtcp_copy,
+        rtp: far.rtp_output(),
+        rtcp: if rtcp_mux { far.rtcp_output() } else { None },
+    }
+}
+
+/// The flow that hears RTCP alone. Never muted: reports go on while media is held (RFC 3264 section 5.1).
+fn rtcp_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowSpec {
+    FlowSpec {
+        from: near.side,
+        at: near.leg.rtcp_local(),
+        kind: FlowKind::Rtcp,
+        gate: near.leg.gate(near.leg.negotiated.remote_rtcp),
+        latch: near.leg.policy.latch,
+        dscp: far.leg.policy.dscp,
+        rate: near.leg.policy.rate,
+        clock_rate: clock_rate(near.leg.negotiated),
+        payload_types: Vec::new(),
+        muted: false,
+        continuity: settings.continuity,
+        rtcp_copy: settings.rtcp_copy,
+        rtp: None,
+        rtcp: far.rtcp_output(),
+    }
+}
+
+/// That of the preferred speech format: a leg relays one encoding at a time, and its events run on its clock.
+fn clock_rate(negotiated: &Negotiated) -> u32 {
+    let speech = negotiated.formats.iter().find(|format| format.codec.encoding.is_speech());
+    speech.map_or(8_000, |format| format.codec.clock_rate)
+}
+
+/// What `near`'s peer may send, by its number and by that of `far`'s peer: the formats that both legs agreed on.
+fn payload_types(near: &Negotiated, far: &Negotiated) -> Vec<PayloadType> {
+    let mut unpaired: Vec<&NegotiatedFormat> = far.formats.iter().collect();
+    let mut pairs = Vec::with_capacity(near.formats.len());
+    for format in &near.formats {
+        let Some(position) = unpaired.iter().position(|other| format.relays_as(other)) else { continue };
+        pairs.push((format, unpaired.remove(position).to_peer));
+    }
+    let entry = |near: u8, far: u8, format: &NegotiatedFormat| PayloadType {
+        near,
+        far,
+        // The kernel's table has no room for an event by number 127: it is relayed without a record.
+        event: format.codec.encoding == Encoding::TelephoneEvent && far | PT_EVENT != PT_REFUSED,
+    };
+    let mut types: Vec<_> = pairs.iter().map(|(format, far)| entry(format.from_peer, *far, format)).collect();
+    for (format, far) in pairs {
+        if let Some(also) = format.also_from_peer.filter(|also| types.iter().all(|known| known.near != *also))
+        {
+            types.push(entry(also, far, format));
+        }
+    }
+    types
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::policy::GatePolicy;
+    use crate::sdp::Direction;
+
+    const SETTINGS: PlanSettings = PlanSettings { continuity: true, rtcp_copy: true };
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn format(codec: &str, from_peer: u8, to_peer: u8) -> NegotiatedFormat {
+        NegotiatedFormat {
+            codec: codec.parse().unwrap(),
+            fmtp: None,
+            from_peer,
+            also_from_peer: None,
+            to_peer,
+        }
+    }
+
+    /// PCMA, sendrecv, RTCP one port above RTP or beside it.
+    fn negotiated(local: &str, remote: &str, rtcp_mux: bool) -> Negotiated {
+        let remote = at(remote);
+        let above = SocketAddr::new(remote.ip(), remote.port() + 1);
+        Negotiated {
+            local: at(local),
+            remote: Some(remote),
+            remote_rtcp: Some(if rtcp_mux { remote } else { above }),
+            rtcp_mux,
+            direction: Direction::SendReceive,
+            formats: vec![format("PCMA/8000", 8, 8)],
+        }
+    }
+
+    fn caller(rtcp_mux: bool) -> Negotiated {
+        negotiated("192.0.2.1:30000", "198.51.100.7:4000", rtcp_mux)
+    }
+
+    /// On the other address family.
+    fn callee(rtcp_mux: bool) -> Negotiated {
+        negotiated("[2001:db8::1]:40000", "[2001:db8::9]:5000", rtcp_mux)
+    }
+
+    fn planned(caller: &Negotiated, callee: &Negotiated) -> MediaPlan {
+        let policy = MediaPolicy::default();
+        let leg = |negotiated| LegMedia { negotiated, policy: &policy };
+        plan(leg(caller), leg(callee), SETTINGS)
+    }
+
+    fn route(output: Option<OutputSpec>) -> String {
+        output.map_or("-".into(), |output| format!("{} > {}", output.from, output.to))
+    }
+
+    /// Side, kind, arrival, way out for RTP, way out for RTCP.
+    fn summary(plan: &MediaPlan) -> Vec<String> {
+        let line = |flow: &FlowSpec| {
+            let FlowSpec { from, kind, at, rtp, rtcp, .. } = flow;
+            format!("{from:?} {kind:?} {at} | {} | {}", route(*rtp), route(*rtcp))
+        };
+        plan.flows.iter().map(line).collect()
+    }
+
+    #[test]
+    fn two_flows_when_both_legs_share_the_port() {
+        let plan = planned(&caller(true), &callee(true));
+        assert_eq!(
+            summary(&plan),
+            [
+                "Caller Mux 192.0.2.1:30000 | [2001:db8::1]:40000 > [2001:db8::9]:5000 | [2001:db8::1]:40000 > [2001:db8::9]:5000",
+                "Callee Mux [2001:db8::1]:40000 | 192.0.2.1:30000 > 198.51.100.7:4000 | 192.0.2.1:30000 > 198.51.100.7:4000",
+            ]
+        );
+        assert!(plan.flows.iter().all(|flow| flow.rtcp_copy && flow.continuity && !flow.muted));
+    }
+
+    #[test]
+    fn four_flows_when_rtcp_has_ports_of_its_own() {
+        let plan = planned(&caller(false), &callee(false));
+        assert_eq!(
+            summary(&plan),
+            [
+                "Caller Rtp 192.0.2.1:30000 | [2001:db8::1]:40000 > [2001:db8::9]:5000 | -",
+                "Caller Rtcp 192.0.2.1:30001 | - | [2001:db8::1]:40001 > [2001:db8::9]:5001",
+                "Callee Rtp [2001:db8::1]:40000 | 192.0.2.1:30000 > 198.51.100.7:4000 | -",
+                "Callee Rtcp [2001:db8::1]:40001 | - | 192.0.2.1:30001 > 198.51.100.7:4001",
+            ]
+        );
+        assert_eq!(
+            plan.flows.iter().map(|flow| flow.rtcp_copy).collect::<Vec<_>>(),
+            [false, true, false, true]
+        );
+    }
+
+    #[test]
+    fn three_flows_when_one_leg_shares_the_port() {
+        assert_eq!(
+            summary(&planned(&caller(true), &callee(false))),
+            [
+                "Caller Mux 192.0.2.1:30000 | [2001:db8::1]:40000 > [2001:db8::9]:5000 | [2001:db8::1]:40001 > [2001:db8::9]:5001",
+                "Callee Rtp [2001:db8::1]:40000 | 192.0.2.1:30000 > 198.51.100.7:4000 | -",
+                "Callee Rtcp [2001:db8::1]:40001 | - | 192.0.2.1:30000 > 198.51.100.7:4000",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_latching_leg_is_answered_where_its_own_flows_heard_it() {
+        let latching = MediaPolicy { latch: Latch::SameSsrc, ..MediaPolicy::default() };
+        let fixed = MediaPolicy::default();
+        type Learned = (Option<usize>, Option<usize>);
+        // (caller mux, callee mux, learned_from of RTP and RTCP of each flow) with a latching caller.
+        let table: [(bool, bool, &[Learned]); 3] = [
+            (true, true, &[(None, None), (Some(0), Some(0))]),
+            (false, false, &[(None, None), (None, None), (Some(0), None), (None, Some(1))]),
+            (false, true, &[(None, None), (None, None), (Some(0), Some(1))]),
+        ];
+        for (caller_mux, callee_mux, learned) in table {
+            let (caller, callee) = (caller(caller_mux), callee(callee_mux));
+            let plan = plan(
+                LegMedia { negotiated: &caller, policy: &latching },
+                LegMedia { negotiated: &callee, policy: &fixed },
+                SETTINGS,
+            );
+            let from = |output: Option<OutputSpec>| output.and_then(|output| output.learned_from);
+            let found: Vec<_> = plan.flows.iter().map(|flow| (from(flow.rtp), from(flow.rtcp))).collect();
+            assert_eq!(found, learned, "caller mux {caller_mux}, callee mux {callee_mux}");
+            let latches: Vec<_> = plan.flows.iter().map(|flow| (flow.from, flow.latch)).collect();
+            assert!(
+                latches.iter().all(|(side, latch)| (*side == Side::Caller) == (*latch == Latch::SameSsrc))
+            );
+        }
+    }
+
+    #[test]
+    fn a_latching_callee_is_learned_from_its_place_behind_the_callers_flows() {
+        let latching = MediaPolicy { latch: Latch::FirstPacket, ..MediaPolicy::default() };
+        let fixed = MediaPolicy::default();
+        let (caller, callee) = (caller(false), callee(false));
+        let plan = plan(
+            LegMedia { negotiated: &caller, policy: &fixed },
+            LegMedia { negotiated: &callee, policy: &latching },
+            SETTINGS,
+        );
+        assert_eq!(plan.flows[0].rtp.unwrap().learned_from, Some(2));
+        assert_eq!(plan.flows[1].rtcp.unwrap().learned_from, Some(3));
+        assert_eq!(plan.flows[2].rtp.unwrap().learned_from, None);
+    }
+
+    #[test]
+    fn who_is_muted_follows_from_both_directions() {
+        use Direction::{Inactive, ReceiveOnly, SendOnly, SendReceive};
+        let table = [
+            // (caller's, callee's, caller muted, callee muted)
+            (SendReceive, SendReceive, false, false),
+            (SendOnly, ReceiveOnly, false, true),
+            (ReceiveOnly, SendOnly, true, false),
+            (Inactive, Inactive, true, true),
+            (SendOnly, SendReceive, false, true),
+            (SendReceive, Inactive, true, true),
+            (SendOnly, SendOnly, true, true),
+        ];
+        for (of_caller, of_callee, caller_muted, callee_muted) in table {
+            let caller = Negotiated { direction: of_caller, ..caller(false) };
+            let callee = Negotiated { direction: of_callee, ..callee(false) };
+            let muted: Vec<_> = planned(&caller, &callee).flows.iter().map(|flow| flow.muted).collect();
+            assert_eq!(muted, [caller_muted, false, callee_muted, false], "{of_caller:?} and {of_callee:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_mapped_between_the_legs_and_events_are_marked() {
+        let caller = Negotiated {
+            formats: vec![
+                format("PCMA/8000", 8, 8),
+                format("opus/48000/2", 96, 96),
+                format("telephone-event/8000", 101, 101),
+            ],
+            ..caller(true)
+        };
+        let callee = Negotiated {
+            formats: vec![
+                NegotiatedFormat { also_from_peer: Some(97), ..format("telephone-event/8000", 101, 97) },
+                format("PCMA/8000", 8, 8),
+            ],
+            ..callee(true)
+        };
+        let plan = planned(&caller, &callee);
+        let types = |flow: usize| -> Vec<_> {
+            plan.flows[flow].payload_types.iter().map(|entry| (entry.near, entry.far, entry.event)).collect()
+        };
+        assert_eq!(types(0), [(8, 8, false), (101, 97, true)]);
+        assert_eq!(types(1), [(101, 101, true), (8, 8, false), (97, 101, true)]);
+    }
+
+    #[test]
+    fn the_clock_is_that_of_the_speech() {
+        let formats = vec![format("telephone-event/8000", 101, 101), format("opus/48000/2", 96, 96)];
+        let caller = Negotiated { formats, ..caller(true) };
+        assert_eq!(planned(&caller, &callee(true)).flows[0].clock_rate, 48_000);
+    }
+
+    #[test]
+    fn an_event_by_number_127_is_relayed_without_a_record() {
+        let formats = vec![format("PCMA/8000", 8, 8), format("telephone-event/8000", 127, 127)];
+        let caller = Negotiated { formats: formats.clone(), ..caller(true) };
+        let callee = Negotiated { formats, ..callee(true) };
+        let types = &planned(&caller, &callee).flows[0].payload_types;
+        assert_eq!(types[1], PayloadType { near: 127, far: 127, event: false });
+    }
+
+    #[test]
+    fn gate_rate_and_latch_are_the_near_trunks_and_the_mark_is_the_far_ones() {
+        let rate = RateLimit { packets_per_second: 100, burst: 10 };
+        let near = MediaPolicy {
+            gate: GatePolicy::Around { ipv4_prefix: 24, ipv6_prefix: 64 },
+            rate: Some(rate),
+            dscp: Some(10),
+            ..MediaPolicy::default()
+        };
+        let far = MediaPolicy { dscp: Some(46), ..MediaPolicy::default() };
+        let (caller, callee) = (caller(false), callee(false));
+        let plan = plan(
+            LegMedia { negotiated: &caller, policy: &near },
+            LegMedia { negotiated: &callee, policy: &far },
+            SETTINGS,
+        );
+        let around = GateSpec::Subnet("198.51.100.0/24".parse().unwrap());
+        let found: Vec<_> = plan.flows.iter().map(|flow| (flow.gate, flow.rate, flow.dscp)).collect();
+        assert_eq!(
+            found,
+            [
+                (around, Some(rate), Some(46)),
+                (around, Some(rate), Some(46)),
+                (GateSpec::Exact(at("[2001:db8::9]:5000")), None, Some(10)),
+                (GateSpec::Exact(at("[2001:db8::9]:5001")), None, Some(10)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_peer_that_named_no_address_is_neither_heard_nor_sent_to() {
+        let caller =
+            Negotiated { remote: None, remote_rtcp: None, direction: Direction::SendOnly, ..caller(false) };
+        let plan = planned(&caller, &callee(false));
+        assert_eq!(plan.flows[0].gate, GateSpec::Exact(at("0.0.0.0:0")));
+        assert_eq!((plan.flows[2].rtp, plan.flows[3].rtcp), (None, None));
+        assert!(plan.flows[2].muted);
+    }
 }

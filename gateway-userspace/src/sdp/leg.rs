@@ -6,7 +6,7 @@
 //! or in a re-INVITE from either side. A refusal changes nothing. Forked dialogs of one INVITE each get a clone
 //! of the leg that offered.
 
-use super::capability::counterpart;
+use super::capability::{counterpart, same_payload};
 use super::fault::Refusal;
 use super::model::{Audio, Description, Direction, Format, Origin, OtherStream};
 use super::numbering::Numbering;
@@ -85,6 +85,13 @@ pub struct NegotiatedFormat {
     pub also_from_peer: Option<u8>,
     /// The number in packets to the peer: that of its description.
     pub to_peer: u8,
+}
+
+impl NegotiatedFormat {
+    /// Whether packets of this format can be relayed as packets of `other` without a codec.
+    pub fn relays_as(&self, other: &Self) -> bool {
+        same_payload((&self.codec, self.fmtp.as_deref()), (&other.codec, other.fmtp.as_deref()))
+    }
 }
 
 /// One side's part in offer and answer.
