@@ -132,7 +132,7 @@ fn read_start_line(line: &[u8], limits: &Limits) -> Result<StartLine, Problem> {
     if lexer::has_bare_control(line) {
         return Err(malformed("control octet in the start line"));
     }
-    let text = String::from_utf8_lossy(line);
+    let text = lexer::text(line);
     let (first, rest) = text.split_once(' ').ok_or_else(|| malformed("start line of one word"))?;
     if is_version_2(first) {
         let (code, reason) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -203,9 +203,7 @@ impl Fields {
             let what = if number > limits.headers { "too many header lines" } else { "header line too long" };
             return Err(Problem::new(Fault::MessageTooLarge, Place::Header { name, line: number }, what));
         }
-        // Free text may be in an older character set; where the grammar is ASCII, the parsers refuse the mark that
-        // stands in for it.
-        let value = String::from_utf8_lossy(&line.value);
+        let value = lexer::text(&line.value);
         let (fault, what) = match self.put(&name, value, limits) {
             Ok(()) => return Ok(()),
             Err(Misfit::Syntax(Syntax(what))) => (Fault::MalformedHeader, what),

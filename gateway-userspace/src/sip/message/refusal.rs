@@ -51,7 +51,7 @@ pub fn refuse(bytes: &[u8], fault: Fault, what: &str) -> Option<Refusal> {
             if size > MAX_ECHO {
                 return None;
             }
-            echo.push((name, String::from_utf8_lossy(&line.value).into_owned()));
+            echo.push((name, lexer::text(&line.value).into_owned()));
         }
     }
     let (_, via) = echo.iter().find(|(name, _)| *name == HeaderName::Via)?;
