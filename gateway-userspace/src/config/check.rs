@@ -1,0 +1,266 @@
+//! From [`File`] to [`Config`]: what missing fields mean, what each field's text says, and fields against each
+//! other.
+
+use super::error::ConfigErrors;
+use super::file::{Field, File, Span};
+use super::{AdminSettings, CdrSettings, Config, Host, MediaSettings, NodeSettings, SipSettings, dataplane};
+use crate::media::ports::PortPool;
+use crate::sip::message::Limits;
+use crate::sip::transaction::{self, Intervals};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use toml::Spanned;
+
+mod policy;
+
+const STATE_DIRECTORY: &str = "/var/lib/causeway";
+const CDR_FILE: &str = "cdr.jsonl";
+const MAX_CALLS: u32 = 10_000;
+const KEEP_ENDED_CALLS: u16 = 256;
+const PORTS: RangeInclusive<u16> = 20_000..=39_999;
+const QUARANTINE_SECONDS: u16 = 5;
+const TIMEOUT_SECONDS: u32 = 60;
+const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
+
+pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Option<Config> {
+    let node = node(file, host, errors);
+    let media = media(file, node.workers, errors);
+    let dataplane = dataplane(file, errors);
+    let sip = sip(file, errors);
+    let admin = admin(file, errors);
+    let cdr = file.cdr.path.as_ref().map(|path| path.get_ref().clone());
+    let cdr = CdrSettings { path: cdr.unwrap_or_else(|| node.state_directory.join(CDR_FILE)) };
+    let policy = policy::snapshot(file, &media.ports, admin.listen, errors)?;
+    let mut config =
+        Config { node, dataplane, media, sip, admin, cdr, policy: Arc::new(policy), warnings: Vec::new() };
+    config.warnings = warnings(file, &config, errors);
+    Some(config)
+}
+
+fn node(file: &File, host: &Host, errors: &mut ConfigErrors) -> NodeSettings {
+    let name = value(&file.node.name, host.name.clone());
+    if name.trim().is_empty() {
+        errors.add(
+            span(&file.node.name),
+            "[node] name",
+            "is empty",
+            "write a name that tells this node from others",
+        );
+    }
+    let workers = usize::from(value(&file.node.workers, u16::try_from(host.cores).unwrap_or(u16::MAX)));
+    if workers == 0 || workers > host.cores {
+        let fix = format!("write 1 to {}, or leave it out for all cores", host.cores);
+        let message = format!("{workers} workers on a host with {} cores", host.cores);
+        errors.add(span(&file.node.workers), "[node] workers", message, fix);
+    }
+    let max_calls = value(&file.node.max_calls, MAX_CALLS);
+    if max_calls == 0 {
+        let fix =
+            "write how many calls this node may carry at once; to refuse new ones, use `causeway drain`";
+        errors.add(span(&file.node.max_calls), "[node] max_calls", "allows no call", fix);
+    }
+    NodeSettings {
+        name: name.into(),
+        workers: workers.max(1),
+        state_directory: value(&file.node.state_directory, PathBuf::from(STATE_DIRECTORY)),
+        max_calls: usize::try_from(max_calls).unwrap_or(usize::MAX),
+        keep_ended_calls: usize::from(value(&file.node.keep_ended_calls, KEEP_ENDED_CALLS)),
+    }
+}
+
+fn media(file: &File, workers: usize, errors: &mut ConfigErrors) -> MediaSettings {
+    let quarantine = Duration::from_secs(value(&file.media.quarantine_seconds, QUARANTINE_SECONDS).into());
+    let ports = match &file.media.ports {
+        None => PORTS,
+        Some(text) => port_range(text.get_ref()).unwrap_or_else(|message| {
+            let fix = "write the first and the last port, as in \"20000-39999\"";
+            errors.add(Some(text.span()), "[media] ports", message, fix);
+            PORTS
+        }),
+    };
+    // The pool that will serve the range says whether it can.
+    let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    if let Err(error) = PortPool::partition(nowhere, ports.clone(), quarantine, workers) {
+        let fix = "a call takes one pair of ports on each leg: write a wider range above 1023";
+        errors.add(span(&file.media.ports), "[media] ports", error.to_string(), fix);
+    }
+    let timeout = value(&file.media.timeout_seconds, TIMEOUT_SECONDS);
+    MediaSettings { ports, quarantine, timeout: (timeout > 0).then(|| Duration::from_secs(timeout.into())) }
+}
+
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let ports = text.split_once('-').map(|(first, last)| (first.trim().parse(), last.trim().parse()));
+    match ports {
+        Some((Ok(first), Ok(last))) if first < last => Ok(first..=last),
+        Some((Ok(first), Ok(last))) => Err(format!("{first} is not below {last}")),
+        _ => Err(format!("{text:?} is no range of ports")),
+    }
+}
+
+fn dataplane(file: &File, errors: &mut ConfigErrors) -> dataplane::Settings {
+    let standard = dataplane::Settings::default();
+    let mut interfaces: Vec<String> = Vec::new();
+    for (entry, interface) in &file.interfaces {
+        let Some(name) = &interface.name else {
+            errors.add(
+                Some(entry.clone()),
+                "[[interface]]",
+                "name is missing",
+                "add name = \"eth0\", or the one that media uses",
+            );
+            continue;
+        };
+        let text = name.get_ref();
+        // IFNAMSIZ counts a closing zero.
+        let sound = (1..16).contains(&text.len()) && !text.contains(|c: char| c == '/' || c.is_whitespace());
+        if !sound {
+            let fix = "write the name that `ip link` shows";
+            errors.add(
+                Some(name.span()),
+                "[[interface]] name",
+                format!("{text:?} is no interface name"),
+                fix,
+            );
+        } else if interfaces.contains(text) {
+            errors.add(
+                Some(name.span()),
+                "[[interface]] name",
+                format!("{text} is named twice"),
+                "keep one of them",
+            );
+        } else {
+            interfaces.push(text.clone());
+        }
+    }
+    let mode = value(&file.dataplane.mode, standard.mode);
+    if interfaces.is_empty() && matches!(mode, dataplane::Mode::Native | dataplane::Mode::Generic) {
+        let fix = "add [[interface]] with the name of each interface that media comes by";
+        let message = "asks for XDP, and no interface is named";
+        errors.add(span(&file.dataplane.mode), "[dataplane] mode", message, fix);
+    }
+    let flows = value(&file.dataplane.flows, standard.flows);
+    if flows == 0 {
+        let fix = "write four for each call that is to fit, or leave it out";
+        errors.add(span(&file.dataplane.flows), "[dataplane] flows", "leaves room for no call", fix);
+    }
+    dataplane::Settings {
+        mode,
+        flows,
+        pin_directory: value(&file.dataplane.pin_directory, standard.pin_directory),
+        interfaces,
+        traced: value(&file.dataplane.traced, standard.traced),
+    }
+}
+
+fn sip(file: &File, errors: &mut ConfigErrors) -> SipSettings {
+    let standard = transaction::Settings::default();
+    let mut interval = |field: &Field<u32>, name: &str, standard: Duration| match field {
+        None => standard,
+        Some(text) if *text.get_ref() == 0 => {
+            let fix = format!("write milliseconds; RFC 3261 has {}", standard.as_millis());
+            errors.add(Some(text.span()), format!("[sip] {name}"), "no time at all", fix);
+            standard
+        }
+        Some(text) => Duration::from_millis((*text.get_ref()).into()),
+    };
+    let intervals = Intervals {
+        t1: interval(&file.sip.t1_ms, "t1_ms", standard.intervals.t1),
+        t2: interval(&file.sip.t2_ms, "t2_ms", standard.intervals.t2),
+        t4: interval(&file.sip.t4_ms, "t4_ms", standard.intervals.t4),
+        ..standard.intervals
+    };
+    if intervals.t2 < intervals.t1 {
+        let fix = "T2 is the longest pause between retransmissions and T1 the first: write t2_ms above t1_ms";
+        errors.add(span(&file.sip.t2_ms).or(span(&file.sip.t1_ms)), "[sip] t2_ms", "is below t1_ms", fix);
+    }
+    let limits = Limits {
+        message: size(&file.sip.max_message_bytes, Limits::DEFAULT.message),
+        headers: usize::from(value(
+            &file.sip.max_headers,
+            u16::try_from(Limits::DEFAULT.headers).unwrap_or(u16::MAX),
+        )),
+        ..Limits::DEFAULT
+    };
+    // RFC 3261 section 18.1.1: implementations must be able to handle messages up to the maximum datagram size,
+    // and a message with SDP and the usual headers does not fit much less than this.
+    if limits.message < 2_048 {
+        let fix = "write 2048 or more; 65535 is the largest UDP datagram";
+        let message = "real messages would not fit";
+        errors.add(span(&file.sip.max_message_bytes), "[sip] max_message_bytes", message, fix);
+    }
+    if limits.headers < 32 {
+        let fix = "write 32 or more";
+        errors.add(span(&file.sip.max_headers), "[sip] max_headers", "real messages would be refused", fix);
+    }
+    let limit = size(&file.sip.max_transactions, standard.limit);
+    if limit == 0 {
+        let fix = "write how many may run at once, or leave it out";
+        errors.add(span(&file.sip.max_transactions), "[sip] max_transactions", "allows no request", fix);
+    }
+    let retry_after = file.sip.retry_after_seconds.as_ref();
+    let retry_after =
+        retry_after.map_or(standard.retry_after, |seconds| Duration::from_secs((*seconds.get_ref()).into()));
+    SipSettings { transactions: transaction::Settings { intervals, limit, retry_after }, limits }
+}
+
+fn admin(file: &File, errors: &mut ConfigErrors) -> AdminSettings {
+    let fix = "write address and port, as in \"127.0.0.1:9090\"";
+    let listen = file.admin.listen.as_ref().and_then(|text| parsed(text, "[admin] listen", fix, errors));
+    AdminSettings { listen: listen.unwrap_or(ADMIN) }
+}
+
+/// What works and may still not be meant.
+fn warnings(file: &File, config: &Config, errors: &ConfigErrors) -> Vec<super::ConfigError> {
+    let mut warnings = Vec::new();
+    let mut warn = |span, field: &str, message: String, fix: &str| {
+        warnings.push(errors.locate(span, field.to_owned(), message, fix.to_owned()));
+    };
+    if !config.admin.listen.ip().is_loopback() {
+        let message =
+            format!("{} is not loopback, and the admin interface asks for no password", config.admin.listen);
+        warn(span(&file.admin.listen), "[admin] listen", message, "keep others away from it with a firewall");
+    }
+    let flow_calls = usize::try_from(config.dataplane.flows / 4).unwrap_or(usize::MAX);
+    if flow_calls < config.node.max_calls {
+        let message = format!(
+            "{} flows hold {flow_calls} calls with RTCP on ports of its own, and max_calls is {}",
+            config.dataplane.flows, config.node.max_calls
+        );
+        warn(span(&file.dataplane.flows), "[dataplane] flows", message, "write four for each call");
+    }
+    if config.dataplane.interfaces.is_empty() && config.dataplane.mode == dataplane::Mode::Auto {
+        let message = "no interface is named, so all media goes by plain sockets".to_owned();
+        let fix = "add [[interface]] for XDP, or say mode = \"sockets\"";
+        warn(span(&file.dataplane.mode), "[[interface]]", message, fix);
+    }
+    warnings
+}
+
+fn value<T: Clone>(field: &Field<T>, standard: T) -> T {
+    field.as_ref().map_or(standard, |field| field.get_ref().clone())
+}
+
+fn size(field: &Field<u32>, standard: usize) -> usize {
+    field.as_ref().map_or(standard, |field| usize::try_from(*field.get_ref()).unwrap_or(usize::MAX))
+}
+
+fn span<T>(field: &Field<T>) -> Option<Span> {
+    field.as_ref().map(Spanned::span)
+}
+
+fn parsed<T: FromStr>(
+    text: &Spanned<String>,
+    field: &str,
+    fix: &str,
+    errors: &mut ConfigErrors,
+) -> Option<T> {
+    let parsed = text.get_ref().trim().parse().ok();
+    if parsed.is_none() {
+        errors.add(Some(text.span()), field, format!("{:?} cannot be understood", text.get_ref()), fix);
+    }
+    parsed
+}

@@ -1,0 +1,137 @@
+//! The file as it is written: one struct a section, every field optional here, so that each field's error can
+//! be told by itself. What a missing one means is said in `check`.
+
+use crate::dataplane::Mode;
+use serde::Deserialize;
+use std::ops::Range;
+use std::path::PathBuf;
+use toml::Spanned;
+
+/// Octets of the file that something stands in.
+pub(super) type Span = Range<usize>;
+pub(super) type Field<T> = Option<Spanned<T>>;
+
+#[derive(Debug, Default)]
+pub(super) struct File {
+    pub(super) node: Node,
+    pub(super) dataplane: Dataplane,
+    pub(super) interfaces: Vec<(Span, Interface)>,
+    pub(super) media: Media,
+    pub(super) sip: Sip,
+    pub(super) admin: Admin,
+    pub(super) cdr: Cdr,
+    pub(super) trunks: Vec<(Span, Trunk)>,
+    pub(super) routes: Vec<(Span, Route)>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Node {
+    pub(super) name: Field<String>,
+    pub(super) workers: Field<u16>,
+    pub(super) state_directory: Field<PathBuf>,
+    pub(super) max_calls: Field<u32>,
+    pub(super) keep_ended_calls: Field<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Dataplane {
+    pub(super) mode: Field<Mode>,
+    pub(super) flows: Field<u32>,
+    pub(super) pin_directory: Field<PathBuf>,
+    pub(super) traced: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Interface {
+    pub(super) name: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Media {
+    pub(super) ports: Field<String>,
+    pub(super) quarantine_seconds: Field<u16>,
+    pub(super) timeout_seconds: Field<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sip {
+    pub(super) t1_ms: Field<u32>,
+    pub(super) t2_ms: Field<u32>,
+    pub(super) t4_ms: Field<u32>,
+    pub(super) max_transactions: Field<u32>,
+    pub(super) retry_after_seconds: Field<u16>,
+    pub(super) max_message_bytes: Field<u32>,
+    pub(super) max_headers: Field<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Admin {
+    pub(super) listen: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Cdr {
+    pub(super) path: Field<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Trunk {
+    pub(super) name: Field<String>,
+    pub(super) listen: Field<String>,
+    pub(super) advertised: Field<String>,
+    pub(super) peers: Vec<Spanned<Peer>>,
+    pub(super) allowed: Vec<Spanned<String>>,
+    pub(super) media_address: Field<String>,
+    pub(super) peer_timeout_ms: Field<u32>,
+    pub(super) media: TrunkMedia,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Peer {
+    pub(super) address: Spanned<String>,
+    #[serde(default)]
+    pub(super) priority: u8,
+    #[serde(default = "one")]
+    pub(super) weight: u16,
+}
+
+fn one() -> u16 {
+    1
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkMedia {
+    pub(super) gate: Field<String>,
+    pub(super) latch: Field<Latch>,
+    pub(super) dscp: Field<u8>,
+    pub(super) packets_per_second: Field<u32>,
+    pub(super) burst: Field<u32>,
+    pub(super) codecs: Field<Vec<Spanned<String>>>,
+    pub(super) offer_rtcp_mux: Field<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Latch {
+    Signalled,
+    SameSsrc,
+    FirstPacket,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Route {
+    pub(super) prefix: Field<String>,
+    pub(super) from: Field<String>,
+    pub(super) to: Field<String>,
+}

@@ -1,0 +1,212 @@
+//! Files as operators write them, and what they are told.
+
+use super::file;
+use super::*;
+use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
+use std::collections::BTreeSet;
+
+fn host() -> Host {
+    Host { name: "host".into(), cores: 4 }
+}
+
+fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    Config::parse("causeway.toml", text, &host())
+}
+
+/// The example with one piece of text replaced.
+fn spoilt(from: &str, to: &str) -> String {
+    assert!(EXAMPLE.contains(from), "{from}");
+    EXAMPLE.replacen(from, to, 1)
+}
+
+fn told(text: &str) -> String {
+    parse(text).expect_err("the file is wrong").to_string()
+}
+
+#[test]
+fn the_example_works_and_means_what_it_says() {
+    let config = parse(EXAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.warnings, []);
+    assert_eq!((config.node.workers, config.node.max_calls), (4, 5_000));
+    assert_eq!(config.dataplane.interfaces, ["eth0"]);
+    assert_eq!(config.media.timeout, Some(Duration::from_secs(60)));
+    assert_eq!(config.listeners().len(), 2);
+    let (operator, trunk) = config.policy.trunk_named("operator").unwrap();
+    assert_eq!(trunk.media_address, trunk.listen.ip());
+    assert_eq!(trunk.peers[1].priority, 1);
+    assert_eq!(trunk.peer_timeout, Duration::from_secs(2));
+    assert_eq!(trunk.media.dscp, Some(46));
+    let to = config.policy.route(operator, "12025550147", 0).unwrap();
+    assert_eq!(config.policy.trunk(to.trunk()).unwrap().name, "service");
+    insta::assert_snapshot!(Summary::of(&config).render("causeway.toml"));
+}
+
+#[test]
+fn what_is_left_out_has_a_value_that_works() {
+    let config = parse(
+        "[[trunk]]\nname = \"a\"\nlisten = \"udp:192.0.2.1\"\npeers = [{ address = \"192.0.2.2\" }]\n\
+         [[route]]\nprefix = \"\"\nto = \"a\"\n",
+    )
+    .unwrap();
+    assert_eq!(&*config.node.name, "host");
+    assert_eq!(config.cdr.path, Path::new("/var/lib/causeway/cdr.jsonl"));
+    assert_eq!(config.admin.listen, "127.0.0.1:9090".parse().unwrap());
+    let (_, trunk) = config.policy.trunk_named("a").unwrap();
+    assert_eq!((trunk.listen.port(), trunk.peers[0].address.port()), (5060, 5060));
+    // No interface: works, and is said.
+    assert_eq!(config.warnings.len(), 1);
+}
+
+/// Each wrong file, as a tired person reads about it. One snapshot, so that all are read together.
+#[test]
+fn each_mistake_is_told_with_its_place_and_its_fix() {
+    let cases = [
+        ("not TOML", spoilt("name = \"gw1\"", "name = gw1\nmax_calls == 3")),
+        ("unknown section", spoilt("[media]", "[medai]")),
+        ("unknown field", spoilt("timeout_seconds", "timeout_second")),
+        ("unknown field in a list", spoilt("peer_timeout_ms", "colour")),
+        ("unknown field in a peer", spoilt("priority = 0", "prio = 0")),
+        ("unknown choice", spoilt("latch = \"same-ssrc\"", "latch = \"ssrc\"")),
+        ("wrong type", spoilt("max_calls = 5000", "max_calls = \"5000\"")),
+        ("number too large", spoilt("dscp = 46", "dscp = 460")),
+        ("one bracket", spoilt("[[interface]]", "[interface]")),
+        ("section twice as a list", spoilt("[cdr]", "[[cdr]]")),
+        ("no transport", spoilt("udp:192.0.2.1:5060", "192.0.2.1:5060")),
+        ("TLS", spoilt("tcp:198.51.100.1:5060", "tls:198.51.100.1:5061")),
+        ("host name as peer", spoilt("198.51.100.50:5060", "teams.example.net")),
+        ("no network", spoilt("192.0.2.16/28", "192.0.2.16/33")),
+        ("bits behind the prefix", spoilt("192.0.2.16/28", "192.0.2.17/28")),
+        ("missing name", spoilt("name = \"service\"\n", "")),
+        ("two of a name", spoilt("name = \"service\"", "name = \"operator\"")),
+        ("unknown trunk", spoilt("to = \"service\"", "to = \"servcie\"")),
+        ("no prefix", spoilt("prefix = \"+44\"", "prefix = \"+44x\"")),
+        ("port range", spoilt("20000-39999", "39999-20000")),
+        ("port range too small", spoilt("20000-39999", "20000-20004")),
+        ("SIP among media", spoilt("udp:192.0.2.1:5060", "udp:192.0.2.1:20000")),
+        ("other family", spoilt("198.51.100.50:5060", "[2001:db8::50]:5060")),
+        (
+            "overlapping listeners",
+            spoilt("tcp:198.51.100.1:5060", "udp:0.0.0.0:5060\"\nadvertised = \"198.51.100.1"),
+        ),
+        ("any address", spoilt("tcp:198.51.100.1:5060", "tcp:0.0.0.0:5060")),
+        ("ambiguous sources", {
+            let same = spoilt("tcp:198.51.100.1:5060", "udp:192.0.2.1:5060");
+            same.replacen("198.51.100.0/24", "192.0.2.16/28", 1)
+        }),
+        ("admin port", spoilt("127.0.0.1:9090", "198.51.100.1:5060")),
+        ("burst alone", spoilt("packets_per_second = 200\n", "")),
+        ("nothing", String::new()),
+    ];
+    let mut all = String::new();
+    for (case, text) in cases {
+        all.push_str(&format!("## {case}\n{}\n", told(&text)));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn several_mistakes_are_told_at_once_in_order_of_their_lines() {
+    let text = spoilt("max_calls = 5000", "max_calls = \"many\"\nworker = 2");
+    let text = text.replacen("dscp = 46", "dscp = \"EF\"", 1).replacen("[media]", "[medium]", 1);
+    let errors = parse(&text).unwrap_err();
+    let fields: Vec<_> = errors.errors.iter().map(|error| error.field.as_str()).collect();
+    assert_eq!(fields, ["[node] max_calls", "[node]", "the file", "[[trunk]] media"]);
+    let lines: Vec<_> = errors.errors.iter().map(|error| error.line).collect();
+    assert!(lines.is_sorted() && lines.iter().all(Option::is_some));
+
+    let text = spoilt("udp:192.0.2.1:5060", "udp:nowhere").replacen("192.0.2.21:5060", "other.example", 1);
+    assert_eq!(parse(&text).unwrap_err().errors.len(), 2);
+}
+
+#[test]
+fn no_spoilt_file_panics_or_passes_unseen() {
+    // Every line dropped, doubled or cut in the middle.
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    for at in 0..lines.len() {
+        let join = |middle: &[&str]| [&lines[..at], middle, &lines[at + 1..]].concat().join("\n");
+        let cut = lines[at].get(..lines[at].len() / 2).unwrap_or("");
+        for text in [join(&[]), join(&[lines[at], lines[at]]), join(&[cut])] {
+            if let Err(errors) = parse(&text) {
+                assert!(!errors.is_empty() && errors.errors.iter().all(|error| !error.fix.is_empty()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_told_with_the_way_to_begin() {
+    let told = Config::load(Path::new("/nonexistent/causeway.toml")).unwrap_err().to_string();
+    assert!(told.contains("/nonexistent/causeway.toml") && told.contains("check --example"), "{told}");
+}
+
+#[test]
+fn a_reload_may_change_trunks_but_not_what_stands_at_start() {
+    let running = parse(EXAMPLE).unwrap();
+    let peer = parse(&spoilt("192.0.2.21:5060", "192.0.2.22:5060")).unwrap();
+    assert!(running.needs_restart(&peer).is_empty());
+    let port = parse(&spoilt("udp:192.0.2.1:5060", "udp:192.0.2.1:5070")).unwrap();
+    assert_eq!(running.needs_restart(&port), ["[[trunk]] listen"]);
+    let media = parse(&spoilt("20000-39999", "20000-29999").replacen("gw1", "gw2", 1)).unwrap();
+    assert_eq!(running.needs_restart(&media), ["[node] name", "[media]"]);
+}
+
+#[test]
+fn the_reference_describes_every_field_and_no_other() {
+    let reference = include_str!("../../../docs/configuration.md");
+    let sections: [(&str, &[&str]); 11] = [
+        ("[node]", fields_of::<file::Node>()),
+        ("[dataplane]", fields_of::<file::Dataplane>()),
+        ("[[interface]]", fields_of::<file::Interface>()),
+        ("[media]", fields_of::<file::Media>()),
+        ("[sip]", fields_of::<file::Sip>()),
+        ("[admin]", fields_of::<file::Admin>()),
+        ("[cdr]", fields_of::<file::Cdr>()),
+        ("[[trunk]]", fields_of::<file::Trunk>()),
+        ("peers", fields_of::<file::Peer>()),
+        ("[trunk.media]", fields_of::<file::TrunkMedia>()),
+        ("[[route]]", fields_of::<file::Route>()),
+    ];
+    for (section, fields) in sections {
+        let heading = format!("## `{section}`");
+        let part = reference.split_once(&heading).unwrap_or_else(|| panic!("no heading {heading}")).1;
+        let part = part.split("\n## ").next().unwrap();
+        let documented: BTreeSet<&str> =
+            part.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        let declared: BTreeSet<&str> = fields.iter().copied().collect();
+        assert_eq!(documented, declared, "docs/configuration.md, {heading}");
+    }
+}
+
+/// The field names that serde knows of a struct.
+fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Probe<'a>(&'a mut &'static [&'static str]);
+
+    impl<'de> Deserializer<'de> for Probe<'_> {
+        type Error = de::value::Error;
+
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _name: &'static str,
+            fields: &'static [&'static str],
+            _visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            *self.0 = fields;
+            Err(de::Error::custom("only the names are wanted"))
+        }
+
+        fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Self::Error> {
+            Err(de::Error::custom("not a struct"))
+        }
+
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string bytes byte_buf option unit
+            unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        }
+    }
+
+    let mut fields: &'static [&'static str] = &[];
+    let _ = T::deserialize(Probe(&mut fields));
+    assert!(!fields.is_empty());
+    fields
+}
