@@ -5,6 +5,7 @@ pub mod fault;
 pub mod id;
 pub mod machine;
 pub mod redact;
+pub mod share;
 pub mod time;
 pub mod timer;
 pub mod token;

@@ -1,0 +1,90 @@
+//! What a call wants done. The core carries actions out in order, once.
+
+use super::persist::Checkpoint;
+use crate::base::id::Side;
+use crate::base::time::Time;
+use crate::media::plan::MediaPlan;
+use crate::observe::event::{CallEnd, Event};
+use crate::sip::message::{Draft, Response};
+use crate::sip::transaction::ServerId;
+use crate::sip::transport::Hop;
+
+/// One wish. Boxed where large, so that a turn's list stays small.
+#[derive(Debug)]
+pub enum Action {
+    /// Begin a client transaction; its answers come back with `key`.
+    Request {
+        key: RequestKey,
+        draft: Box<Draft>,
+        hop: Hop,
+    },
+    /// Send an ACK of a 2xx, which is no transaction (RFC 3261 section 13.2.2.4).
+    Acknowledge {
+        draft: Box<Draft>,
+        hop: Hop,
+    },
+    /// Answer a request of `side`.
+    Respond {
+        side: Side,
+        server: ServerId,
+        response: Box<Response>,
+    },
+    /// Cancel the request of this key (RFC 3261 section 9.1).
+    Cancel {
+        key: RequestKey,
+    },
+    /// Route in-dialog requests with this Call-ID to this leg.
+    Bind {
+        side: Side,
+        call_id: String,
+    },
+    /// Make the data plane carry exactly this. If it refuses, the rest of the turn's actions are dropped and
+    /// the call hears [`super::Event::FlowsRefused`].
+    Relay(Box<MediaPlan>),
+    Arm {
+        timer: CallTimer,
+        at: Time,
+    },
+    Disarm {
+        timer: CallTimer,
+    },
+    /// Read when media was last heard; comes back as [`super::Event::MediaHeard`].
+    ProbeMedia,
+    /// Write the call down, so that another daemon can carry on with it.
+    Save(Box<Checkpoint>),
+    Publish(Event),
+    /// Take the flows down, add what they counted to the record, publish it. Once a call.
+    Conclude(Box<CallEnd>),
+    /// The call is over: forget it.
+    Forget,
+}
+
+/// Which request of a call a response answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RequestKey {
+    /// The INVITE of the `n`-th peer tried, from 1, toward the callee.
+    Invite { attempt: u8 },
+    /// A re-INVITE toward this side.
+    Reinvite { to: Side },
+    /// A BYE toward this side.
+    Bye { to: Side },
+    /// A BYE that ends a dialog which came too late.
+    Release,
+}
+
+/// The timers of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CallTimer {
+    /// The peer tried last stays silent: try the next one.
+    PeerSilent,
+    /// Nobody answered although it rang.
+    NoAnswer,
+    /// Look whether media still flows.
+    MediaCheck,
+    /// A call that should have ended by now ends, whatever is still open.
+    Linger,
+}
+
+impl CallTimer {
+    pub const ALL: [Self; 4] = [Self::PeerSilent, Self::NoAnswer, Self::MediaCheck, Self::Linger];
+}

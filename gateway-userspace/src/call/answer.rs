@@ -1,0 +1,39 @@
+//! Responses of our own making.
+
+use crate::base::fault::Fault;
+use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
+
+/// Methods that this gateway serves, for Allow (RFC 3261 section 20.5).
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
+
+/// Seconds after which a refused caller may try again (RFC 3261 section 20.33).
+const RETRY_AFTER: &str = "10";
+
+/// The final response that tells of `fault`, with the headers that its status asks for. The To tag is the caller's to
+/// add where the request has none.
+pub(crate) fn refusal(request: &Request, fault: Fault) -> Response {
+    let status = StatusCode::new(fault.status()).unwrap_or(StatusCode::SERVER_INTERNAL_ERROR);
+    let mut response = Response::to_request(request, status);
+    let headers = &mut response.headers;
+    match fault {
+        Fault::MethodNotAllowed => headers.push(HeaderName::Allow, ALLOW),
+        Fault::UnsupportedMediaType => headers.push(HeaderName::Accept, "application/sdp"),
+        Fault::BadExtension => {
+            let required: Vec<_> = request.headers.items(&HeaderName::Require).collect();
+            headers.push(HeaderName::Unsupported, required.join(", "));
+        }
+        _ if status == StatusCode::SERVICE_UNAVAILABLE => headers.push(HeaderName::RetryAfter, RETRY_AFTER),
+        // A glaring re-INVITE may come again at once as far as we are concerned (RFC 3261 section 14.2).
+        Fault::SequenceTooLow => headers.push(HeaderName::RetryAfter, "0"),
+        _ => {}
+    }
+    if request.method == Method::Invite {
+        headers.push(HeaderName::Reason, reason(fault));
+    }
+    response
+}
+
+/// The Reason header (RFC 3326; in responses RFC 6432) that says why in ISUP's words and in ours.
+pub(super) fn reason(fault: Fault) -> String {
+    format!("Q.850;cause={};text=\"{}\"", fault.cause(), fault.label())
+}

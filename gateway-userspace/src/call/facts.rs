@@ -1,0 +1,115 @@
+//! What the call detail record needs, gathered as the call goes on.
+
+use crate::base::fault::Fault;
+use crate::base::id::Side;
+use crate::base::time::Time;
+use crate::observe::event::{CallEnd, CallStart, EndedBy, MediaQuality};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) start: CallStart,
+    pub(super) started: Time,
+    pub(super) alerted: Option<Time>,
+    pub(super) answered: Option<Time>,
+    pub(super) to_trunk: Option<Arc<str>>,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) peers_tried: u8,
+    pub(super) concluded: bool,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending {
+    pub(super) by: EndedBy,
+    /// As the caller saw it: 200 for answered calls.
+    pub(super) status: u16,
+    pub(super) fault: Option<Fault>,
+    pub(super) cause: u8,
+}
+
+/// Q.850: normal call clearing.
+const NORMAL_CLEARING: u8 = 16;
+
+impl Ending {
+    /// A side hung up an answered call.
+    pub(super) fn hung_up(side: Side) -> Self {
+        let by = match side {
+            Side::Caller => EndedBy::Caller,
+            Side::Callee => EndedBy::Callee,
+        };
+        Self { by, status: 200, fault: None, cause: NORMAL_CLEARING }
+    }
+
+    /// The callee, or what stands in front of it, refused.
+    pub(super) fn refused(status: u16) -> Self {
+        Self { by: EndedBy::Callee, status, fault: None, cause: cause_of(status) }
+    }
+
+    /// We ended it; `answered` calls keep the status that their caller saw.
+    pub(super) fn fault(fault: Fault, answered: bool) -> Self {
+        let by = if fault == Fault::Cancelled { EndedBy::Caller } else { EndedBy::Causeway };
+        let status = if answered { 200 } else { fault.status() };
+        Self { by, status, fault: Some(fault), cause: fault.cause() }
+    }
+}
+
+impl Facts {
+    pub(super) fn new(start: CallStart, started: Time) -> Self {
+        Self {
+            start,
+            started,
+            alerted: None,
+            answered: None,
+            to_trunk: None,
+            peer: None,
+            peers_tried: 0,
+            concluded: false,
+        }
+    }
+
+    /// The record, without what only the legs and the data plane know.
+    pub(super) fn end(&self, ending: Ending) -> CallEnd {
+        CallEnd {
+            start: self.start.clone(),
+            started: self.started,
+            alerted: self.alerted,
+            answered: self.answered,
+            caller_sip_call_id: Box::default(),
+            callee_sip_call_id: None,
+            to_trunk: self.to_trunk.clone(),
+            peer: self.peer,
+            peers_tried: self.peers_tried,
+            status: ending.status,
+            fault: ending.fault,
+            cause: ending.cause,
+            by: ending.by,
+            caller_codec: None,
+            callee_codec: None,
+            from_caller: MediaQuality::default(),
+            from_callee: MediaQuality::default(),
+        }
+    }
+}
+
+/// The Q.850 cause that a SIP status stands for (RFC 3398 section 8.2.6.1; 127 where it gives none).
+fn cause_of(status: u16) -> u8 {
+    match status {
+        401 | 402 | 403 | 407 | 603 => 21,
+        404 | 604 => 1,
+        405 | 481 | 500 | 501 => 41,
+        406 | 415 | 416 | 420 | 421 | 488 | 606 => 79,
+        408 | 504 => 102,
+        410 => 22,
+        480 => 18,
+        482 | 483 => 25,
+        484 => 28,
+        485 => 1,
+        486 | 600 => 17,
+        487 => NORMAL_CLEARING,
+        502 => 38,
+        503 => 41,
+        _ => 127,
+    }
+}

@@ -1,0 +1,208 @@
+//! One side of a call: its trunk, its dialog, its part in offer and answer.
+
+use super::action::{Action, RequestKey};
+use super::{Context, media};
+use crate::base::fault::Fault;
+use crate::base::id::{Side, TrunkId};
+use crate::policy::{Snapshot, Trunk};
+use crate::sdp;
+use crate::sip::dialog::Dialog;
+use crate::sip::message::{Draft, HeaderName, Host, Method, NameAddr, Request, Response, StatusCode, Uri};
+use crate::sip::transaction::ServerId;
+use crate::sip::transport::{Hop, Transport};
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// A trunk as it was when the call began: a reload does not touch calls in progress.
+#[derive(Clone)]
+pub struct TrunkRef {
+    policy: Arc<Snapshot>,
+    id: TrunkId,
+}
+
+impl TrunkRef {
+    /// `None` if `policy` has no such trunk.
+    pub fn new(policy: Arc<Snapshot>, id: TrunkId) -> Option<Self> {
+        policy.trunk(id)?;
+        Some(Self { policy, id })
+    }
+
+    pub fn id(&self) -> TrunkId {
+        self.id
+    }
+
+    pub fn policy(&self) -> &Arc<Snapshot> {
+        &self.policy
+    }
+
+    /// A URI at the address that this trunk's peers reach us by.
+    pub(super) fn own_uri(&self, user: Option<&str>) -> Uri {
+        let sent_by = self.sent_by();
+        let host = sent_by.host.parse().unwrap_or_else(|_| Host::from(self.listen.ip()));
+        Uri::sip(user, host, Some(sent_by.port))
+    }
+
+    /// The URI by which this trunk's peers reach us.
+    pub(super) fn contact(&self) -> NameAddr {
+        let mut uri = self.own_uri(None);
+        if let (Transport::Tcp, Uri::Sip(uri)) = (self.transport, &mut uri) {
+            uri.params.set("transport", self.transport.as_str());
+        }
+        NameAddr::new(uri)
+    }
+}
+
+impl Deref for TrunkRef {
+    type Target = Trunk;
+
+    fn deref(&self) -> &Trunk {
+        self.policy.trunk(self.id).expect("`new` looked it up, and a snapshot never changes")
+    }
+}
+
+impl fmt::Debug for TrunkRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// One side of a call whose dialog stands.
+#[derive(Debug)]
+pub(super) struct Leg {
+    pub(super) side: Side,
+    pub(super) trunk: TrunkRef,
+    /// Where this side's first message came from or went to.
+    pub(super) hop: Hop,
+    pub(super) dialog: Dialog,
+    pub(super) media: sdp::Leg,
+    /// The session description that our last ACK carried, for copies of the 2xx that it answers (RFC 3261 section
+    /// 13.2.2.4); empty where the INVITE carried the offer.
+    pub(super) acknowledged_with: String,
+}
+
+impl Leg {
+    pub(super) fn local_tag(&self) -> &str {
+        self.dialog.local_tag()
+    }
+
+    /// Starts a request of ours inside the dialog.
+    pub(super) fn request(&self, context: &mut Context<'_>, key: RequestKey, draft: Draft) {
+        let hop = self.next_hop();
+        context.push(Action::Request { key, draft: Box::new(draft), hop });
+    }
+
+    /// Acknowledges the 2xx with this sequence number.
+    pub(super) fn acknowledge(&self, context: &mut Context<'_>, sequence: u32) {
+        let mut draft = self.dialog.ack(sequence);
+        if !self.acknowledged_with.is_empty() {
+            draft.set_body(SDP, self.acknowledged_with.as_str());
+        }
+        context.push(Action::Acknowledge { draft: Box::new(draft), hop: self.next_hop() });
+    }
+
+    /// Answers a request of this side inside the dialog, with a session description if there is one.
+    pub(super) fn respond(
+        &mut self,
+        context: &mut Context<'_>,
+        (server, request): (ServerId, &Request),
+        status: StatusCode,
+        body: Option<String>,
+    ) {
+        let mut response = self.dialog.response(request, status);
+        if status.is_success() && matches!(request.method, Method::Invite | Method::Options) {
+            response.headers.push(HeaderName::Allow, super::answer::ALLOW);
+        }
+        if let Some(body) = body {
+            response.set_body(SDP, body);
+        }
+        self.push_response(context, server, response);
+    }
+
+    /// Refuses a request of this side inside the dialog.
+    pub(super) fn refuse(
+        &mut self,
+        context: &mut Context<'_>,
+        (server, request): (ServerId, &Request),
+        fault: Fault,
+    ) {
+        let mut response = super::refusal(request, fault);
+        response.head.to.set_tag(self.dialog.local_tag());
+        self.push_response(context, server, response);
+    }
+
+    fn push_response(&mut self, context: &mut Context<'_>, server: ServerId, mut response: Response) {
+        response.headers.push(HeaderName::Server, &*context.settings.product);
+        if response.head.cseq.method == Method::Invite {
+            self.dialog.responded(response.status);
+        }
+        context.push(Action::Respond { side: self.side, server, response: Box::new(response) });
+    }
+
+    /// Where requests inside the dialog go: to the address that its next hop's URI names, if the trunk allows that
+    /// address, else where the leg's first message came from or went to. Names are not looked up.
+    fn next_hop(&self) -> Hop {
+        let named = self.dialog.next_hop().as_sip().and_then(|uri| {
+            let port = uri.port.unwrap_or(DEFAULT_PORT);
+            uri.host.address().map(|address| SocketAddr::new(address, port))
+        });
+        let policy = self.trunk.policy();
+        match named {
+            Some(remote) if remote == self.hop.remote => self.hop,
+            Some(remote)
+                if policy.identify(self.hop.local, remote, self.hop.transport) == Some(self.trunk.id()) =>
+            {
+                Hop { remote, connection: None, ..self.hop }
+            }
+            _ => self.hop,
+        }
+    }
+
+    /// Gives back the ports.
+    pub(super) fn close(&self, context: &mut Context<'_>) {
+        context.ports.release(self.media.local(), context.now);
+    }
+}
+
+/// RFC 3261 section 19.1.2.
+const DEFAULT_PORT: u16 = 5060;
+
+pub(super) const SDP: &str = "application/sdp";
+
+/// The legs of an answered call.
+#[derive(Debug)]
+pub(super) struct Legs {
+    pub(super) caller: Leg,
+    pub(super) callee: Leg,
+}
+
+impl Legs {
+    pub(super) fn of(&self, side: Side) -> &Leg {
+        match side {
+            Side::Caller => &self.caller,
+            Side::Callee => &self.callee,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::Caller => &mut self.caller,
+            Side::Callee => &mut self.callee,
+        }
+    }
+
+    /// The leg of `side` and the other one.
+    pub(super) fn pair(&mut self, side: Side) -> (&mut Leg, &mut Leg) {
+        match side {
+            Side::Caller => (&mut self.caller, &mut self.callee),
+            Side::Callee => (&mut self.callee, &mut self.caller),
+        }
+    }
+
+    /// Makes the data plane carry what both legs have agreed on.
+    pub(super) fn relay(&self, context: &mut Context<'_>) {
+        let plan = media::plan(&self.caller, &self.callee.trunk, &self.callee.media);
+        context.push(Action::Relay(Box::new(plan)));
+    }
+}

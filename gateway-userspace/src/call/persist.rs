@@ -1,0 +1,145 @@
+//! A call as it outlives the process: written at each agreement, read by the next daemon.
+
+use super::facts::Facts;
+use super::leg::{Leg, Legs, TrunkRef};
+use super::phase::{Phase, established::Established};
+use super::{Action, Call, Context, media};
+use crate::base::fault::Fault;
+use crate::base::id::{CallId, FlowId, Side};
+use crate::base::redact::Number;
+use crate::base::time::Time;
+use crate::media::MediaPlan;
+use crate::observe;
+use crate::observe::event::CallStart;
+use crate::sdp;
+use crate::sip::dialog::{BrokenSnapshot, Dialog, Snapshot};
+use crate::sip::transport::{Hop, Transport};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// An answered call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub call: CallId,
+    /// Flows in the data plane, in the order of the plan. The core fills them in.
+    pub flows: Vec<FlowId>,
+    caller_number: String,
+    called_number: String,
+    source: SocketAddr,
+    started: Time,
+    alerted: Option<Time>,
+    answered: Option<Time>,
+    peer: Option<SocketAddr>,
+    peers_tried: u8,
+    caller: LegCheckpoint,
+    callee: LegCheckpoint,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct LegCheckpoint {
+    trunk: String,
+    tcp: bool,
+    local: SocketAddr,
+    remote: SocketAddr,
+    dialog: Snapshot,
+    media: sdp::Leg,
+}
+
+/// Why a stored call cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    #[error("its trunk {0:?} is not in the configuration any more")]
+    NoTrunk(String),
+    #[error(transparent)]
+    Dialog(#[from] BrokenSnapshot),
+    #[error("its media port {0} cannot be had any more")]
+    Port(SocketAddr),
+}
+
+impl Checkpoint {
+    pub(super) fn of(facts: &Facts, legs: &Legs) -> Self {
+        Self {
+            call: facts.start.call,
+            flows: Vec::new(),
+            caller_number: facts.start.caller.reveal().to_owned(),
+            called_number: facts.start.called.reveal().to_owned(),
+            source: facts.start.source,
+            started: facts.started,
+            alerted: facts.alerted,
+            answered: facts.answered,
+            peer: facts.peer,
+            peers_tried: facts.peers_tried,
+            caller: LegCheckpoint::of(&legs.caller),
+            callee: LegCheckpoint::of(&legs.callee),
+        }
+    }
+
+    /// The call as it was, and what the data plane carries for it.
+    pub fn restore(self, context: &mut Context<'_>) -> Result<(Call, MediaPlan), RestoreError> {
+        let start = CallStart {
+            call: self.call,
+            caller: Number::new(self.caller_number),
+            called: Number::new(self.called_number),
+            trunk: Arc::from(self.caller.trunk.as_str()),
+            source: self.source,
+        };
+        let to_trunk = Arc::from(self.callee.trunk.as_str());
+        let caller = self.caller.restore(Side::Caller, context)?;
+        let callee = match self.callee.restore(Side::Callee, context) {
+            Ok(callee) => callee,
+            Err(error) => {
+                caller.close(context);
+                return Err(error);
+            }
+        };
+        let facts = Facts {
+            alerted: self.alerted,
+            answered: self.answered,
+            to_trunk: Some(to_trunk),
+            peer: self.peer,
+            peers_tried: self.peers_tried,
+            ..Facts::new(start.clone(), self.started)
+        };
+        let legs = Legs { caller, callee };
+        let plan = media::plan(&legs.caller, &legs.callee.trunk, &legs.callee.media);
+        context.push(Action::Publish(observe::Event::CallAdopted {
+            start: Box::new(start),
+            started: self.started,
+            answered: self.answered,
+        }));
+        for side in [Side::Caller, Side::Callee] {
+            let call_id = legs.of(side).dialog.call_id().to_owned();
+            context.push(Action::Bind { side, call_id });
+        }
+        let phase = Phase::Established(Box::new(Established::restore(legs, context)));
+        Ok((Call { facts, phase }, plan))
+    }
+}
+
+impl LegCheckpoint {
+    fn of(leg: &Leg) -> Self {
+        Self {
+            trunk: leg.trunk.name.clone(),
+            tcp: leg.hop.transport == Transport::Tcp,
+            local: leg.hop.local,
+            remote: leg.hop.remote,
+            dialog: leg.dialog.snapshot(),
+            media: leg.media.clone(),
+        }
+    }
+
+    fn restore(self, side: Side, context: &mut Context<'_>) -> Result<Leg, RestoreError> {
+        let trunk = context
+            .policy
+            .trunk_named(&self.trunk)
+            .and_then(|(id, _)| TrunkRef::new(Arc::clone(context.policy), id))
+            .ok_or(RestoreError::NoTrunk(self.trunk))?;
+        let dialog = Dialog::restore(self.dialog)?;
+        let at = self.media.local();
+        context.ports.claim(at).map_err(|_: Fault| RestoreError::Port(at))?;
+        let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
+        let hop = Hop { transport, local: self.local, remote: self.remote, connection: None };
+        Ok(Leg { side, trunk, hop, dialog, media: self.media, acknowledged_with: String::new() })
+    }
+}

@@ -1,0 +1,45 @@
+//! One peer's try at the callee leg: its INVITE, and what to do with answers that come too late.
+
+use crate::call::{Action, Context, RequestKey};
+use crate::sip::dialog::{Dialog, Origin};
+use crate::sip::message::{Draft, Method, Response};
+use crate::sip::transport::Hop;
+
+/// An INVITE of ours that has no final response yet, or may still get a second 2xx from another branch.
+#[derive(Debug)]
+pub(in crate::call) struct Attempt {
+    /// From 1.
+    pub(super) number: u8,
+    pub(super) sequence: u32,
+    pub(super) origin: Origin,
+    pub(super) hop: Hop,
+    /// No final response came yet.
+    pub(super) open: bool,
+    /// To tags of dialogs that were hung up because they came too late.
+    released: Vec<String>,
+}
+
+impl Attempt {
+    pub(super) fn new(number: u8, invite: &Draft, hop: Hop) -> Self {
+        let (sequence, origin) = (invite.sequence, Origin::new(invite, false));
+        Self { number, sequence, origin, hop, open: true, released: Vec::new() }
+    }
+
+    pub(super) fn key(&self) -> RequestKey {
+        RequestKey::Invite { attempt: self.number }
+    }
+
+    /// Acknowledges and hangs up a dialog that nobody wants any more: the 2xx crossed our CANCEL, or came from a
+    /// second branch (RFC 3261 section 13.2.2.4). Copies of the 2xx are acknowledged again.
+    pub(super) fn release(&mut self, response: &Response, context: &mut Context<'_>) {
+        let Some(mut dialog) = Dialog::from_response(&self.origin, response) else { return };
+        let ack = dialog.ack(self.sequence);
+        context.push(Action::Acknowledge { draft: Box::new(ack), hop: self.hop });
+        let tag = dialog.remote_tag().to_owned();
+        if !self.released.contains(&tag) {
+            self.released.push(tag);
+            let draft = Box::new(dialog.request(Method::Bye));
+            context.push(Action::Request { key: RequestKey::Release, draft, hop: self.hop });
+        }
+    }
+}

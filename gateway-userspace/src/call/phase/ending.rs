@@ -1,0 +1,156 @@
+//! After the record is written: BYEs and CANCELs wait for their answers, late 2xx are put down.
+
+use super::Phase;
+use super::attempt::Attempt;
+use crate::base::fault::Fault;
+use crate::base::id::Side;
+use crate::call::leg::Leg;
+use crate::call::{Action, CallTimer, Context, Event, RequestKey};
+use crate::sip::message::{HeaderName, Method, Response, StatusCode};
+
+#[derive(Debug)]
+pub(in crate::call) struct Ending {
+    caller: Option<Leg>,
+    callee: Option<Leg>,
+    /// Sides that we owe a BYE, or whose answer to it we await.
+    owed: Vec<Owed>,
+    attempts: Vec<Attempt>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    side: Side,
+    reason: Option<String>,
+    sent: bool,
+}
+
+impl Ending {
+    /// Hangs up on `sides` and waits; `attempts` are INVITEs that may still be answered.
+    pub(super) fn begin(
+        legs: (Option<Leg>, Option<Leg>),
+        sides: &[Side],
+        fault: Option<Fault>,
+        attempts: Vec<Attempt>,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let reason = fault.map(crate::call::answer::reason);
+        let owe = |side: &Side| Owed { side: *side, reason: reason.clone(), sent: false };
+        let owed = sides.iter().map(owe).collect();
+        let mut ending = Self { caller: legs.0, callee: legs.1, owed, attempts };
+        for timer in [CallTimer::PeerSilent, CallTimer::NoAnswer, CallTimer::MediaCheck] {
+            context.disarm(timer);
+        }
+        ending.hang_up(context);
+        context.arm(CallTimer::Linger, context.settings.linger);
+        ending.next(context)
+    }
+
+    pub(super) fn leg(&self, side: Side) -> Option<&Leg> {
+        match side {
+            Side::Caller => self.caller.as_ref(),
+            Side::Callee => self.callee.as_ref(),
+        }
+    }
+
+    pub(super) fn handle(mut self: Box<Self>, event: Event, context: &mut Context<'_>) -> Phase {
+        match event {
+            Event::Request { side, server, request, .. } => {
+                if let Some(leg) = self.leg_mut(side) {
+                    // Our BYE and theirs crossed: both are answered (RFC 3261 section 15.1.2).
+                    match request.method {
+                        Method::Bye => leg.respond(context, (server, &request), StatusCode::OK, None),
+                        _ => leg.refuse(context, (server, &request), Fault::NoSuchDialog),
+                    }
+                }
+            }
+            Event::Acknowledged { side, .. } | Event::NeverAcknowledged { side } => {
+                if let Some(leg) = self.leg_mut(side) {
+                    leg.dialog.settle();
+                }
+                self.hang_up(context);
+            }
+            Event::Response { key, response } => self.response(key, &response, context),
+            Event::TimedOut { key } | Event::Unreachable { key } => self.finished(key),
+            Event::Timer(CallTimer::Linger) => {
+                context.push(Action::Forget);
+                return Phase::Over;
+            }
+            Event::Timer(_)
+            | Event::Cancelled { .. }
+            | Event::FlowsRefused(_)
+            | Event::MediaHeard { .. }
+            | Event::HangUp(_) => {}
+        }
+        self.next(context)
+    }
+
+    fn response(&mut self, key: RequestKey, response: &Response, context: &mut Context<'_>) {
+        if let RequestKey::Invite { attempt } = key
+            && response.status.is_success()
+        {
+            let answered =
+                self.callee.as_ref().filter(|leg| Some(leg.dialog.remote_tag()) == response.head.to.tag());
+            match answered {
+                Some(leg) => leg.acknowledge(context, response.head.cseq.number),
+                None => {
+                    if let Some(attempt) = self.attempts.iter_mut().find(|own| own.number == attempt) {
+                        attempt.release(response, context);
+                    }
+                }
+            }
+        }
+        if let RequestKey::Reinvite { to } = key
+            && response.status.is_success()
+            && let Some(leg) = self.leg(to)
+        {
+            leg.acknowledge(context, response.head.cseq.number);
+        }
+        if response.status.is_final() {
+            self.finished(key);
+        }
+    }
+
+    fn finished(&mut self, key: RequestKey) {
+        match key {
+            RequestKey::Invite { attempt } => {
+                for own in self.attempts.iter_mut().filter(|own| own.number == attempt) {
+                    own.open = false;
+                }
+            }
+            RequestKey::Bye { to } => self.owed.retain(|owed| owed.side != to),
+            RequestKey::Reinvite { .. } | RequestKey::Release => {}
+        }
+    }
+
+    /// Sends the BYEs that may go now: none to a side whose ACK is still on its way (RFC 3261 section 15).
+    fn hang_up(&mut self, context: &mut Context<'_>) {
+        for owed in self.owed.iter_mut().filter(|owed| !owed.sent) {
+            let leg = match owed.side {
+                Side::Caller => self.caller.as_mut(),
+                Side::Callee => self.callee.as_mut(),
+            };
+            let Some(leg) = leg.filter(|leg| !leg.dialog.awaits_ack()) else { continue };
+            let mut draft = leg.dialog.request(Method::Bye);
+            if let Some(reason) = &owed.reason {
+                draft.headers.push(HeaderName::Reason, reason.as_str());
+            }
+            leg.request(context, RequestKey::Bye { to: owed.side }, draft);
+            owed.sent = true;
+        }
+    }
+
+    fn next(self, context: &mut Context<'_>) -> Phase {
+        if self.owed.is_empty() && !self.attempts.iter().any(|attempt| attempt.open) {
+            context.push(Action::Forget);
+            return Phase::Over;
+        }
+        Phase::Ending(Box::new(self))
+    }
+
+    fn leg_mut(&mut self, side: Side) -> Option<&mut Leg> {
+        match side {
+            Side::Caller => self.caller.as_mut(),
+            Side::Callee => self.callee.as_mut(),
+        }
+    }
+}

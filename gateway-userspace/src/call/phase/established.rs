@@ -1,0 +1,484 @@
+//! From the callee's 2xx to the first BYE: the caller's ACK, re-INVITEs from either side, the watch over media.
+
+use super::attempt::Attempt;
+use super::ending::Ending;
+use super::{Phase, conclude};
+use crate::base::fault::Fault;
+use crate::base::id::Side;
+use crate::base::time::Time;
+use crate::call::facts::{Ending as Outcome, Facts};
+use crate::call::leg::{Leg, Legs, SDP};
+use crate::call::{Action, CallTimer, Checkpoint, Context, Event, RequestKey, media};
+use crate::observe;
+use crate::observe::event::MediaSummary;
+use crate::sdp::Finality;
+use crate::sip::message::{Method, Request, Response, StatusCode};
+use crate::sip::transaction::ServerId;
+use crate::sip::transport::Hop;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub(in crate::call) struct Established {
+    pub(super) legs: Legs,
+    stage: Stage,
+    /// INVITEs of the set-up: branches that answer late are put down, until [`CallTimer::Linger`].
+    attempts: Vec<Attempt>,
+}
+
+/// Where the last INVITE of either side stands.
+#[derive(Debug)]
+enum Stage {
+    Steady,
+    /// A re-INVITE of `from` was passed on to the other side.
+    Asking(Asked),
+    /// `from` has our 200; its ACK is awaited.
+    Agreed(Asked, Acknowledge),
+}
+
+/// An INVITE that a side asked us.
+#[derive(Debug)]
+struct Asked {
+    from: Side,
+    server: ServerId,
+    request: Box<Request>,
+    /// It carried an offer; without one the other side makes it.
+    offered: bool,
+}
+
+/// When the other side's 2xx is acknowledged.
+#[derive(Clone, Copy, Debug)]
+enum Acknowledge {
+    /// It was, at once.
+    Done,
+    /// With the answer that the ACK of the asking side will carry: the 2xx with this sequence number made the offer.
+    WithAnswer(u32),
+}
+
+impl Established {
+    /// The callee answered, and both legs agreed as far as an answer is known; `body` goes to the caller.
+    pub(super) fn begin(
+        legs: Legs,
+        (server, request): (ServerId, Box<Request>),
+        body: String,
+        offered: bool,
+        attempts: Vec<Attempt>,
+        facts: &mut Facts,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let sequence = attempts.last().map_or(1, |attempt| attempt.sequence);
+        let asked = Asked { from: Side::Caller, server, request, offered };
+        let mut established = Self { legs, stage: Stage::Steady, attempts };
+        facts.answered = Some(context.now);
+        established.agree(asked, sequence, body, context);
+        if facts.alerted.is_none() {
+            facts.alerted = Some(context.now);
+            let since_invite = context.now.since(facts.started);
+            let call = facts.start.call;
+            context.push(Action::Publish(observe::Event::Alerted { call, since_invite }));
+        }
+        context.push(Action::Publish(observe::Event::Answered { call: facts.start.call }));
+        established.publish_media(facts, context);
+        context.arm(CallTimer::Linger, context.settings.linger);
+        established.watch_media(context);
+        established.save(facts, context);
+        Phase::Established(Box::new(established))
+    }
+
+    /// A call that another daemon answered.
+    pub(in crate::call) fn restore(legs: Legs, context: &mut Context<'_>) -> Self {
+        let established = Self { legs, stage: Stage::Steady, attempts: Vec::new() };
+        established.watch_media(context);
+        established
+    }
+
+    pub(super) fn handle(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        event: Event,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match event {
+            Event::Request { side, server, request, hop } => {
+                self.request(facts, side, (server, request), hop, context)
+            }
+            Event::Acknowledged { side, request } => self.acknowledged(facts, side, &request, context),
+            Event::Response { key, response } => self.response(facts, key, &response, context),
+            Event::TimedOut { key: RequestKey::Reinvite { .. } }
+            | Event::Unreachable { key: RequestKey::Reinvite { .. } } => {
+                // RFC 3261 section 12.2.1.2: a dialog whose peer is silent is over.
+                self.end(facts, Outcome::fault(Fault::PeerTimeout, true), &BOTH, context)
+            }
+            Event::Cancelled { side, .. } => self.reinvite_cancelled(side, context),
+            Event::NeverAcknowledged { side } => {
+                self.legs.of_mut(side).dialog.settle();
+                self.end(facts, Outcome::fault(Fault::NoAck, true), &BOTH, context)
+            }
+            Event::FlowsRefused(fault) => self.flows_refused(facts, fault, context),
+            Event::Timer(CallTimer::MediaCheck) => {
+                self.watch_media(context);
+                context.push(Action::ProbeMedia);
+                Phase::Established(self)
+            }
+            Event::Timer(CallTimer::Linger) => {
+                self.attempts = Vec::new();
+                Phase::Established(self)
+            }
+            Event::MediaHeard { from_caller, from_callee } => {
+                if self.is_dead([from_caller, from_callee], facts, context) {
+                    return self.end(facts, Outcome::fault(Fault::MediaTimeout, true), &BOTH, context);
+                }
+                Phase::Established(self)
+            }
+            Event::HangUp(fault) => self.end(facts, Outcome::fault(fault, true), &BOTH, context),
+            Event::TimedOut { .. }
+            | Event::Unreachable { .. }
+            | Event::Timer(CallTimer::PeerSilent | CallTimer::NoAnswer) => Phase::Established(self),
+        }
+    }
+
+    fn request(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        side: Side,
+        (server, request): (ServerId, Box<Request>),
+        hop: Hop,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let leg = self.legs.of_mut(side);
+        if let Err(refused) = leg.dialog.receive(&request) {
+            leg.refuse(context, (server, &request), refused.fault());
+            return Phase::Established(self);
+        }
+        if hop.connection.is_some() {
+            // The peer opened a new connection; our requests take it from now on.
+            leg.hop = hop;
+        }
+        match request.method {
+            Method::Invite => self.reinvite(side, (server, request), context),
+            Method::Bye => {
+                leg.respond(context, (server, &request), StatusCode::OK, None);
+                self.end(facts, Outcome::hung_up(side), &[side.other()], context)
+            }
+            Method::Options => {
+                leg.respond(context, (server, &request), StatusCode::OK, None);
+                Phase::Established(self)
+            }
+            _ => {
+                leg.refuse(context, (server, &request), Fault::MethodNotAllowed);
+                Phase::Established(self)
+            }
+        }
+    }
+
+    /// Passes a re-INVITE on to the other side: hold, resume, another codec, another address.
+    fn reinvite(
+        mut self: Box<Self>,
+        from: Side,
+        (server, request): (ServerId, Box<Request>),
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let asked = match self.pass_on(from, &request, context) {
+            Ok(offered) => Asked { from, server, request, offered },
+            Err(fault) => {
+                self.legs.of_mut(from).refuse(context, (server, &request), fault);
+                return Phase::Established(self);
+            }
+        };
+        self.stage = Stage::Asking(asked);
+        Phase::Established(self)
+    }
+
+    /// Sends the other side a re-INVITE; whether it carries an offer, as that of `from` did.
+    fn pass_on(&mut self, from: Side, request: &Request, context: &mut Context<'_>) -> Result<bool, Fault> {
+        let offer = media::description_of_request(request)?;
+        let (asking, asked) = self.legs.pair(from);
+        if !matches!(self.stage, Stage::Steady) || !asked.dialog.may_invite() {
+            return Err(Fault::RequestPending);
+        }
+        let body = match offer {
+            Some(offer) => {
+                asking.media.receive_offer(offer).map_err(|refusal| refusal.fault())?;
+                let body = asked.media.relay_offer(&asking.media).map_err(|refusal| {
+                    asking.media.abandon();
+                    refusal.fault()
+                })?;
+                Some(body)
+            }
+            None => None,
+        };
+        let Ok(mut draft) = asked.dialog.invite() else { return Err(Fault::RequestPending) };
+        let offered = body.is_some();
+        if let Some(body) = body {
+            draft.set_body(SDP, body);
+        }
+        asked.request(context, RequestKey::Reinvite { to: from.other() }, draft);
+        Ok(offered)
+    }
+
+    fn response(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        key: RequestKey,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match key {
+            RequestKey::Invite { attempt } if response.status.is_success() => {
+                self.late_answer(attempt, response, context);
+                Phase::Established(self)
+            }
+            RequestKey::Reinvite { to } => self.reinvite_answered(facts, to, response, context),
+            RequestKey::Invite { .. } | RequestKey::Bye { .. } | RequestKey::Release => {
+                Phase::Established(self)
+            }
+        }
+    }
+
+    /// A 2xx again, or one from another branch or an earlier peer.
+    fn late_answer(&mut self, number: u8, response: &Response, context: &mut Context<'_>) {
+        let callee = &self.legs.callee;
+        let ours = callee.dialog.call_id() == response.head.call_id
+            && Some(callee.dialog.remote_tag()) == response.head.to.tag();
+        if ours {
+            if !self.acknowledges_later() {
+                callee.acknowledge(context, response.head.cseq.number);
+            }
+        } else if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.number == number) {
+            attempt.release(response, context);
+        }
+    }
+
+    fn acknowledges_later(&self) -> bool {
+        matches!(self.stage, Stage::Agreed(_, Acknowledge::WithAnswer(_)))
+    }
+
+    fn reinvite_answered(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        to: Side,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let status = response.status;
+        if status.is_provisional() {
+            return Phase::Established(self);
+        }
+        let asked = match std::mem::replace(&mut self.stage, Stage::Steady) {
+            Stage::Asking(asked) if asked.from == to.other() => asked,
+            stage => {
+                self.stage = stage;
+                if status.is_success() && !self.acknowledges_later() {
+                    self.legs.of(to).acknowledge(context, response.head.cseq.number);
+                }
+                return Phase::Established(self);
+            }
+        };
+        self.legs.of_mut(to).dialog.receive_response(response);
+        if status.is_success() {
+            return self.reinvite_accepted(facts, asked, response, context);
+        }
+        let (asking, refusing) = self.legs.pair(asked.from);
+        asking.media.abandon();
+        refusing.media.abandon();
+        asking.respond(context, (asked.server, &asked.request), status, None);
+        if matches!(status, StatusCode::NO_SUCH_TRANSACTION | StatusCode::REQUEST_TIMEOUT) {
+            // RFC 3261 section 12.2.1.2: the other side's dialog is gone.
+            return self.end(facts, Outcome::fault(Fault::NoSuchDialog, true), &BOTH, context);
+        }
+        Phase::Established(self)
+    }
+
+    fn reinvite_accepted(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        asked: Asked,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let (asking, answering) = self.legs.pair(asked.from);
+        let body = media::description_of_response(response).and_then(|description| {
+            let body = match (asked.offered, description) {
+                (true, Some(answer)) => answering
+                    .media
+                    .receive_answer(&answer, Finality::Final)
+                    .and_then(|_| asking.media.relay_answer(&answering.media, Finality::Final)),
+                (false, Some(offer)) => answering
+                    .media
+                    .receive_offer(offer)
+                    .and_then(|()| asking.media.relay_offer(&answering.media)),
+                (_, None) => return Err(Fault::NotAcceptableHere),
+            };
+            body.map_err(|refusal| refusal.fault())
+        });
+        match body {
+            Ok(body) => {
+                self.agree(asked, response.head.cseq.number, body, context);
+                self.publish_media(facts, context);
+                self.save(facts, context);
+                Phase::Established(self)
+            }
+            // One side has taken a session that the other cannot: nothing is left to go back to.
+            Err(fault) => {
+                answering.acknowledge(context, response.head.cseq.number);
+                asking.refuse(context, (asked.server, &asked.request), fault);
+                self.end(facts, Outcome::fault(fault, true), &BOTH, context)
+            }
+        }
+    }
+
+    /// Acknowledges the 2xx with `sequence` if nothing more is needed, makes media follow, answers who asked.
+    fn agree(&mut self, asked: Asked, sequence: u32, body: String, context: &mut Context<'_>) {
+        let acknowledge = if asked.offered {
+            let answered = self.legs.of_mut(asked.from.other());
+            answered.acknowledged_with = String::new();
+            answered.acknowledge(context, sequence);
+            self.legs.relay(context);
+            Acknowledge::Done
+        } else {
+            Acknowledge::WithAnswer(sequence)
+        };
+        let asking = self.legs.of_mut(asked.from);
+        asking.respond(context, (asked.server, &asked.request), StatusCode::OK, Some(body));
+        self.stage = Stage::Agreed(asked, acknowledge);
+    }
+
+    fn acknowledged(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        side: Side,
+        request: &Request,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let acknowledge = match std::mem::replace(&mut self.stage, Stage::Steady) {
+            Stage::Agreed(asked, acknowledge)
+                if asked.from == side && asked.request.head.cseq.number == request.head.cseq.number =>
+            {
+                acknowledge
+            }
+            stage => {
+                self.stage = stage;
+                return Phase::Established(self);
+            }
+        };
+        self.legs.of_mut(side).dialog.settle();
+        let Acknowledge::WithAnswer(sequence) = acknowledge else { return Phase::Established(self) };
+        match self.answer_with_ack(side, request) {
+            Ok(body) => {
+                let offering = self.legs.of_mut(side.other());
+                offering.acknowledged_with = body;
+                offering.acknowledge(context, sequence);
+                self.legs.relay(context);
+                self.publish_media(facts, context);
+                self.save(facts, context);
+                Phase::Established(self)
+            }
+            Err(fault) => {
+                self.legs.of(side.other()).acknowledge(context, sequence);
+                self.end(facts, Outcome::fault(fault, true), &BOTH, context)
+            }
+        }
+    }
+
+    /// The answer that an ACK carries, written for the side that made the offer.
+    fn answer_with_ack(&mut self, side: Side, request: &Request) -> Result<String, Fault> {
+        let answer = media::description_of_request(request)?.ok_or(Fault::NotAcceptableHere)?;
+        let (answering, offering) = self.legs.pair(side);
+        answering
+            .media
+            .receive_answer(&answer, Finality::Final)
+            .and_then(|_| offering.media.relay_answer(&answering.media, Finality::Final))
+            .map_err(|refusal| refusal.fault())
+    }
+
+    /// The side that sent a re-INVITE takes it back before it was answered.
+    fn reinvite_cancelled(mut self: Box<Self>, side: Side, context: &mut Context<'_>) -> Phase {
+        match &self.stage {
+            // The other side's final answer, 487 or a 200 that crossed, decides.
+            Stage::Asking(asked) if asked.from == side => {
+                context.push(Action::Cancel { key: RequestKey::Reinvite { to: side.other() } });
+            }
+            Stage::Asking(_) | Stage::Steady | Stage::Agreed(..) => {}
+        }
+        self.attempts.shrink_to_fit();
+        Phase::Established(self)
+    }
+
+    fn flows_refused(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        fault: Fault,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        // The 200 that stood behind the flows was not sent: its asker is told, and the call ends.
+        if let Stage::Agreed(asked, Acknowledge::Done) = std::mem::replace(&mut self.stage, Stage::Steady) {
+            let asking = self.legs.of_mut(asked.from);
+            asking.dialog.settle();
+            asking.refuse(context, (asked.server, &asked.request), fault);
+            if asked.request.head.to.tag().is_none() {
+                facts.answered = None;
+                return self.end(facts, Outcome::fault(fault, false), &[Side::Callee], context);
+            }
+        }
+        self.end(facts, Outcome::fault(fault, true), &BOTH, context)
+    }
+
+    /// Hangs up on `sides`, writes the record; who still waits for an answer to a re-INVITE gets one.
+    fn end(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        outcome: Outcome,
+        sides: &[Side],
+        context: &mut Context<'_>,
+    ) -> Phase {
+        if let Stage::Asking(asked) = std::mem::replace(&mut self.stage, Stage::Steady) {
+            let asking = self.legs.of_mut(asked.from);
+            asking.respond(context, (asked.server, &asked.request), StatusCode::REQUEST_TERMINATED, None);
+        }
+        let Self { legs: Legs { caller, callee }, attempts, .. } = *self;
+        conclude(facts, outcome, (&caller, Some(&callee)), context);
+        Ending::begin((Some(caller), Some(callee)), sides, outcome.fault, attempts, context)
+    }
+
+    fn watch_media(&self, context: &mut Context<'_>) {
+        let timeout = context.settings.media_timeout;
+        if !timeout.is_zero() {
+            context.arm(CallTimer::MediaCheck, (timeout / 4).max(Duration::from_secs(1)));
+        }
+    }
+
+    /// Whether every side that should send has been silent for the media timeout. A call on hold may be silent.
+    fn is_dead(&self, heard: [Option<Duration>; 2], facts: &Facts, context: &Context<'_>) -> bool {
+        let since_answer = context.now.since(facts.answered.unwrap_or(Time::ZERO));
+        let sends = |leg: &Leg| leg.media.media().is_some_and(|media| media.direction.sends());
+        let senders = [sends(&self.legs.caller), sends(&self.legs.callee)];
+        let silent = |heard: Option<Duration>| {
+            heard.unwrap_or(since_answer).min(since_answer) >= context.settings.media_timeout
+        };
+        senders.contains(&true)
+            && senders.into_iter().zip(heard).all(|(sends, heard)| !sends || silent(heard))
+    }
+
+    fn publish_media(&self, facts: &Facts, context: &mut Context<'_>) {
+        let (Some(near), Some(far)) = (self.legs.caller.media.media(), self.legs.callee.media.media()) else {
+            return;
+        };
+        let codec = |media: &crate::sdp::Negotiated| {
+            media.formats.first().map(|format| format.codec.to_string()).unwrap_or_default().into()
+        };
+        let both_ways =
+            |media: &crate::sdp::Negotiated| media.direction.sends() && media.direction.receives();
+        let media = MediaSummary {
+            caller_codec: codec(near),
+            callee_codec: codec(far),
+            early: facts.answered.is_none(),
+            held: !both_ways(near) || !both_ways(far),
+        };
+        context.push(Action::Publish(observe::Event::MediaPlanned { call: facts.start.call, media }));
+    }
+
+    fn save(&self, facts: &Facts, context: &mut Context<'_>) {
+        context.push(Action::Save(Box::new(Checkpoint::of(facts, &self.legs))));
+    }
+}
+
+const BOTH: [Side; 2] = [Side::Caller, Side::Callee];

@@ -1,0 +1,68 @@
+//! The phases of a call. Each is a struct of what is valid in it only; an event consumes it and makes the next.
+
+pub(super) mod attempt;
+pub(super) mod ending;
+pub(super) mod established;
+pub(super) mod setup;
+
+use super::facts::{Ending as Outcome, Facts};
+use super::leg::Leg;
+use super::{Action, Context, Event};
+use crate::base::id::Side;
+use crate::observe::event::CallEnd;
+use ending::Ending;
+use established::Established;
+use setup::Setup;
+
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// The callee is being reached; the caller waits.
+    Setup(Box<Setup>),
+    /// The callee answered.
+    Established(Box<Established>),
+    /// The record is written; last answers are awaited.
+    Ending(Box<Ending>),
+    /// Nothing is left to do; the core forgets the call in this turn.
+    Over,
+}
+
+impl Phase {
+    pub(super) fn handle(self, facts: &mut Facts, event: Event, context: &mut Context<'_>) -> Self {
+        match self {
+            Self::Setup(setup) => setup.handle(facts, event, context),
+            Self::Established(established) => established.handle(facts, event, context),
+            Self::Ending(ending) => ending.handle(event, context),
+            Self::Over => Self::Over,
+        }
+    }
+
+    /// The leg of `side`, where it has a dialog.
+    pub(super) fn leg(&self, side: Side) -> Option<&Leg> {
+        match self {
+            Self::Setup(setup) => setup.leg(side),
+            Self::Established(established) => Some(established.legs.of(side)),
+            Self::Ending(ending) => ending.leg(side),
+            Self::Over => None,
+        }
+    }
+}
+
+/// Writes the record, once; the data plane's flows end with it.
+fn conclude(facts: &mut Facts, outcome: Outcome, legs: (&Leg, Option<&Leg>), context: &mut Context<'_>) {
+    if std::mem::replace(&mut facts.concluded, true) {
+        return;
+    }
+    let codec = |leg: &Leg| leg.media.media()?.formats.first().map(|format| format.codec.to_string().into());
+    let (caller, callee) = legs;
+    let end = CallEnd {
+        caller_sip_call_id: caller.dialog.call_id().into(),
+        callee_sip_call_id: callee.map(|callee| callee.dialog.call_id().into()),
+        caller_codec: codec(caller),
+        callee_codec: callee.and_then(codec),
+        ..facts.end(outcome)
+    };
+    context.push(Action::Conclude(Box::new(end)));
+    for leg in [Some(caller), callee].into_iter().flatten() {
+        leg.close(context);
+    }
+}

@@ -1,0 +1,402 @@
+//! From the caller's INVITE to the callee's final answer: peers are tried one after the other.
+
+use super::attempt::Attempt;
+use super::ending::Ending;
+use super::established::Established;
+use super::{Phase, conclude};
+use crate::base::fault::Fault;
+use crate::base::id::Side;
+use crate::base::redact::Number;
+use crate::call::facts::{Ending as Outcome, Facts};
+use crate::call::leg::{Leg, Legs, SDP, TrunkRef};
+use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
+use crate::observe;
+use crate::observe::event::CallStart;
+use crate::policy::{self, Candidates};
+use crate::sdp::{self, Finality};
+use crate::sip::dialog::Dialog;
+use crate::sip::message::{
+    Contact, DisplayName, Draft, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri,
+};
+use crate::sip::transaction::ServerId;
+use crate::sip::transport::Hop;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(in crate::call) struct Setup {
+    caller: Leg,
+    server: ServerId,
+    request: Box<Request>,
+    /// The INVITE carried an offer; without one the callee makes it.
+    offered: bool,
+    callee: Callee,
+    candidates: Candidates,
+    /// In the order tried; the last one is the current one.
+    attempts: Vec<Attempt>,
+}
+
+/// What is known of the callee's side before it has a dialog.
+#[derive(Debug)]
+struct Callee {
+    trunk: TrunkRef,
+    media: sdp::Leg,
+    called: String,
+    caller: (Option<DisplayName>, String),
+}
+
+/// Why the caller gets no answer.
+#[derive(Clone, Copy, Debug)]
+enum Failure {
+    Fault(Fault),
+    /// The callee's own word.
+    Status(StatusCode),
+}
+
+/// Checks the INVITE and prepares both legs. On refusal nothing was done, and the INVITE comes back.
+pub(in crate::call) fn begin(
+    invitation: Invitation,
+    context: &mut Context<'_>,
+) -> Result<(Facts, Setup), (Fault, Box<Request>)> {
+    let Invitation { id, server, request, hop, trunk } = invitation;
+    let prepared = prepare(&request, hop, trunk.clone(), context);
+    let (caller, callee, candidates, offered) = match prepared {
+        Ok(prepared) => prepared,
+        Err(fault) => return Err((fault, request)),
+    };
+    let start = CallStart {
+        call: id,
+        caller: Number::new(callee.caller.1.as_str()),
+        called: Number::new(callee.called.as_str()),
+        trunk: Arc::from(trunk.name.as_str()),
+        source: hop.remote,
+    };
+    context.push(Action::Publish(observe::Event::CallStarted(Box::new(start.clone()))));
+    let trying = Response::to_request(&request, StatusCode::TRYING);
+    context.push(Action::Respond { side: Side::Caller, server, response: Box::new(trying) });
+    let facts = Facts::new(start, context.now);
+    let attempts = Vec::new();
+    Ok((facts, Setup { caller, server, request, offered, callee, candidates, attempts }))
+}
+
+fn prepare(
+    request: &Request,
+    hop: Hop,
+    trunk: TrunkRef,
+    context: &mut Context<'_>,
+) -> Result<(Leg, Callee, Candidates, bool), Fault> {
+    let called = called_number(&request.uri)?;
+    let offer = media::description_of_request(request)?;
+    let candidates = context.policy.route(trunk.id(), &called, context.tokens.number())?;
+    let to_trunk = TrunkRef::new(Arc::clone(context.policy), candidates.trunk()).ok_or(Fault::NoRoute)?;
+    let tag = context.tokens.token();
+    let dialog =
+        Dialog::from_request(request, &tag, trunk.contact(), false).map_err(|refused| refused.fault())?;
+    let from = &request.head.from;
+    let caller = (from.display.clone(), from.uri.user().map(|user| user.into_owned()).unwrap_or_default());
+    let mut near = media::open(&trunk, context)?;
+    let offered = offer.is_some();
+    let taken = match offer {
+        Some(offer) => near.receive_offer(offer).map_err(|refusal| refusal.fault()),
+        None => Ok(()),
+    };
+    let far = taken.and_then(|()| media::open(&to_trunk, context));
+    let far = match far {
+        Ok(far) => far,
+        Err(fault) => {
+            context.ports.release(near.local(), context.now);
+            return Err(fault);
+        }
+    };
+    let leg = Leg { side: Side::Caller, trunk, hop, dialog, media: near, acknowledged_with: String::new() };
+    Ok((leg, Callee { trunk: to_trunk, media: far, called, caller }, candidates, offered))
+}
+
+/// The called number or name, without parameters (RFC 3261 section 19.1.1, RFC 3966).
+fn called_number(uri: &Uri) -> Result<String, Fault> {
+    match uri {
+        Uri::Sip(_) | Uri::Tel(_) => {
+            let user = uri.user().ok_or(Fault::NoRoute)?;
+            Ok(user.split(';').next().unwrap_or_default().to_owned())
+        }
+        Uri::Absolute(_) => Err(Fault::UnsupportedUriScheme),
+    }
+}
+
+impl Setup {
+    pub(super) fn leg(&self, side: Side) -> Option<&Leg> {
+        (side == Side::Caller).then_some(&self.caller)
+    }
+
+    /// Tries the next peer; without one left, tells the caller why the last one failed.
+    pub(in crate::call) fn dial(self, facts: &mut Facts, context: &mut Context<'_>) -> Phase {
+        self.dial_next(facts, context, Failure::Fault(Fault::PeerUnreachable))
+    }
+
+    fn dial_next(mut self, facts: &mut Facts, context: &mut Context<'_>, last: Failure) -> Phase {
+        let Some(peer) = self.candidates.next() else { return self.fail(facts, context, last) };
+        let number = facts.peers_tried.saturating_add(1);
+        let trunk = &self.callee.trunk;
+        let hop = Hop { transport: trunk.transport, local: trunk.listen, remote: peer, connection: None };
+        let mut draft = self.callee.invite(self.request.head.max_forwards, peer, context);
+        draft.headers.push(HeaderName::UserAgent, &*context.settings.product);
+        let attempt = Attempt::new(number, &draft, hop);
+        if self.offered {
+            self.callee.media.abandon();
+            match self.callee.media.relay_offer(&self.caller.media) {
+                Ok(offer) => draft.set_body(SDP, offer),
+                Err(refusal) => return self.fail(facts, context, Failure::Fault(refusal.fault())),
+            }
+        }
+        facts.peers_tried = number;
+        facts.peer = Some(peer);
+        let name: Arc<str> = Arc::from(trunk.name.as_str());
+        facts.to_trunk = Some(Arc::clone(&name));
+        let call = facts.start.call;
+        context.push(Action::Bind { side: Side::Callee, call_id: draft.call_id.clone() });
+        context.push(Action::Publish(observe::Event::Routed { call, trunk: name, peer, attempt: number }));
+        context.arm(CallTimer::PeerSilent, trunk.peer_timeout);
+        context.push(Action::Request { key: attempt.key(), draft: Box::new(draft), hop });
+        self.attempts.push(attempt);
+        Phase::Setup(Box::new(self))
+    }
+
+    pub(super) fn handle(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        event: Event,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match event {
+            Event::Response { key: RequestKey::Invite { attempt }, response } => {
+                self.response(facts, attempt, &response, context)
+            }
+            Event::TimedOut { key: RequestKey::Invite { attempt } } => {
+                self.lost(facts, attempt, Fault::PeerTimeout, context)
+            }
+            Event::Unreachable { key: RequestKey::Invite { attempt } } => {
+                self.lost(facts, attempt, Fault::PeerUnreachable, context)
+            }
+            // The caller gives up early, by CANCEL or by BYE of the early dialog (RFC 3261 section 15).
+            Event::Cancelled { .. } => self.cancelled(facts, context),
+            Event::Request { server, request, .. } if request.method == Method::Bye => {
+                self.caller.respond(context, (server, &request), StatusCode::OK, None);
+                self.cancelled(facts, context)
+            }
+            Event::Request { server, request, .. } => {
+                let crossing = request.method == Method::Invite;
+                let fault = if crossing { Fault::InvitePending } else { Fault::MethodNotAllowed };
+                self.caller.refuse(context, (server, &request), fault);
+                Phase::Setup(self)
+            }
+            Event::Timer(CallTimer::PeerSilent) => {
+                self.cancel_current(context);
+                self.dial_next(facts, context, Failure::Fault(Fault::PeerTimeout))
+            }
+            Event::Timer(CallTimer::NoAnswer) => {
+                self.cancel_current(context);
+                self.fail(facts, context, Failure::Fault(Fault::PeerTimeout))
+            }
+            Event::FlowsRefused(fault) | Event::HangUp(fault) => {
+                self.cancel_current(context);
+                self.fail(facts, context, Failure::Fault(fault))
+            }
+            Event::Response { .. }
+            | Event::TimedOut { .. }
+            | Event::Unreachable { .. }
+            | Event::Acknowledged { .. }
+            | Event::NeverAcknowledged { .. }
+            | Event::Timer(CallTimer::MediaCheck | CallTimer::Linger)
+            | Event::MediaHeard { .. } => Phase::Setup(self),
+        }
+    }
+
+    fn response(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        number: u8,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let current = self.attempts.last().map(|attempt| attempt.number);
+        let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.number == number) else {
+            return Phase::Setup(self);
+        };
+        let status = response.status;
+        if status.is_final() {
+            attempt.open = false;
+        }
+        if current != Some(number) {
+            // A peer that was given up answers after all.
+            if status.is_success() {
+                attempt.release(response, context);
+            }
+            return Phase::Setup(self);
+        }
+        match status {
+            status if status.is_provisional() => self.provisional(facts, response, context),
+            status if status.is_success() => self.answered(facts, response, context),
+            status if policy::retries(status.code()) => {
+                self.dial_next(facts, context, Failure::Status(status))
+            }
+            status => self.fail(facts, context, Failure::Status(status)),
+        }
+    }
+
+    fn provisional(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        context.disarm(CallTimer::PeerSilent);
+        context.arm(CallTimer::NoAnswer, context.settings.answer_timeout);
+        if response.status == StatusCode::TRYING {
+            return Phase::Setup(self);
+        }
+        let preview = if self.offered { self.preview(response, context) } else { None };
+        if facts.alerted.is_none() {
+            facts.alerted = Some(context.now);
+            let since_invite = context.now.since(facts.started);
+            let call = facts.start.call;
+            context.push(Action::Publish(observe::Event::Alerted { call, since_invite }));
+        }
+        self.caller.respond(context, (self.server, &self.request), response.status, preview);
+        Phase::Setup(self)
+    }
+
+    /// Early media: what a provisional response describes is relayed from now on. One that cannot be used is left
+    /// out, because the final answer may still be good.
+    fn preview(&mut self, response: &Response, context: &mut Context<'_>) -> Option<String> {
+        let description = media::description_of_response(response).ok()??;
+        self.callee.media.receive_answer(&description, Finality::Preview).ok()?;
+        let body = self.caller.media.relay_answer(&self.callee.media, Finality::Preview).ok()?;
+        let plan = media::plan(&self.caller, &self.callee.trunk, &self.callee.media);
+        context.push(Action::Relay(Box::new(plan)));
+        Some(body)
+    }
+
+    fn answered(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        for timer in [CallTimer::PeerSilent, CallTimer::NoAnswer] {
+            context.disarm(timer);
+        }
+        let body = match self.agree(response) {
+            Ok(body) => body,
+            Err(fault) => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    attempt.release(response, context);
+                }
+                return self.fail(facts, context, Failure::Fault(fault));
+            }
+        };
+        let Self { caller, server, request, offered, callee, attempts, .. } = *self;
+        let Some(attempt) = attempts.last() else { return Phase::Over };
+        let Some(dialog) = Dialog::from_response(&attempt.origin, response) else { return Phase::Over };
+        let Callee { trunk, media, .. } = callee;
+        let hop = attempt.hop;
+        let callee = Leg { side: Side::Callee, trunk, hop, dialog, media, acknowledged_with: String::new() };
+        let legs = Legs { caller, callee };
+        Established::begin(legs, (server, request), body, offered, attempts, facts, context)
+    }
+
+    /// Takes what the 2xx describes and writes what the caller's 200 says.
+    fn agree(&mut self, response: &Response) -> Result<String, Fault> {
+        let description = media::description_of_response(response)?;
+        let (near, far) = (&mut self.caller.media, &mut self.callee.media);
+        let body = match (self.offered, description) {
+            (true, Some(answer)) => far
+                .receive_answer(&answer, Finality::Final)
+                .and_then(|_| near.relay_answer(far, Finality::Final)),
+            (true, None) => far.confirm_preview().and_then(|_| near.relay_answer(far, Finality::Final)),
+            // Without our offer the 2xx carries the callee's (RFC 3261 section 13.2.1).
+            (false, Some(offer)) => far.receive_offer(offer).and_then(|()| near.relay_offer(far)),
+            (false, None) => return Err(Fault::NotAcceptableHere),
+        };
+        body.map_err(|refusal| refusal.fault())
+    }
+
+    fn lost(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        number: u8,
+        fault: Fault,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.number == number) {
+            attempt.open = false;
+        }
+        if self.attempts.last().is_none_or(|attempt| attempt.number != number) {
+            return Phase::Setup(self);
+        }
+        self.dial_next(facts, context, Failure::Fault(fault))
+    }
+
+    fn cancelled(self: Box<Self>, facts: &mut Facts, context: &mut Context<'_>) -> Phase {
+        self.cancel_current(context);
+        self.fail(facts, context, Failure::Fault(Fault::Cancelled))
+    }
+
+    fn cancel_current(&self, context: &mut Context<'_>) {
+        if let Some(attempt) = self.attempts.last().filter(|attempt| attempt.open) {
+            context.push(Action::Cancel { key: attempt.key() });
+        }
+    }
+
+    /// Tells the caller, writes the record, and waits for INVITEs that are still open.
+    fn fail(mut self, facts: &mut Facts, context: &mut Context<'_>, failure: Failure) -> Phase {
+        let invite = (self.server, &*self.request);
+        let outcome = match failure {
+            Failure::Fault(fault) => {
+                self.caller.refuse(context, invite, fault);
+                Outcome::fault(fault, false)
+            }
+            Failure::Status(status) => {
+                let status = toward_caller(status);
+                self.caller.respond(context, invite, status, None);
+                Outcome::refused(status.code())
+            }
+        };
+        conclude(facts, outcome, (&self.caller, None), context);
+        context.ports.release(self.callee.media.local(), context.now);
+        Ending::begin((Some(self.caller), None), &[], None, self.attempts, context)
+    }
+}
+
+impl Callee {
+    /// The INVITE of this side: our own dialog, the numbers and the name of the other.
+    fn invite(
+        &self,
+        max_forwards: Option<u8>,
+        peer: std::net::SocketAddr,
+        context: &mut Context<'_>,
+    ) -> Draft {
+        let (display, number) = &self.caller;
+        let user = Some(number.as_str()).filter(|number| !number.is_empty());
+        let mut from = NameAddr::new(self.trunk.own_uri(user)).with_tag(&context.tokens.token());
+        from.display = display.clone();
+        let target = Uri::sip(Some(&self.called), peer.ip(), Some(peer.port()));
+        let to = NameAddr::new(target.clone());
+        let call_id = context.settings.share.call_id(context.tokens);
+        let mut draft = Draft::new(Method::Invite, target, from, to, call_id, 1);
+        draft.max_forwards = max_forwards.map_or(draft.max_forwards, |left| left.saturating_sub(1));
+        draft.contact = Contact::one(self.trunk.contact());
+        draft.headers.push(HeaderName::Allow, crate::call::answer::ALLOW);
+        draft
+    }
+}
+
+const FORBIDDEN: StatusCode = StatusCode::new(403).expect("403 is a status code");
+
+/// The callee's refusal in the caller's terms. What only the two ends of one leg can act on does not cross: a redirection
+/// names addresses behind us, a challenge is for our credentials.
+fn toward_caller(status: StatusCode) -> StatusCode {
+    match status.code() {
+        300..=399 => StatusCode::TEMPORARILY_UNAVAILABLE,
+        401 | 407 => FORBIDDEN,
+        _ => status,
+    }
+}

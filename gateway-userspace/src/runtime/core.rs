@@ -1,0 +1,274 @@
+//! One core: transactions, calls and timers as a value that is fed input and time.
+//!
+//! The invariant of the loop: exactly one input, then everything it caused is carried out, then the next input.
+//! The core reads no clock and opens no socket; what leaves it stands in its [`Outbox`].
+
+use super::dispatch;
+use super::execute;
+use super::relay::{FlowTable, Relay};
+use crate::base::fault::Fault;
+use crate::base::id::{CallId, FlowId, Side};
+use crate::base::share::Share;
+use crate::base::time::Time;
+use crate::base::timer::TimerTable;
+use crate::base::token::Tokens;
+use crate::call::{self, Action, Call, CallSettings, CallTimer, MediaPorts, RequestKey};
+use crate::observe::event::{Direction, Method, SipSummary, StartLine};
+use crate::observe::{self, Observer};
+use crate::policy::Snapshot;
+use crate::sip::message::{Message, Response};
+use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
+use crate::sip::transport::Hop;
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What a core needs to know for life.
+#[derive(Clone, Debug)]
+pub struct CoreSettings {
+    /// Which calls are this core's.
+    pub share: Share,
+    /// Calls that this core carries at once.
+    pub max_calls: usize,
+    pub transactions: TransactionSettings,
+    pub call: CallSettings,
+    /// Upper half of the identifiers of this run's calls: seconds since the epoch at its start.
+    pub run: u32,
+}
+
+/// What a turn leaves for the rim.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pub sends: Vec<(Hop, Arc<[u8]>)>,
+    pub checkpoints: Vec<CheckpointChange>,
+}
+
+/// A change of what would survive this process.
+#[derive(Debug)]
+pub enum CheckpointChange {
+    Put { call: CallId, bytes: Vec<u8> },
+    Remove { call: CallId },
+}
+
+/// A leg, by the Call-ID it has on the wire.
+pub(super) type Legs = SmallVec<[(CallId, Side); 1]>;
+
+/// Transactions, calls and timers of one core.
+pub struct Core {
+    pub(super) settings: CoreSettings,
+    pub(super) policy: Arc<Snapshot>,
+    pub(super) transactions: Transactions,
+    pub(super) calls: HashMap<CallId, Box<Entry>>,
+    pub(super) legs: HashMap<Box<str>, Legs>,
+    pub(super) clients: HashMap<ClientId, (CallId, RequestKey)>,
+    pub(super) servers: HashMap<ServerId, (CallId, Side)>,
+    /// Calls by the slots of their flows.
+    pub(super) slots: HashMap<u32, CallId>,
+    pub(super) timers: TimerTable<(CallId, CallTimer)>,
+    pub(super) ports: MediaPorts,
+    pub(super) tokens: Tokens,
+    pub(super) observer: Observer,
+    pub(super) outputs: Vec<Output>,
+    pub(super) draining: bool,
+    minted: u32,
+}
+
+/// A call and what the core keeps for it.
+pub(super) struct Entry {
+    pub(super) call: Call,
+    pub(super) relay: Relay,
+    pub(super) clients: SmallVec<[(RequestKey, ClientId); 2]>,
+    /// Its legs' keys in [`Core::legs`].
+    pub(super) call_ids: SmallVec<[Box<str>; 2]>,
+}
+
+impl Entry {
+    pub(super) fn new(call: Call, call_id: Box<str>) -> Self {
+        let call_ids = SmallVec::from_iter([call_id]);
+        Self { call, relay: Relay::default(), clients: SmallVec::new(), call_ids }
+    }
+
+    pub(super) fn client(&self, key: RequestKey) -> Option<ClientId> {
+        self.clients.iter().find(|(own, _)| *own == key).map(|(_, client)| *client)
+    }
+}
+
+/// One turn's surroundings: the time, the data plane and where effects go.
+pub struct Turn<'a> {
+    pub now: Time,
+    pub flows: &'a mut dyn FlowTable,
+    pub out: &'a mut Outbox,
+}
+
+impl Core {
+    pub fn new(
+        settings: CoreSettings,
+        policy: Arc<Snapshot>,
+        ports: MediaPorts,
+        mut tokens: Tokens,
+        observer: Observer,
+    ) -> Self {
+        let branches = Tokens::seeded(tokens.number());
+        Self {
+            transactions: Transactions::new(settings.transactions, branches),
+            settings,
+            policy,
+            calls: HashMap::new(),
+            legs: HashMap::new(),
+            clients: HashMap::new(),
+            servers: HashMap::new(),
+            slots: HashMap::new(),
+            timers: TimerTable::default(),
+            ports,
+            tokens,
+            observer,
+            outputs: Vec::new(),
+            draining: false,
+            minted: 0,
+        }
+    }
+
+    /// A message that this core owns.
+    pub fn receive(&mut self, turn: &mut Turn<'_>, message: Message, hop: Hop) {
+        // Unknown sources get silence: an answer would tell a scanner that somebody lives here.
+        if matches!(message, Message::Request(_))
+            && self.policy.identify(hop.local, hop.remote, hop.transport).is_none()
+        {
+            self.publish(turn.now, &observe::Event::Silenced { source: hop.remote });
+            return;
+        }
+        self.note(turn.now, Direction::Received, &message);
+        self.transactions.receive(turn.now, message, hop, &mut self.outputs);
+        self.settle(turn);
+    }
+
+    /// Nothing can be sent to this hop.
+    pub fn transport_failed(&mut self, turn: &mut Turn<'_>, hop: Hop) {
+        self.transactions.transport_failed(turn.now, &hop, &mut self.outputs);
+        self.settle(turn);
+    }
+
+    /// Carries out everything whose time has come.
+    pub fn expire(&mut self, turn: &mut Turn<'_>) {
+        self.transactions.expire(turn.now, &mut self.outputs);
+        self.settle(turn);
+        while let Some((id, timer)) = self.timers.expire(turn.now) {
+            self.advance(turn, id, call::Event::Timer(timer));
+            self.settle(turn);
+        }
+    }
+
+    /// When [`Core::expire`] has work next.
+    pub fn next_deadline(&self) -> Option<Time> {
+        [self.transactions.next_deadline(), self.timers.next()].into_iter().flatten().min()
+    }
+
+    /// Takes another policy; calls in progress keep theirs.
+    pub fn set_policy(&mut self, policy: Arc<Snapshot>) {
+        self.policy = policy;
+    }
+
+    /// Refuses new calls from now on.
+    pub fn drain(&mut self, now: Time) {
+        if !self.draining {
+            self.draining = true;
+            let calls = self.calls.len();
+            self.publish(now, &observe::Event::DrainBegun { calls });
+        }
+    }
+
+    /// Ends a call from our side; false if there is none of this name.
+    pub fn hang_up(&mut self, turn: &mut Turn<'_>, id: CallId, fault: Fault) -> bool {
+        let known = self.calls.contains_key(&id);
+        self.advance(turn, id, call::Event::HangUp(fault));
+        self.settle(turn);
+        known
+    }
+
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    pub fn observer(&self) -> &Observer {
+        &self.observer
+    }
+
+    pub fn ports(&self) -> &MediaPorts {
+        &self.ports
+    }
+
+    /// A telephone-event that the data plane heard on a flow of ours.
+    pub fn telephone_event(&mut self, now: Time, flow: FlowId, event: u8) {
+        let Some(call) = self.slots.get(&flow.slot).copied() else { return };
+        let heard = self.calls.get(&call).and_then(|entry| entry.relay.side_of(flow));
+        if let Some(from) = heard {
+            self.publish(now, &observe::Event::Dtmf { call, from, event });
+        }
+    }
+
+    pub(super) fn publish(&mut self, now: Time, event: &observe::Event) {
+        self.observer.publish(now, event);
+    }
+
+    pub(super) fn mint(&mut self) -> CallId {
+        self.minted = self.minted.wrapping_add(1);
+        let count = u32::from(self.settings.share.core.0) << 24 | self.minted & 0x00ff_ffff;
+        CallId(u64::from(self.settings.run) << 32 | u64::from(count))
+    }
+
+    /// Drains what the transactions put out until nothing is left.
+    pub(super) fn settle(&mut self, turn: &mut Turn<'_>) {
+        while !self.outputs.is_empty() {
+            for output in std::mem::take(&mut self.outputs) {
+                dispatch::output(self, turn, output);
+            }
+        }
+    }
+
+    /// Feeds one event to one call and carries out what it wants.
+    pub(super) fn advance(&mut self, turn: &mut Turn<'_>, id: CallId, event: call::Event) {
+        let mut actions = Vec::new();
+        let Some(entry) = self.calls.get_mut(&id) else { return };
+        let mut context = call::Context {
+            now: turn.now,
+            policy: &self.policy,
+            ports: &mut self.ports,
+            tokens: &mut self.tokens,
+            settings: &self.settings.call,
+            actions: &mut actions,
+        };
+        entry.call.handle(event, &mut context);
+        self.execute(turn, id, actions);
+    }
+
+    pub(super) fn execute(&mut self, turn: &mut Turn<'_>, id: CallId, actions: Vec<Action>) {
+        execute::actions(self, turn, id, actions);
+    }
+
+    pub(super) fn respond(&mut self, turn: &Turn<'_>, server: ServerId, response: Response) {
+        self.transactions.respond(turn.now, server, response, &mut self.outputs);
+    }
+
+    /// Tells observers of a message that came in.
+    fn note(&mut self, now: Time, direction: Direction, message: &Message) {
+        let head = message.head();
+        let Some((call, side)) = self.legs.get(head.call_id.as_str()).and_then(|legs| legs.first()).copied()
+        else {
+            return;
+        };
+        let line = match message {
+            Message::Request(_) => StartLine::Request,
+            Message::Response(response) => StartLine::Response { status: response.status.code() },
+        };
+        let message = SipSummary {
+            side,
+            direction,
+            line,
+            cseq: head.cseq.number,
+            method: Method::new(head.cseq.method.as_str()),
+            has_sdp: !message.body().is_empty(),
+            repeated: false,
+        };
+        self.publish(now, &observe::Event::Sip { call: Some(call), message });
+    }
+}

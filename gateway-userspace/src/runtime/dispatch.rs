@@ -1,0 +1,167 @@
+//! From what the transactions say to the call it concerns, or to an answer when it concerns none.
+
+use super::core::{Core, Entry, Turn};
+use crate::base::fault::Fault;
+use crate::base::id::{CallId, Side};
+use crate::call::{Call, Context, Event, Invitation, TrunkRef};
+use crate::observe;
+use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
+use crate::sip::transaction::{ClientId, Output, ServerId};
+use crate::sip::transport::Hop;
+use std::sync::Arc;
+
+pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
+    match output {
+        Output::Send { hop, bytes } => turn.out.sends.push((hop, bytes)),
+        Output::Request { id, request, hop } => match request.head.to.tag() {
+            Some(_) => inside_dialog(core, turn, id, request, hop),
+            None => outside_dialog(core, turn, id, request, hop),
+        },
+        Output::Ack { request, .. } => {
+            if let Some((call, side)) = leg_of(core, &request) {
+                core.advance(turn, call, Event::Acknowledged { side, request });
+            }
+        }
+        Output::Cancelled { id, .. } => {
+            if let Some((call, side)) = core.servers.get(&id).copied() {
+                core.advance(turn, call, Event::Cancelled { side, server: id });
+            }
+        }
+        Output::Response { id, response } => {
+            if let Some((call, key)) = core.clients.get(&id).copied() {
+                core.advance(turn, call, Event::Response { key, response });
+            }
+        }
+        Output::TimedOut { id } => failed(core, turn, id, |key| Event::TimedOut { key }),
+        Output::Unreachable { id } => failed(core, turn, id, |key| Event::Unreachable { key }),
+        Output::NoAck { id } => {
+            if let Some((call, side)) = core.servers.get(&id).copied() {
+                core.advance(turn, call, Event::NeverAcknowledged { side });
+            }
+        }
+        // The transaction layer tries the connection, then the address of Via; there is no third way.
+        Output::Undeliverable { .. } => {}
+        Output::ClientEnded { id } => {
+            if let Some((call, key)) = core.clients.remove(&id)
+                && let Some(entry) = core.calls.get_mut(&call)
+            {
+                entry.clients.retain(|own| *own != (key, id));
+            }
+        }
+        Output::ServerEnded { id } => {
+            core.servers.remove(&id);
+        }
+    }
+}
+
+fn failed(core: &mut Core, turn: &mut Turn<'_>, id: ClientId, event: fn(crate::call::RequestKey) -> Event) {
+    if let Some((call, key)) = core.clients.get(&id).copied() {
+        core.advance(turn, call, event(key));
+    }
+}
+
+/// The leg whose dialog this request claims to be in: Call-ID and our tag have to be ours (RFC 3261 section 12.2.2).
+fn leg_of(core: &Core, request: &Request) -> Option<(CallId, Side)> {
+    let tag = request.head.to.tag()?;
+    let legs = core.legs.get(request.head.call_id.as_str())?;
+    legs.iter()
+        .copied()
+        .find(|(id, side)| core.calls.get(id).is_some_and(|entry| entry.call.local_tag(*side) == Some(tag)))
+}
+
+fn inside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: Box<Request>, hop: Hop) {
+    match leg_of(core, &request) {
+        Some((call, side)) => {
+            core.servers.insert(server, (call, side));
+            core.advance(turn, call, Event::Request { side, server, request, hop });
+        }
+        None => refuse(core, turn, server, &request, hop, Fault::NoSuchDialog),
+    }
+}
+
+fn outside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: Box<Request>, hop: Hop) {
+    match request.method {
+        Method::Invite => {
+            if let Err((fault, request)) = invite(core, turn, server, request, hop) {
+                refuse(core, turn, server, &request, hop, fault);
+            }
+        }
+        Method::Options => options(core, turn, server, &request),
+        Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
+            refuse(core, turn, server, &request, hop, Fault::NoSuchDialog);
+        }
+        _ => refuse(core, turn, server, &request, hop, Fault::MethodNotAllowed),
+    }
+}
+
+/// A new call, or the reason why there is none.
+fn invite(
+    core: &mut Core,
+    turn: &mut Turn<'_>,
+    server: ServerId,
+    request: Box<Request>,
+    hop: Hop,
+) -> Result<(), (Fault, Box<Request>)> {
+    let admitted = admit(core, &request).and_then(|()| {
+        let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);
+        trunk.and_then(|trunk| TrunkRef::new(Arc::clone(&core.policy), trunk)).ok_or(Fault::NoRoute)
+    });
+    let trunk = match admitted {
+        Ok(trunk) => trunk,
+        Err(fault) => return Err((fault, request)),
+    };
+    let id = core.mint();
+    let mut actions = Vec::new();
+    let mut context = Context {
+        now: turn.now,
+        policy: &core.policy,
+        ports: &mut core.ports,
+        tokens: &mut core.tokens,
+        settings: &core.settings.call,
+        actions: &mut actions,
+    };
+    let call_id: Box<str> = request.head.call_id.as_str().into();
+    let call = Call::begin(Invitation { id, server, request, hop, trunk }, &mut context)?;
+    core.servers.insert(server, (id, Side::Caller));
+    core.legs.entry(call_id.clone()).or_default().push((id, Side::Caller));
+    core.calls.insert(id, Box::new(Entry::new(call, call_id)));
+    core.execute(turn, id, actions);
+    Ok(())
+}
+
+/// What is checked before a call costs anything.
+fn admit(core: &Core, request: &Request) -> Result<(), Fault> {
+    if core.draining {
+        return Err(Fault::Draining);
+    }
+    if core.calls.len() >= core.settings.max_calls {
+        return Err(Fault::CallsExhausted);
+    }
+    if request.head.max_forwards == Some(0) {
+        return Err(Fault::TooManyHops);
+    }
+    if request.headers.items(&HeaderName::Require).next().is_some() {
+        return Err(Fault::BadExtension);
+    }
+    Ok(())
+}
+
+/// RFC 3261 section 11.2: what an INVITE would be answered with, without the call.
+fn options(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: &Request) {
+    let fault = core.draining.then_some(Fault::Draining);
+    let status = fault.and_then(|fault| StatusCode::new(fault.status())).unwrap_or(StatusCode::OK);
+    let mut response = Response::to_request(request, status);
+    response.head.to.set_tag(&core.tokens.token());
+    response.headers.push(HeaderName::Allow, crate::call::ALLOW);
+    response.headers.push(HeaderName::Accept, "application/sdp");
+    core.respond(turn, server, response);
+}
+
+fn refuse(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: &Request, hop: Hop, fault: Fault) {
+    let mut response = crate::call::refusal(request, fault);
+    if response.head.to.tag().is_none() {
+        response.head.to.set_tag(&core.tokens.token());
+    }
+    core.respond(turn, server, response);
+    core.publish(turn.now, &observe::Event::Refused { fault, source: hop.remote });
+}

@@ -1,0 +1,122 @@
+//! Carries out what a call wants, in order, once.
+
+use super::core::{CheckpointChange, Core, Turn};
+use crate::base::fault::Fault;
+use crate::base::id::{CallId, Side};
+use crate::call::{Action, CallTimer, Checkpoint, Event, RequestKey};
+use crate::media::MediaPlan;
+use crate::observe;
+use crate::observe::event::CallEnd;
+use crate::sip::message::Draft;
+use crate::sip::transport::Hop;
+
+pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions: Vec<Action>) {
+    for action in actions {
+        match action {
+            Action::Request { key, draft, hop } => request(core, turn, id, key, *draft, hop),
+            Action::Acknowledge { draft, hop } => {
+                core.transactions.send_ack(*draft, hop, &mut core.outputs);
+            }
+            Action::Respond { server, response, .. } => core.respond(turn, server, *response),
+            Action::Cancel { key } => cancel(core, turn, id, key),
+            Action::Bind { side, call_id } => bind(core, id, side, call_id.into()),
+            Action::Relay(plan) => {
+                if let Err(fault) = relay(core, turn, id, *plan) {
+                    // What was still to come rested on these flows; the call decides anew.
+                    core.advance(turn, id, Event::FlowsRefused(fault));
+                    return;
+                }
+            }
+            Action::Arm { timer, at } => core.timers.arm((id, timer), at),
+            Action::Disarm { timer } => core.timers.disarm((id, timer)),
+            Action::ProbeMedia => probe(core, turn, id),
+            Action::Save(checkpoint) => save(core, turn, id, *checkpoint),
+            Action::Publish(event) => core.publish(turn.now, &event),
+            Action::Conclude(end) => conclude(core, turn, id, *end),
+            Action::Forget => forget(core, id),
+        }
+    }
+}
+
+fn request(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey, draft: Draft, hop: Hop) {
+    let client = core.transactions.request(turn.now, draft, hop, &mut core.outputs);
+    core.clients.insert(client, (id, key));
+    if let Some(entry) = core.calls.get_mut(&id) {
+        entry.clients.push((key, client));
+    }
+}
+
+fn cancel(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey) {
+    let client = core.calls.get(&id).and_then(|entry| entry.client(key));
+    if let Some(client) = client {
+        core.transactions.cancel(turn.now, client, &mut core.outputs);
+    }
+}
+
+/// Makes in-dialog requests with this Call-ID find this leg.
+fn bind(core: &mut Core, id: CallId, side: Side, call_id: Box<str>) {
+    let Some(entry) = core.calls.get_mut(&id) else { return };
+    entry.call_ids.push(call_id.clone());
+    core.legs.entry(call_id).or_default().push((id, side));
+}
+
+/// Makes the data plane carry exactly `plan`.
+fn relay(core: &mut Core, turn: &mut Turn<'_>, id: CallId, plan: MediaPlan) -> Result<(), Fault> {
+    let Some(entry) = core.calls.get_mut(&id) else { return Ok(()) };
+    for flow in entry.relay.flows() {
+        core.slots.remove(&flow.slot);
+    }
+    let outcome = entry.relay.carry(turn.flows, plan);
+    core.slots.extend(entry.relay.flows().iter().map(|flow| (flow.slot, id)));
+    outcome
+}
+
+fn probe(core: &mut Core, turn: &mut Turn<'_>, id: CallId) {
+    let Some(entry) = core.calls.get(&id) else { return };
+    let heard = |side| entry.relay.idle(turn.flows, side);
+    let event = Event::MediaHeard { from_caller: heard(Side::Caller), from_callee: heard(Side::Callee) };
+    core.advance(turn, id, event);
+}
+
+fn save(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut checkpoint: Checkpoint) {
+    let Some(entry) = core.calls.get(&id) else { return };
+    checkpoint.flows = entry.relay.flows().to_vec();
+    match serde_json::to_vec(&checkpoint) {
+        Ok(bytes) => turn.out.checkpoints.push(CheckpointChange::Put { call: id, bytes }),
+        Err(error) => {
+            tracing::error!(call = %id, %error, "a call could not be written down: it would not survive a restart")
+        }
+    }
+}
+
+/// Takes the flows down and completes the record with what they counted.
+fn conclude(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut end: CallEnd) {
+    if let Some(entry) = core.calls.get_mut(&id) {
+        for flow in entry.relay.flows() {
+            core.slots.remove(&flow.slot);
+        }
+        entry.relay.end(turn.flows);
+        end.from_caller = entry.relay.quality(Side::Caller);
+        end.from_callee = entry.relay.quality(Side::Callee);
+    }
+    turn.out.checkpoints.push(CheckpointChange::Remove { call: id });
+    core.publish(turn.now, &observe::Event::Ended(Box::new(end)));
+}
+
+fn forget(core: &mut Core, id: CallId) {
+    let Some(entry) = core.calls.remove(&id) else { return };
+    for (_, client) in &entry.clients {
+        core.clients.remove(client);
+    }
+    for call_id in &entry.call_ids {
+        if let Some(legs) = core.legs.get_mut(call_id) {
+            legs.retain(|(call, _)| *call != id);
+            if legs.is_empty() {
+                core.legs.remove(call_id);
+            }
+        }
+    }
+    for timer in CallTimer::ALL {
+        core.timers.disarm((id, timer));
+    }
+}
