@@ -19,7 +19,7 @@ pub(crate) enum Need {
     Ebpf,
     /// Load them from xtask and from tests: libelf and zlib, for libbpf
     Kernel,
-    /// The lab of network namespaces: ip and ethtool
+    /// The lab of network namespaces: ip, ethtool, and a file system for pinned maps
     Lab,
     /// Real peers: SIPp, baresip, rtpengine, tcpdump
     Peers,
@@ -158,6 +158,23 @@ fn disable_service(package: &str) -> Result<()> {
         Command::new("systemctl").args(["disable", "--now", package]).status().context("systemctl")?;
     }
     Ok(())
+}
+
+/// The file system of pinned programs and maps. systemd mounts it; containers and small guests go without.
+pub(crate) mod bpf_file_system {
+    use super::{Command, Context, Result};
+    use std::fs;
+
+    pub(crate) const MOUNT: [&str; 5] = ["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"];
+
+    pub(crate) fn mounted() -> bool {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+        mounts.lines().any(|line| line.split(' ').nth(1) == Some("/sys/fs/bpf"))
+    }
+
+    pub(crate) fn mount() -> Result<()> {
+        crate::command::ask(Command::new(MOUNT[0]).args(&MOUNT[1..])).context("BPF file system").map(drop)
+    }
 }
 
 /// Debian asks `/usr/sbin/policy-rc.d` before a package starts a service; ours answers no while this lives.

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: everything the other tasks need of the host, installed where it may be.
 
 use crate::command::on_path;
-use crate::packages::{self, Host, Need};
+use crate::packages::{self, Host, Need, bpf_file_system};
 use crate::steps::Steps;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
@@ -100,6 +100,9 @@ pub(crate) fn ensure(
     let installer = Installer { steps, workspace, host, build: !options.no_install };
     let mut unmet = Vec::new();
     installer.packages(needs, &mut unmet)?;
+    if needs.contains(&Need::Lab) {
+        installer.bpf_file_system(&mut unmet)?;
+    }
     let ebpf = if needs.contains(&Need::Ebpf) { installer.ebpf(&mut unmet)? } else { None };
     Ok(Ready { ebpf, unmet })
 }
@@ -138,6 +141,22 @@ impl Installer<'_> {
             what: packages.join(" "),
             fix: self.host.install_command(&packages),
         }));
+        Ok(())
+    }
+
+    fn bpf_file_system(&self, unmet: &mut Vec<Unmet>) -> Result<()> {
+        if bpf_file_system::mounted() {
+            return Ok(());
+        }
+        if self.build && self.host.root {
+            return self.steps.run("BPF file system", |step| {
+                bpf_file_system::mount()?;
+                step.detail("mounted on /sys/fs/bpf");
+                Ok(())
+            });
+        }
+        let (what, fix) = ("a BPF file system".to_owned(), bpf_file_system::MOUNT.join(" "));
+        unmet.push(Unmet { need: Need::Lab, what, fix });
         Ok(())
     }
 

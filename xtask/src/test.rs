@@ -60,7 +60,7 @@ impl Check {
             Self::Format | Self::Common | Self::Call | Self::Userspace => &[],
             Self::Lints | Self::Xtask => &[Need::Kernel],
             Self::Verify => &[Need::Ebpf, Need::Kernel, Need::Verify],
-            Self::Dataplane => &[Need::Ebpf],
+            Self::Dataplane => &[Need::Ebpf, Need::Lab],
             Self::Interop => &[Need::Ebpf, Need::Lab, Need::Peers],
         }
     }
@@ -145,7 +145,11 @@ impl Runner<'_> {
 
     fn run(&self, check: Check, name: &str) -> Result<Counts> {
         match check {
-            Check::Format => self.tool(name, &["fmt", "--all", "--check"]),
+            Check::Format => {
+                self.tool(name, &["fmt", "--all", "--check"])?;
+                // Not a member of the workspace, because another compiler builds it.
+                self.tool(name, &["fmt", "--check", "--manifest-path", "gateway-ebpf/Cargo.toml"])
+            }
             Check::Lints => {
                 let scope = ["--workspace", "--all-targets", "--features", "xtask/kernel"];
                 self.tool(name, &[&["clippy"], &scope[..], &["--", "--deny", "warnings"]].concat())
@@ -167,7 +171,7 @@ impl Runner<'_> {
     /// A check that either passes or does not.
     fn tool(&self, name: &str, arguments: &[&str]) -> Result<Counts> {
         self.steps.run(name, |step| {
-            let finished = attempt(self.workspace, step, &mut limited_cargo(arguments))?;
+            let finished = attempt(self.workspace, step, &mut limited_cargo(self.workspace, arguments))?;
             if !finished.status.success() {
                 bail!(finished.complaint());
             }
@@ -179,7 +183,7 @@ impl Runner<'_> {
     fn suite(&self, name: &str, arguments: &[&str]) -> Result<Counts> {
         let arguments = [&["test", "--no-fail-fast"], arguments].concat();
         let result = self.steps.run(name, |step| {
-            let finished = attempt(self.workspace, step, &mut limited_cargo(&arguments))?;
+            let finished = attempt(self.workspace, step, &mut limited_cargo(self.workspace, &arguments))?;
             let counts = count(&finished.stdout);
             if counts.failed > 0 {
                 return Ok(Err((counts, failures(&finished))));
@@ -206,12 +210,13 @@ impl Runner<'_> {
 }
 
 /// The host's cargo under a time limit that ends what it started too.
-fn limited_cargo(arguments: &[&str]) -> Command {
+fn limited_cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
     let mut command = Command::new("timeout");
     command
         .args(["--kill-after=10", SUITE_LIMIT])
         .arg(cargo())
         .args(arguments)
+        .current_dir(&workspace.root)
         .env("CARGO_TERM_PROGRESS_WHEN", "always")
         .env("CARGO_TERM_PROGRESS_WIDTH", "120");
     command

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::command::{ask, on_path};
+use crate::packages::bpf_file_system;
 use anyhow::{Context, Result};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub(super) fn findings(media_ports: &RangeInclusive<u16>) -> Result<Vec<Finding>
         kernel()?,
         type_information(),
         jit(),
-        bpf_file_system()?,
+        pinned_maps(),
         capabilities()?,
         running_daemon(),
         port_range(media_ports)?,
@@ -78,14 +79,13 @@ fn jit() -> Finding {
     )
 }
 
-fn bpf_file_system() -> Result<Finding> {
-    let mounts = read("/proc/mounts")?;
-    let mounted = mounts.lines().any(|line| line.split(' ').nth(1) == Some("/sys/fs/bpf"));
-    Ok(Finding::ok("/sys/fs/bpf", if mounted { "mounted" } else { "not mounted" }).fail_unless(
+fn pinned_maps() -> Finding {
+    let mounted = bpf_file_system::mounted();
+    Finding::ok("/sys/fs/bpf", if mounted { "mounted" } else { "not mounted" }).fail_unless(
         mounted,
         "Calls survive a restart of the daemon only in maps that are pinned there.",
-        "mount -t bpf bpf /sys/fs/bpf",
-    ))
+        bpf_file_system::MOUNT.join(" "),
+    )
 }
 
 /// What this host would grant at all: in a container the bounding set is cut.

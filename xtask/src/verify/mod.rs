@@ -45,6 +45,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     kernel: String,
+    rights: Rights,
     object: String,
     /// Empty when the object was refused before its programs were looked at.
     program: String,
@@ -68,6 +69,16 @@ enum Loader {
     None,
 }
 
+/// What the loading process was allowed to do. It matters to the verifier, not only to the system call: without
+/// `CAP_PERFMON` it also walks the paths that a processor may take by mistake, and guards pointers on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Rights {
+    Root,
+    /// `CAP_BPF` and `CAP_NET_ADMIN`: what the daemon is given in production.
+    Daemon,
+}
+
 impl Verdict {
     pub(crate) fn passed(&self) -> bool {
         self.refused.is_none()
@@ -81,6 +92,7 @@ impl Verdict {
     fn refused(loader: Loader, program: &str, reason: &str) -> Self {
         Self {
             kernel: String::new(),
+            rights: Rights::Root,
             object: String::new(),
             program: program.to_owned(),
             loader,
@@ -135,8 +147,12 @@ pub(crate) fn on_all_kernels(workspace: &Workspace, steps: &Steps) -> Result<Vec
         Ok((loaders, initramfs))
     })?;
     let release = ask(Command::new("uname").arg("-r"))?;
-    let mut verdicts =
-        asked(steps, &format!("kernel {}", release.trim()), |step| here(workspace, step, &loaders, &objects));
+    let mut verdicts = Vec::new();
+    for (rights, label) in [(Rights::Root, ""), (Rights::Daemon, ", least rights")] {
+        verdicts.extend(asked(steps, &format!("kernel {}{label}", release.trim()), |step| {
+            here(workspace, step, &loaders, &objects, rights)
+        }));
+    }
     for kernel in kernels::KERNELS {
         verdicts.extend(asked(steps, &format!("kernel {}", kernel.version), |step| {
             let image = kernels::image(workspace, step, kernel)?;
@@ -164,17 +180,31 @@ fn asked(steps: &Steps, kernel: &str, ask: impl FnOnce(&Step) -> Result<Vec<Verd
     })
 }
 
-fn here(workspace: &Workspace, step: &Step, loaders: &Path, objects: &[PathBuf]) -> Result<Vec<Verdict>> {
+fn here(
+    workspace: &Workspace,
+    step: &Step,
+    loaders: &Path,
+    objects: &[PathBuf],
+    rights: Rights,
+) -> Result<Vec<Verdict>> {
     // A directory of their own: what else was built is not the product's.
     let directory = workspace.target.join("xtask/verify");
     fs::create_dir_all(&directory)?;
     for object in objects {
         fs::copy(object, directory.join(object.file_name().context("an object is a file")?))?;
     }
-    let mut command = Command::new(loaders);
+    let mut command = match rights {
+        Rights::Root => Command::new(loaders),
+        Rights::Daemon => {
+            let mut command = Command::new("setpriv");
+            command.arg("--bounding-set=-all,+bpf,+net_admin").arg(loaders);
+            command
+        }
+    };
     let finished = run(workspace, step, command.args(["verify", "--on-this-kernel"]).arg(directory))?;
     ensure!(finished.stdout.iter().any(|line| line.trim() == END), finished.complaint());
-    read_verdicts(&finished.stdout)
+    let verdicts = read_verdicts(&finished.stdout)?;
+    Ok(verdicts.into_iter().map(|verdict| Verdict { rights, ..verdict }).collect())
 }
 
 /// Of all lines, those that are verdicts; a serial console also carries what the kernel says.
@@ -199,16 +229,21 @@ fn build_loaders(workspace: &Workspace, step: &Step) -> Result<PathBuf> {
 
 fn print_table(verdicts: &[Verdict]) {
     let header =
-        ["kernel", "object", "program", "loader", "instructions", "stack, octets", "time, ms", "verdict"];
-    let mut table = report::table(header, &[4, 5, 6]);
+        ["kernel", "rights", "object", "program", "loader", "instructions", "stack, octets", "time, ms", ""];
+    let mut table = report::table(header, &[5, 6, 7]);
     for verdict in verdicts {
         let loader = match verdict.loader {
             Loader::Aya => "aya",
             Loader::Libbpf => "libbpf",
             Loader::None => "",
         };
+        let rights = match verdict.rights {
+            Rights::Root => "root",
+            Rights::Daemon => "daemon",
+        };
         table.add_row([
             verdict.kernel.clone(),
+            rights.to_owned(),
             verdict.object.clone(),
             verdict.program.clone(),
             loader.to_owned(),
@@ -220,6 +255,7 @@ fn print_table(verdicts: &[Verdict]) {
     }
     println!("{table}");
     println!("instructions: walked by the verifier over all paths. stack: by function, from libbpf's log.");
+    println!("rights: root, or CAP_BPF and CAP_NET_ADMIN alone, as the daemon in production.");
     println!("time: loading the program (aya), the verifier's own figure (libbpf).");
     println!("{TRACED}: aya only, because libbpf refuses the way in which aya-log declares its ring.");
     for verdict in verdicts {
