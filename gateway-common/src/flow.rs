@@ -17,13 +17,13 @@ pub struct FlowKey {
     pub address: Addr128,
     pub port: Be16,
     /// Always zero: the kernel hashes every byte of a key.
-    pub padding: [u8; 2],
+    pub padding: [u8; 6],
 }
 
 impl FlowKey {
     #[inline(always)]
     pub const fn new(address: Addr128, port: Be16) -> Self {
-        Self { address, port, padding: [0; 2] }
+        Self { address, port, padding: [0; 6] }
     }
 }
 
@@ -157,9 +157,9 @@ pub struct FlowConfig {
     pub burst: u32,
     /// SSRC that the far side hears when [`flag::CONTINUITY`] is set, or 0: that of the first source heard.
     pub ssrc: Be32,
-    pub gate_address: Addr128,
     pub gate_port: Be16,
     pub padding_2: [u8; 2],
+    pub gate_address: Addr128,
     /// Where RTP goes.
     pub rtp: Output,
     /// Where RTCP goes: of a [`FlowKind::Rtcp`] or [`FlowKind::Mux`] flow.
@@ -192,9 +192,9 @@ impl Default for FlowConfig {
             rate: 0,
             burst: 0,
             ssrc: Be32::new(0),
-            gate_address: Addr128::UNSPECIFIED,
             gate_port: Be16::new(0),
             padding_2: [0; 2],
+            gate_address: Addr128::UNSPECIFIED,
             rtp: output,
             rtcp: output,
             stream_slot: NO_SLOT,

@@ -50,7 +50,7 @@ big_endian!(Be32, u32, 4);
 ///
 /// One form for both families keeps one key type in one map; no peer can send from or to a mapped
 /// address on the wire, because the parser refuses them there.
-#[repr(C, align(4))]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Addr128 {
     words: [Be32; 4],

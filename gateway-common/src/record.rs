@@ -50,6 +50,7 @@ pub struct NeighbourWanted {
     pub address: Addr128,
     /// Interface that the route names.
     pub ifindex: u32,
+    pub padding: u32,
 }
 
 /// A record with room for the longest RTCP copy: what the kernel reserves for [`RecordKind::Rtcp`].
@@ -64,5 +65,4 @@ pub struct RtcpRecord {
 pub struct NeighbourRecord {
     pub header: RecordHeader,
     pub payload: NeighbourWanted,
-    pub padding: u32,
 }

@@ -22,6 +22,17 @@ const DONT_FRAGMENT: u8 = 0x40;
 pub struct Sum(u64);
 
 impl Sum {
+    /// For the way through a function call of the kernel's, which takes integers.
+    #[inline(always)]
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub const fn from_raw(raw: u64) -> Self {
+        Self(raw)
+    }
+
     /// The sum that a checksum field stands for, ready to be adjusted.
     #[inline(always)]
     pub fn of_checksum(checksum: Be16) -> Self {
@@ -41,37 +52,31 @@ impl Sum {
 
     /// All four words, for IPv4 too: the `ffff` of a mapped address is a zero of one's complement.
     #[inline(always)]
-    pub fn add_address(self, address: &Addr128) -> Self {
+    pub fn plus_address(self, address: &Addr128) -> Self {
         let [a, b, c, d] = address.words();
         self.plus(a.bytes()).plus(b.bytes()).plus(c.bytes()).plus(d.bytes())
     }
 
     #[inline(always)]
-    pub fn remove_address(self, address: &Addr128) -> Self {
+    pub fn minus_address(self, address: &Addr128) -> Self {
         let [a, b, c, d] = address.words();
         self.minus(a.bytes()).minus(b.bytes()).minus(c.bytes()).minus(d.bytes())
     }
 
     #[inline(always)]
-    pub fn add_ports(self, source: Be16, destination: Be16) -> Self {
+    pub fn plus_ports(self, source: Be16, destination: Be16) -> Self {
         self.plus(pair(source, destination))
     }
 
     #[inline(always)]
-    pub fn remove_ports(self, source: Be16, destination: Be16) -> Self {
+    pub fn minus_ports(self, source: Be16, destination: Be16) -> Self {
         self.minus(pair(source, destination))
     }
 
     /// A 16-bit count in network byte order, as in a pseudo-header.
     #[inline(always)]
-    pub fn add_count(self, count: u16) -> Self {
+    pub fn plus_count(self, count: u16) -> Self {
         Self(self.0 + u64::from(count.to_be()))
-    }
-
-    /// What another sum holds.
-    #[inline(always)]
-    pub fn add_sum(self, other: Self) -> Self {
-        Self(self.0 + u64::from(other.fold()))
     }
 
     /// The checksum field of a header (RFC 791 section 3.1).
@@ -98,19 +103,29 @@ impl Sum {
 }
 
 /// The IP and UDP headers of a packet that leaves.
+#[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Envelope {
     pub source: Addr128,
     pub destination: Addr128,
     pub source_port: Be16,
     pub destination_port: Be16,
+    /// Octets of UDP payload, at most 65,487.
+    pub payload_len: u16,
     /// DSCP and ECN.
     pub traffic_class: u8,
-    /// Octets of UDP payload, at most 65,507.
-    pub payload_len: u16,
+    /// Always zero: the verifier wants every octet written.
+    pub padding: u8,
 }
 
 impl Envelope {
+    /// Octets of the IP packet.
+    #[inline(always)]
+    pub fn ip_len(&self) -> usize {
+        let header = if self.source.is_v4() { IPV4_LEN } else { IPV6_LEN };
+        header + UDP_LEN + usize::from(self.payload_len)
+    }
+
     /// RFC 791 header; both addresses are IPv4.
     #[inline(always)]
     pub fn ipv4(&self) -> [u8; IPV4_LEN] {
@@ -164,12 +179,12 @@ impl Envelope {
     pub fn pseudo_header(&self) -> Sum {
         let length = self.payload_len.wrapping_add(UDP_LEN as u16);
         Sum::default()
-            .add_address(&self.source)
-            .add_address(&self.destination)
-            .add_count(u16::from(PROTOCOL_UDP))
-            .add_count(length)
-            .add_ports(self.source_port, self.destination_port)
-            .add_count(length)
+            .plus_address(&self.source)
+            .plus_address(&self.destination)
+            .plus_count(u16::from(PROTOCOL_UDP))
+            .plus_count(length)
+            .plus_ports(self.source_port, self.destination_port)
+            .plus_count(length)
     }
 }
 

@@ -15,6 +15,15 @@ macro_rules! reasons {
             /// Every reason, by number.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
+            /// The reason with this number.
+            #[inline(always)]
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
             /// Metric label and the word in logs.
             pub const fn label(self) -> &'static str {
                 match self { $(Self::$name => $label,)+ }

@@ -1,21 +1,48 @@
+//! The relay in the kernel. A packet passes five stages, each of which ends its way or hands it on:
+//!
+//! * parse: from the frame to the UDP payload (`gateway_common::headers` over [`packet`]);
+//! * [`steer`]: local address and port name the flow; none, and the packet is the host's own business;
+//! * [`admit`]: gate, payload type, latch and rate decide whether the flow hears it;
+//! * [`forward`]: the way out is found ([`route`]), and only then are octets rewritten;
+//! * [`account`]: the one exit, which always counts.
+//!
+//! The rules themselves are pure functions in `gateway_common`, shared with the plain-socket path.
 #![no_std]
 #![no_main]
+// For the packet accesses in `packet`.
+#![feature(asm_experimental_arch)]
 
+mod account;
+mod admit;
+mod forward;
 mod maps;
+mod packet;
+mod record;
+mod route;
+mod steer;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use gateway_common::headers::{self, Headers, Parsed};
+use packet::Packet;
 
+/// On every media interface.
 #[xdp]
 pub fn causeway(context: XdpContext) -> u32 {
-    if let Some(generation) = maps::CW_GENERATION.get(0)
-        && *generation == 77
-        && let Some(mut entry) = maps::CW_RECORDS.reserve_bytes(24, 0)
-    {
-        entry[0] = 1;
-        entry.submit(0);
-    }
-    let _ = (&maps::CW_FLOWS, maps::CW_STATES.get(context.rx_queue_index()), maps::CW_DROPS.get(0));
-    xdp_action::XDP_PASS
+    let mut packet = Packet::new(context);
+    let headers = match headers::parse(&packet) {
+        Parsed::Udp(headers) => Headers { payload: packet::forget(headers.payload), ..headers },
+        Parsed::Other => return account::passed(),
+        Parsed::LaterFragment => return account::passed_later_fragment(),
+        Parsed::Malformed(reason) => return account::dropped(&packet, reason),
+    };
+    let mut flow = match steer::steer(&headers) {
+        Ok(Some(flow)) => flow,
+        Ok(None) => return account::passed(),
+        Err(reason) => return account::dropped(&packet, reason),
+    };
+    let verdict = admit::admit(&packet, &headers, &mut flow)
+        .and_then(|admitted| forward::forward(&mut packet, &headers, &mut flow, &admitted));
+    account::finished(&packet, &mut flow, verdict)
 }
 
 /// Lets a veth peer or an output-only interface take redirected packets.

@@ -1,0 +1,41 @@
+//! Which flow a packet belongs to.
+
+use crate::maps;
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use gateway_common::{
+    admit,
+    flow::{FlowConfig, FlowKey},
+    headers::Headers,
+    learned::FlowState,
+    verdict::Reason,
+};
+
+/// A flow's configuration and state, and the one time of this packet.
+pub struct Flow {
+    pub config: &'static FlowConfig,
+    pub state: &'static mut FlowState,
+    /// Kernel monotonic nanoseconds.
+    pub now: u64,
+}
+
+/// The flow of the packet's local address and port; `None` when there is none.
+#[inline(always)]
+pub fn steer(headers: &Headers) -> Result<Option<Flow>, Reason> {
+    let key = FlowKey::new(headers.destination, headers.destination_port);
+    // SAFETY: the program neither inserts nor removes flows. Control may replace or remove this one meanwhile;
+    // the element's memory stays a flow's until the program returns, and any mix of two is a valid value.
+    let Some(config) = (unsafe { maps::CW_FLOWS.get(&key) }) else { return Ok(None) };
+    let state = maps::CW_STATES.get_ptr_mut(config.slot).ok_or(Reason::StateMissing)?;
+    // SAFETY: array elements live as long as the map. Another processor may count in the same element, which
+    // loses counts and nothing else: all its fields are integers.
+    let state = unsafe { &mut *state };
+    admit::begin(config, state);
+    // SAFETY: the helper takes nothing and returns a number.
+    Ok(Some(Flow { config, state, now: unsafe { bpf_ktime_get_ns() } }))
+}
+
+/// State of another flow, read only.
+#[inline(always)]
+pub fn state_of(slot: u32) -> Option<&'static FlowState> {
+    maps::CW_STATES.get(slot)
+}
