@@ -263,6 +263,8 @@ mod tests {
             rtcp_mux,
             direction: Direction::SendReceive,
             formats: vec![format("PCMA/8000", 8, 8)],
+            ptime: None,
+            maxptime: None,
         }
     }
 

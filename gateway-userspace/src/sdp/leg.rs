@@ -71,6 +71,10 @@ pub struct Negotiated {
     pub direction: Direction,
     /// In the answerer's order of preference; at least one is speech.
     pub formats: Vec<NegotiatedFormat>,
+    /// Milliseconds of audio that a packet to the peer should carry, as the peer asked.
+    pub ptime: Option<u16>,
+    /// Milliseconds of audio that a packet to the peer may carry.
+    pub maxptime: Option<u16>,
 }
 
 /// A format that both may use, with the numbers of either direction (RFC 3264 section 5.1 lets them differ).
@@ -378,8 +382,8 @@ fn accept(local: SocketAddr, offer: &Audio, media: &Negotiated) -> Result<Audio,
         rtcp: None,
         rtcp_mux: offer.rtcp_mux && may_share_port(&formats),
         formats,
-        ptime: offer.ptime,
-        maxptime: None,
+        ptime: media.ptime,
+        maxptime: media.maxptime,
     })
 }
 
@@ -461,7 +465,8 @@ fn negotiated(
         true => remote,
         false => peer.rtcp().or(held.and_then(|held| held.remote_rtcp)),
     };
-    Negotiated { local, remote, remote_rtcp, rtcp_mux, direction, formats }
+    let Audio { ptime, maxptime, .. } = *peer;
+    Negotiated { local, remote, remote_rtcp, rtcp_mux, direction, formats, ptime, maxptime }
 }
 
 fn speaks<'a>(mut formats: impl Iterator<Item = &'a Format>) -> bool {
@@ -475,3 +480,6 @@ fn may_share_port(formats: &[Format]) -> bool {
 fn same_family(one: std::net::IpAddr, other: std::net::IpAddr) -> bool {
     one.is_ipv4() == other.is_ipv4()
 }
+
+#[cfg(test)]
+mod tests;

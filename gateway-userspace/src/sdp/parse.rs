@@ -157,3 +157,164 @@ fn leading_number(value: &str) -> Option<u16> {
     let digits = value.trim().split(|character: char| !character.is_ascii_digit()).next()?;
     digits.parse().ok().filter(|number| *number > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::fault::Fault;
+    use crate::sdp::print;
+    use proptest::prelude::*;
+
+    const HEAD: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+
+    fn parsed(rest: &str) -> Result<Description, SdpFault> {
+        parse(format!("{HEAD}{rest}").as_bytes())
+    }
+
+    /// `number:codec:fmtp` of each format.
+    fn formats(description: &Description) -> Vec<String> {
+        let text = |format: &Format| {
+            format!("{}:{}:{}", format.payload_type, format.codec, format.fmtp.as_deref().unwrap_or_default())
+        };
+        description.audio.formats.iter().map(text).collect()
+    }
+
+    #[test]
+    fn static_numbers_need_no_rtpmap_and_dynamic_ones_without_are_left_out() {
+        let description = parsed(
+            "m=audio 4000 RTP/AVP 0 8 96 97 101 8\r\na=rtpmap:96 AMR-WB/16000\r\na=fmtp:96 octet-align=1; \
+             mode-set=0,1\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=rtpmap:8 pcma/8000/1\r\n",
+        )
+        .unwrap();
+        let expected = [
+            "0:PCMU/8000:",
+            "8:PCMA/8000:",
+            "96:AMR-WB/16000:octet-align=1; mode-set=0,1",
+            "101:telephone-event/8000:0-16",
+        ];
+        assert_eq!(formats(&description), expected);
+    }
+
+    #[test]
+    fn the_streams_own_lines_go_before_the_sessions() {
+        let audio = parsed(
+            "a=inactive\r\nm=audio 4000 RTP/AVPF 0\r\nc=IN IP6 2001:db8::1\r\na=recvonly\r\na=ptime:30.5\r\n\
+             a=maxptime:60\r\na=rtcp-mux\r\na=rtcp:4009 IN IP6 2001:db8::2\r\n",
+        )
+        .unwrap()
+        .audio;
+        assert_eq!(audio.address, "2001:db8::1".parse::<IpAddr>().unwrap());
+        assert_eq!((audio.profile, audio.direction), (Profile::Avpf, Direction::ReceiveOnly));
+        assert_eq!((audio.ptime, audio.maxptime, audio.rtcp_mux), (Some(30), Some(60), true));
+        assert_eq!(audio.rtcp(), Some("[2001:db8::2]:4009".parse().unwrap()));
+        assert_eq!(
+            parsed("a=inactive\r\nm=audio 4000 RTP/AVP 0\r\n").unwrap().audio.direction,
+            Direction::Inactive
+        );
+    }
+
+    #[test]
+    fn rtcp_goes_to_the_port_above_unless_there_is_none() {
+        let rtcp = |line: &str| parsed(line).unwrap().audio.rtcp().map(|address| address.to_string());
+        assert_eq!(rtcp("m=audio 4000 RTP/AVP 0\r\n").as_deref(), Some("192.0.2.1:4001"));
+        assert_eq!(rtcp("m=audio 65535 RTP/AVP 0\r\n"), None);
+        assert_eq!(rtcp("m=audio 4000 RTP/AVP 0\r\na=rtcp:0\r\n"), None);
+        assert_eq!(rtcp("m=audio 4000 RTP/AVP 0\r\na=rtcp:nonsense\r\n").as_deref(), Some("192.0.2.1:4001"));
+    }
+
+    #[test]
+    fn the_first_audio_stream_that_can_be_carried_is_meant() {
+        let description = parsed(
+            "m=video 3000 RTP/AVP 31\r\nm=audio 4000 RTP/SAVP 0\r\nm=audio 4002 RTP/AVP 8\r\nm=audio 4004 RTP/AVP 0\r\n",
+        )
+        .unwrap();
+        assert_eq!(description.audio.port, 4002);
+        assert_eq!((description.before.len(), description.after.len()), (2, 1));
+        assert_eq!(description.before[1].profile, "RTP/SAVP");
+        let refused = parsed("m=audio 0 RTP/SAVP 0\r\nm=audio 0 RTP/AVP 0\r\n").unwrap();
+        assert_eq!(refused.before.len(), 1);
+    }
+
+    #[test]
+    fn sloppy_descriptions_are_read() {
+        let rest = "m=audio 4000 RTP/AVP 0";
+        for body in [
+            format!("{HEAD}{rest}"),
+            format!("{HEAD}{rest}\r\n\r\n"),
+            format!("{HEAD}{rest}").replace("\r\n", "\n"),
+            format!("{HEAD}{rest}").replace("s=-\r\n", ""),
+            format!("{HEAD}{rest}").replace("t=0 0\r\n", ""),
+            format!("{HEAD}{rest}").replace("o=- 1 ", "o=- 99999999999999999999999999 "),
+            format!("{HEAD}{rest}").replace("t=0 0\r\n", "b=AS:80\r\nb=X-Y:1\r\nt=0 0\r\n"),
+        ] {
+            assert_eq!(parse(body.as_bytes()).unwrap().audio.port, 4000, "{body}");
+        }
+        let latin_1 = [HEAD.replace("s=-", "s=Caf\u{fffd}").as_bytes(), rest.as_bytes()].concat();
+        assert!(parse(&latin_1).is_ok());
+        assert!(parse(b"v=0\r\ns=\xe9\xff\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 0\r\n").is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_carried_has_a_name_and_a_status() {
+        let table: &[(&str, Fault)] = &[
+            ("m=audio x RTP/AVP 0\r\n", Fault::MalformedSdp),
+            ("m=audio 70000 RTP/AVP 0\r\n", Fault::MalformedSdp),
+            ("m=audio -1 RTP/AVP 0\r\n", Fault::MalformedSdp),
+            ("m=audio 4000 RTP/AVP zero\r\n", Fault::MalformedSdp),
+            ("m=audio 4000 RTP/AVP 128\r\n", Fault::MalformedSdp),
+            ("m=audio 4000 RTP/AVP 0\r\na=x\0y\r\n", Fault::MalformedSdp),
+            ("", Fault::NotAcceptableHere),
+            ("m=video 4000 RTP/AVP 31\r\n", Fault::NotAcceptableHere),
+            ("m=audio 4000 RTP/SAVP 0\r\n", Fault::NotAcceptableHere),
+            ("m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n", Fault::NotAcceptableHere),
+            ("m=audio 4000/2 RTP/AVP 0\r\n", Fault::NotAcceptableHere),
+            ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 media.example.com\r\n", Fault::NotAcceptableHere),
+            ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 224.2.1.1/127\r\n", Fault::NotAcceptableHere),
+            ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 255.255.255.255\r\n", Fault::NotAcceptableHere),
+        ];
+        for (rest, fault) in table {
+            let error = parsed(rest).unwrap_err();
+            assert_eq!(error.fault(), *fault, "{rest:?}: {error}");
+        }
+        assert!(matches!(parse(b""), Err(SdpFault::Grammar(_))));
+        assert_eq!(parse(b"v=0\r\nm=audio 4000 RTP/AVP 0\r\n"), Err(SdpFault::NoAddress));
+        assert_eq!(parse(&vec![b'v'; BODY_MAX + 1]), Err(SdpFault::TooLarge(BODY_MAX + 1)));
+        assert_eq!(parsed(&format!("a={}\r\n", "x".repeat(LINE_MAX))), Err(SdpFault::LineTooLong(6)));
+        assert_eq!(parsed(&"a=x\r\n".repeat(LINES_MAX)), Err(SdpFault::TooManyLines(LINES_MAX)));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address_it_maps() {
+        let audio = parsed("m=audio 4000 RTP/AVP 0\r\nc=IN IP6 ::ffff:198.51.100.7\r\n").unwrap().audio;
+        assert_eq!(audio.rtp(), Some("198.51.100.7:4000".parse().unwrap()));
+    }
+
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z]=[ -~]{0,40}",
+            "a=(rtpmap|fmtp|rtcp|ptime|maxptime):[0-9 a-zA-Z/.;=-]{0,30}",
+            "m=audio [0-9]{0,6} RTP/(AVP|AVPF|SAVP)( [0-9]{1,3}){0,6}",
+            "c=IN IP[46] [0-9a-f.:/]{0,20}",
+            Just("a=rtcp-mux".to_owned()),
+            Just("a=sendonly".to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse(&body);
+        }
+
+        /// What was read is printed, and reads the same again.
+        #[test]
+        fn what_was_read_survives_printing(lines in prop::collection::vec(line(), 0..25)) {
+            let body = format!("{HEAD}m=audio 4000 RTP/AVP 0 8 101\r\n{}\r\n", lines.join("\r\n"));
+            let Ok(description) = parse(body.as_bytes()) else { return Ok(()) };
+            // We print no empty list of formats, and of several refused streams another may be meant afterwards.
+            prop_assume!(!description.audio.formats.is_empty() && description.audio.port != 0);
+            let again = parse(print(&description).as_bytes());
+            prop_assert_eq!(again.as_ref().map(|again| &again.audio), Ok(&description.audio));
+        }
+    }
+}
