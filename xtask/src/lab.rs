@@ -81,21 +81,22 @@ pub(crate) struct Lab<'a> {
 #[derive(Debug, Serialize)]
 pub(crate) struct Description {
     prefix: String,
-    hosts: Vec<HostDescription>,
+    pub(crate) hosts: Vec<HostDescription>,
 }
 
 #[derive(Debug, Serialize)]
-struct HostDescription {
-    name: String,
+pub(crate) struct HostDescription {
+    pub(crate) name: String,
     namespace: String,
-    interfaces: Vec<Interface>,
+    pub(crate) interfaces: Vec<Interface>,
 }
 
 #[derive(Debug, Serialize)]
-struct Interface {
-    name: String,
-    mac: String,
-    addresses: Vec<String>,
+pub(crate) struct Interface {
+    pub(crate) name: String,
+    pub(crate) mac: String,
+    /// With their prefix lengths.
+    pub(crate) addresses: Vec<String>,
 }
 
 impl Lab<'_> {
@@ -140,7 +141,7 @@ impl Lab<'_> {
         Ok(())
     }
 
-    fn describe(&self) -> Result<Description> {
+    pub(crate) fn describe(&self) -> Result<Description> {
         let hosts = HOSTS.map(|name| self.describe_host(name));
         Ok(Description { prefix: self.prefix.clone(), hosts: hosts.into_iter().collect::<Result<_>>()? })
     }

@@ -1,9 +1,12 @@
 //! The only entry for people and for CI. One subcommand, one file.
 
+mod bench;
 mod command;
 mod doctor;
 mod ebpf;
 mod lab;
+#[cfg(feature = "bench")]
+mod media;
 mod packages;
 mod report;
 mod setup;
@@ -41,6 +44,8 @@ enum Task {
     Test(test::Arguments),
     /// Check whether this host is fit for production; every finding with its fix
     Doctor(doctor::Arguments),
+    /// Measure what a relayed packet costs
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         Task::Lab(arguments) => lab::run_task(&arguments),
         Task::Test(arguments) => test::run_task(&arguments),
         Task::Doctor(arguments) => doctor::run_task(&arguments),
+        Task::Bench(arguments) => bench::run_task(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -151,7 +151,7 @@ impl Runner<'_> {
                 self.tool(name, &["fmt", "--check", "--manifest-path", "gateway-ebpf/Cargo.toml"])
             }
             Check::Lints => {
-                let scope = ["--workspace", "--all-targets", "--features", "xtask/kernel"];
+                let scope = ["--workspace", "--all-targets", "--features", "xtask/kernel,xtask/bench"];
                 self.tool(name, &[&["clippy"], &scope[..], &["--", "--deny", "warnings"]].concat())
             }
             Check::Common => self.suite(name, &["--package", "gateway-common"]),

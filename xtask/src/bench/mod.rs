@@ -1,0 +1,86 @@
+//! `cargo xtask bench`: what a relayed packet costs, by measurement on this host.
+//!
+//! The benches load programs and program flows by the daemon's own loader. That embeds the XDP objects, so a
+//! bench first sets the host up, builds the objects, and then runs in a second xtask that is built with the
+//! feature `bench`.
+
+#[cfg(feature = "bench")]
+mod relay;
+
+use crate::packages::Host;
+use crate::setup::Options;
+use anyhow::{Result, ensure};
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+    /// End with the figures as one line of JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Bench {
+    /// Processor time, highest rate and latency of a relayed packet: empty XDP redirect, Causeway, rtpengine
+    Relay(RelayArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RelayArguments {
+    /// Calls that the recording is replayed as, in both directions
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    calls: u16,
+    /// Times that each relay is measured; figures are medians
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
+    repetitions: u8,
+    /// An RTP capture to replay (classic pcap, Ethernet) instead of the recording that is made here
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
+}
+
+#[cfg(not(feature = "bench"))]
+impl Bench {
+    fn needs(&self) -> &'static [crate::packages::Need] {
+        use crate::packages::Need;
+        match self {
+            Self::Relay(_) => &[Need::Ebpf, Need::Lab, Need::Peers],
+        }
+    }
+}
+
+pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        Host::inspect()?.root,
+        "benches load programs and make namespaces, which needs root: sudo cargo xtask bench …"
+    );
+    in_this_program(arguments)
+}
+
+#[cfg(feature = "bench")]
+fn in_this_program(arguments: &Arguments) -> Result<()> {
+    match &arguments.bench {
+        Bench::Relay(relay) => relay::run(relay, arguments.json),
+    }
+}
+
+/// Sets up, builds what the daemon embeds, and goes on in the program that has it.
+#[cfg(not(feature = "bench"))]
+fn in_this_program(arguments: &Arguments) -> Result<()> {
+    use crate::steps::Steps;
+    use crate::workspace::{Workspace, cargo};
+    use crate::{ebpf, setup};
+    use anyhow::Context;
+    use std::os::unix::process::CommandExt;
+
+    let (workspace, steps) = (Workspace::find()?, Steps::new());
+    let ready = setup::ensure(&steps, &workspace, arguments.bench.needs(), &arguments.options)?.or_fail()?;
+    ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
+    let mut command = std::process::Command::new(cargo());
+    command.args(["run", "--quiet", "--package", "xtask", "--features", "bench", "--"]);
+    // Only returns when cargo cannot be started.
+    Err(command.args(std::env::args_os().skip(1)).current_dir(&workspace.root).exec()).context("cargo run")
+}

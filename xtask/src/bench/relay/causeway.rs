@@ -1,0 +1,144 @@
+//! Causeway's relay in a lab: attached and programmed by the daemon's own loader, with the flows that the
+//! daemon's own planner makes of a negotiated call.
+
+use super::lab::{Path, Side, enter};
+use super::traffic::{CallPorts, endpoint_port};
+use anyhow::{Context, Result, ensure};
+use gateway_common::flow::Latch;
+use gateway_common::verdict::Traffic;
+use gateway_userspace::base::id::CoreId;
+use gateway_userspace::dataplane::{Dataplane, Mode, Node, PathKind, Settings};
+use gateway_userspace::media::plan::{LegMedia, MediaPlan, PlanSettings, plan};
+use gateway_userspace::media::policy::MediaPolicy;
+use gateway_userspace::sdp::{Direction, Negotiated, NegotiatedFormat};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// First media port of the gateway, on both sides; each call takes two, the odd one for RTCP.
+const RELAY_PORTS: u16 = 20_000;
+/// Expedited forwarding (RFC 3246), as trunks usually ask for.
+const EXPEDITED_FORWARDING: u8 = 46;
+
+/// The attached program with its flows; detached when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Causeway {
+    /// Only `None` while this is dropped.
+    node: Option<Node>,
+    dataplane: Dataplane,
+    namespace: String,
+}
+
+impl Causeway {
+    /// Attaches to both interfaces of the gateway, natively or not at all.
+    ///
+    /// # Errors
+    /// The loader's own, which name their fix.
+    pub(crate) fn start(path: &Path<'_>) -> Result<Self> {
+        let namespace = path.gateway_namespace();
+        let settings = Settings {
+            mode: Mode::Native,
+            pin_directory: PathBuf::from(format!("/sys/fs/bpf/{namespace}")),
+            interfaces: Side::BOTH.map(|side| side.gateway_interface().to_owned()).to_vec(),
+            ..Settings::default()
+        };
+        let (node, dataplane) = enter(&namespace, || {
+            let node = Node::boot(&settings).context("Causeway's data plane")?;
+            let dataplane = node.worker(CoreId(0), 1).context("Causeway's data plane")?;
+            Ok((node, dataplane))
+        })?;
+        Ok(Self { node: Some(node), dataplane, namespace })
+    }
+
+    /// Installs the flows of call number `call`: RTP and RTCP in both directions.
+    ///
+    /// # Errors
+    /// The flow table is full.
+    pub(crate) fn call(&mut self, path: &Path<'_>, call: usize) -> Result<CallPorts> {
+        let relay = RELAY_PORTS + 2 * call as u16;
+        let plan = flows(path, relay, endpoint_port(call));
+        let dataplane = &mut self.dataplane;
+        enter(&self.namespace, || dataplane.install(&plan.flows).context("flows of a call"))?;
+        Ok(CallPorts { endpoint: [endpoint_port(call); 2], relay: [relay; 2] })
+    }
+
+    /// The path in use, the same on both interfaces.
+    ///
+    /// # Errors
+    /// They differ.
+    pub(crate) fn datapath(&self) -> Result<&'static str> {
+        let paths = self.node.as_ref().map_or(&[][..], Node::paths);
+        let first = paths.first().context("Causeway is attached to no interface")?;
+        ensure!(
+            paths.iter().all(|other| other.path == first.path),
+            "Causeway takes different paths: {paths:?}"
+        );
+        Ok(match first.path {
+            PathKind::Native => "native",
+            PathKind::Generic => "generic",
+            PathKind::Sockets => "sockets",
+        })
+    }
+
+    /// Packets that the program relayed so far.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub(crate) fn relayed(&self) -> Result<u64> {
+        let node = self.node.as_ref().context("Causeway is detached")?;
+        let traffic = node.traffic().context("Causeway's counters")?;
+        Ok([Traffic::Redirected, Traffic::Transmitted].iter().filter_map(|kind| traffic.get(kind)).sum())
+    }
+
+    /// Packets that it refused so far, by reason.
+    ///
+    /// # Errors
+    /// The counters cannot be read.
+    pub(crate) fn refused(&self) -> Result<String> {
+        let node = self.node.as_ref().context("Causeway is detached")?;
+        let drops = node.drops().context("Causeway's counters")?;
+        let drops: Vec<String> =
+            drops.iter().map(|(reason, count)| format!("{} {count}", reason.label())).collect();
+        Ok(if drops.is_empty() { "none".to_owned() } else { drops.join(", ") })
+    }
+}
+
+impl Drop for Causeway {
+    fn drop(&mut self) {
+        let node = self.node.take();
+        let detached = enter(&self.namespace, || node.map_or(Ok(()), |node| node.detach().context("detach")));
+        if let Err(error) = detached {
+            eprintln!("Causeway's data plane stays pinned: {error:#}");
+        }
+    }
+}
+
+/// What the daemon programs for a call that was answered with G.711 A-law and telephone-events, RTCP beside
+/// RTP, between trunks that latch to the real source and mark their media.
+fn flows(path: &Path<'_>, relay: u16, endpoint: u16) -> MediaPlan {
+    let policy =
+        MediaPolicy { latch: Latch::SameSsrc, dscp: Some(EXPEDITED_FORWARDING), ..MediaPolicy::default() };
+    let leg = |side: Side| {
+        let (local, remote) = (path.gateway(side).address, path.endpoint(side).address);
+        Negotiated {
+            local: SocketAddr::from((local, relay)),
+            remote: Some(SocketAddr::from((remote, endpoint))),
+            remote_rtcp: Some(SocketAddr::from((remote, endpoint + 1))),
+            rtcp_mux: false,
+            direction: Direction::SendReceive,
+            formats: vec![format("PCMA/8000", 8), format("telephone-event/8000", 101)],
+        }
+    };
+    let (caller, callee) = (leg(Side::Caller), leg(Side::Callee));
+    let media = |negotiated| LegMedia { negotiated, policy: &policy };
+    plan(media(&caller), media(&callee), PlanSettings { continuity: true, rtcp_copy: true })
+}
+
+fn format(codec: &str, number: u8) -> NegotiatedFormat {
+    NegotiatedFormat {
+        codec: codec.parse().expect("the names of both codecs are constants that parse"),
+        fmtp: None,
+        from_peer: number,
+        also_from_peer: None,
+        to_peer: number,
+    }
+}

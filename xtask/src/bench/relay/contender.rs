@@ -1,0 +1,158 @@
+//! The relays that are compared, each in a lab of its own with its own replay of the calls, all up at once.
+
+use super::causeway::Causeway;
+use super::lab::Path;
+use super::latency::{self, Latency};
+use super::processor_time::{self, Reading};
+use super::programs::{Attached, Bench, Counter};
+use super::recording::Recording;
+use super::rtpengine::Rtpengine;
+use super::traffic::{CallPorts, Pace, Replay, Sent, endpoint_port};
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use std::thread;
+use std::time::Duration;
+
+/// The sender is pinned to the last processor: interrupts and most kernel threads live on the first.
+fn sending_processor() -> usize {
+    thread::available_parallelism().map_or(0, |count| count.get() - 1)
+}
+
+/// After a run, until a userspace relay has emptied its sockets.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// Calls that need no set-up use these ports at the gateway.
+const UNREAD_PORT: u16 = 20_000;
+
+/// What stands between caller and callee.
+#[derive(Debug)]
+pub(crate) enum Relay {
+    /// Packets end at the gateway's interface: a run costs what the sender costs.
+    Nothing,
+    /// Each interface redirects all it gets to the other one.
+    Empty(#[expect(dead_code, reason = "keeps the programs attached")] [Attached; 2]),
+    Causeway(Causeway),
+    Rtpengine(Rtpengine),
+}
+
+/// One of the compared. Fields are dropped in this order: the lab goes last.
+pub(crate) struct Contender<'a> {
+    pub(crate) name: &'static str,
+    replay: Replay<'a>,
+    pub(crate) relay: Relay,
+    counter: Option<Counter>,
+    path: Path<'a>,
+}
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) sent: Sent,
+    pub(crate) lost: u64,
+    /// Processor time of the whole machine per packet, µs.
+    pub(crate) machine: f64,
+    /// Processor time that was charged to the sender's thread and to the relay's process per packet, µs. Less
+    /// complete, but deaf to whatever else runs on the machine.
+    pub(crate) charged: f64,
+}
+
+/// What contenders are made from.
+pub(crate) struct Maker<'a> {
+    pub(crate) workspace: &'a Workspace,
+    pub(crate) steps: &'a Steps,
+    pub(crate) bench: &'a Bench,
+    pub(crate) recording: &'a Recording,
+    pub(crate) calls: u16,
+}
+
+impl<'a> Maker<'a> {
+    pub(crate) fn nothing(&self) -> Result<Contender<'a>> {
+        let path = self.path("benchnothing")?;
+        let counter = self.bench.discard(&path)?;
+        self.contender("sender alone", path, Relay::Nothing, self.unread_calls(), Some(counter))
+    }
+
+    pub(crate) fn empty(&self) -> Result<Contender<'a>> {
+        let path = self.path("benchempty")?;
+        let relay = Relay::Empty(self.bench.empty_redirect(&path)?);
+        self.contender("empty redirect", path, relay, self.unread_calls(), None)
+    }
+
+    pub(crate) fn causeway(&self) -> Result<Contender<'a>> {
+        let path = self.path("benchcw")?;
+        let mut causeway = Causeway::start(&path)?;
+        let calls = (0..self.calls).map(|call| causeway.call(&path, call.into())).collect::<Result<_>>()?;
+        self.contender("Causeway", path, Relay::Causeway(causeway), calls, None)
+    }
+
+    pub(crate) fn rtpengine(&self) -> Result<Contender<'a>> {
+        let path = self.path("benchrtpe")?;
+        let mut rtpengine = Rtpengine::start(&path)?;
+        let calls = (0..self.calls).map(|call| rtpengine.call(&path, call.into())).collect::<Result<_>>()?;
+        self.contender("rtpengine", path, Relay::Rtpengine(rtpengine), calls, None)
+    }
+
+    fn path(&self, prefix: &str) -> Result<Path<'a>> {
+        Path::up(self.workspace, self.steps, prefix)
+    }
+
+    fn unread_calls(&self) -> Vec<CallPorts> {
+        let calls = (0..self.calls).map(|call| (endpoint_port(call.into()), UNREAD_PORT + 2 * call));
+        calls.map(|(endpoint, relay)| CallPorts { endpoint: [endpoint; 2], relay: [relay; 2] }).collect()
+    }
+
+    fn contender(
+        &self,
+        name: &'static str,
+        path: Path<'a>,
+        relay: Relay,
+        calls: Vec<CallPorts>,
+        counter: Option<Counter>,
+    ) -> Result<Contender<'a>> {
+        let counter = counter.map_or_else(|| self.bench.counter(&path), Ok)?;
+        let replay = Replay::over(&path, &calls, self.recording)?;
+        Ok(Contender { name, replay, relay, counter: Some(counter), path })
+    }
+}
+
+impl Contender<'_> {
+    /// Sends about `packets` and waits for what is still under way.
+    ///
+    /// # Errors
+    /// The relay ended, or an interface is gone.
+    pub(crate) fn run(&mut self, pace: Pace, packets: u64) -> Result<Run> {
+        let (taken, charged, reading) = (self.taken()?, self.charged()?, Reading::now()?);
+        let sent = self.replay.run(pace, packets, sending_processor())?;
+        thread::sleep(SETTLE);
+        let busy = Reading::now()?.busy_since(&reading);
+        let charged = self.charged()? - charged + sent.charged;
+        let taken = self.taken()? - taken;
+        ensure!(taken <= sent.packets, "{}: {taken} packets arrived of {} sent", self.name, sent.packets);
+        let per_packet = |time: Duration| time.as_secs_f64() * 1e6 / sent.packets as f64;
+        Ok(Run { sent, lost: sent.packets - taken, machine: per_packet(busy), charged: per_packet(charged) })
+    }
+
+    /// Processor time charged to the relay's own threads; relays in the kernel have none.
+    fn charged(&self) -> Result<Duration> {
+        match &self.relay {
+            Relay::Rtpengine(rtpengine) => processor_time::of_process(rtpengine.id()),
+            Relay::Nothing | Relay::Empty(_) | Relay::Causeway(_) => Ok(Duration::ZERO),
+        }
+    }
+
+    fn taken(&self) -> Result<u64> {
+        self.counter.as_ref().with_context(|| format!("{} is no longer counted", self.name))?.taken()
+    }
+
+    /// Takes the counters off the endpoints for good and measures delays there.
+    ///
+    /// # Errors
+    /// A packet was lost, or overtaken by a later one of its stream.
+    pub(crate) fn latency(&mut self, packets: usize) -> Result<Latency> {
+        self.counter = None;
+        let latency = latency::measure(&self.path, &mut self.replay, packets)?;
+        latency::complete(self.name, &latency)?;
+        Ok(latency)
+    }
+}
