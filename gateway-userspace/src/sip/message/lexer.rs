@@ -90,12 +90,13 @@ impl<'a> Iterator for Lines<'a> {
         let Some(colon) = memchr(b':', line) else {
             return Some(Err(Syntax("header line without colon")));
         };
-        let name = line[..colon].trim_ascii_end();
+        let name = trim_end(&line[..colon]);
         if !is_token(name) {
             return Some(Err(Syntax("header name is no token")));
         }
-        let value = line[colon + 1..].trim_ascii();
-        let value = if folded { Cow::Owned(unfold(value)) } else { Cow::Borrowed(value) };
+        let value = &line[colon + 1..];
+        let value =
+            if folded { Cow::Owned(unfold(value)) } else { Cow::Borrowed(trim_end(trim_start(value))) };
         if has_bare_control(&value) {
             return Some(Err(Syntax("control octet in a header")));
         }
@@ -103,17 +104,39 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// Each line end with the white space around it becomes one space (RFC 3261 section 7.3.1).
+/// `value` trimmed, each line end with the white space around it one space (RFC 3261 section 7.3.1).
 fn unfold(value: &[u8]) -> Vec<u8> {
     let mut flat = Vec::with_capacity(value.len());
     let mut rest = value;
-    while let Some(at) = memchr::memmem::find(rest, b"\r\n") {
-        flat.extend_from_slice(rest[..at].trim_ascii_end());
-        flat.push(b' ');
-        rest = rest[at + 2..].trim_ascii_start();
+    loop {
+        let line_end = memchr::memmem::find(rest, b"\r\n");
+        let line = trim_end(trim_start(&rest[..line_end.unwrap_or(rest.len())]));
+        if !line.is_empty() {
+            if !flat.is_empty() {
+                flat.push(b' ');
+            }
+            flat.extend_from_slice(line);
+        }
+        match line_end {
+            Some(at) => rest = &rest[at + 2..],
+            None => return flat,
+        }
     }
-    flat.extend_from_slice(rest);
-    flat
+}
+
+/// Without leading spaces and tabs; not without the carriage returns that `trim_ascii_start` would take with them.
+fn trim_start(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+fn trim_end(mut bytes: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
 }
 
 /// Whether a control octet stands anywhere but behind a backslash, the only place RFC 3261 section 25.1 gives it

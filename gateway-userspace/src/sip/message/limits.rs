@@ -15,7 +15,7 @@ pub struct Limits {
     pub vias: usize,
     /// Values of one Route, Record-Route or Contact list.
     pub list: usize,
-    /// Octets of one URI.
+    /// Octets of the Request-URI; a URI in a header is bounded by its line.
     pub uri: usize,
     /// Octets of the body.
     pub body: usize,

@@ -207,7 +207,7 @@ impl Fields {
         let (fault, what) = match self.put(&name, value, limits) {
             Ok(()) => return Ok(()),
             Err(Misfit::Syntax(Syntax(what))) => (Fault::MalformedHeader, what),
-            Err(Misfit::TooMany) => (Fault::MessageTooLarge, "too many values or too long a URI"),
+            Err(Misfit::TooMany) => (Fault::MessageTooLarge, "too many values"),
         };
         Err(Problem::new(fault, Place::Header { name, line: number }, what))
     }

@@ -59,6 +59,13 @@ fn a_message_prints_with_its_content_length_and_reads_as_it_was() {
 }
 
 #[test]
+fn a_content_length_put_among_the_headers_does_not_print() {
+    let mut request = invite();
+    request.headers.push(HeaderName::ContentLength, "99");
+    assert_eq!(printed(&Message::Request(request)), printed(&Message::Request(invite())));
+}
+
+#[test]
 fn keepalives_before_a_message_are_skipped() {
     assert!(parse(format!("\r\n\r\n{INVITE}").as_bytes()).is_ok());
     for nothing in ["", "\r\n", "\r\n\r\n"] {
@@ -120,6 +127,11 @@ fn control_octets_and_bare_line_ends_are_refused() {
         ("escape in a value", b"Subject: \x1b[2J\r\n"),
         ("escaped line feed", b"Subject: \"a\\\nb\"\r\n"),
         ("bare carriage return", b"Subject: a\rVia: b\r\n"),
+        ("carriage return behind the colon", b"Subject:\r a\r\n"),
+        ("carriage return before the colon", b"Subject\r: a\r\n"),
+        ("carriage return at the end", b"Subject: a\r\r\n"),
+        ("carriage return at the end of a folded line", b"Subject: a\r\r\n b\r\n"),
+        ("line end before the colon", b"Subject\r\n : a\r\n"),
         ("bare line feed", b"Subject: a\nVia: b\r\n"),
         ("no colon", b"Subject a\r\n"),
         ("no name", b": a\r\n"),
@@ -335,4 +347,25 @@ proptest! {
             let _ = content::media_type(&headers, b"x");
         }
     }
+}
+
+/// rsip reads single canonical values behind this door and nowhere else.
+#[test]
+fn no_other_room_names_rsip() {
+    fn visit(directory: &std::path::Path, named: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(directory).expect("a readable source directory") {
+            let path = entry.expect("a readable source directory").path();
+            if path.is_dir() {
+                visit(&path, named);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && std::fs::read_to_string(&path).expect("a readable source file").contains("rsip::")
+            {
+                named.push(path);
+            }
+        }
+    }
+    let mut named = Vec::new();
+    visit(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut named);
+    named.retain(|path| !path.components().any(|part| part.as_os_str() == "message"));
+    assert_eq!(named, Vec::<std::path::PathBuf>::new());
 }

@@ -151,21 +151,13 @@ impl SipUri {
 
     fn parse(secure: bool, rest: &str) -> Result<Self, Syntax> {
         // No other part of the URI can hold an unescaped `@`, so the first one ends the user part.
-        let (userinfo, rest) = match memchr::memchr(b'@', rest.as_bytes()) {
-            Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
-            None => (None, rest),
+        let (user, password, rest) = match rest.split_once('@') {
+            Some((userinfo, rest)) => {
+                let (user, password) = parse_userinfo(userinfo)?;
+                (Some(user), password, rest)
+            }
+            None => (None, None, rest),
         };
-        let (user, password) =
-            match userinfo.map(|text| text.split_once(':').map_or((text, None), |(u, p)| (u, Some(p)))) {
-                Some(("", _)) => return Err(Syntax("empty user in a URI")),
-                Some((user, password)) => (Some(user), password),
-                None => (None, None),
-            };
-        if !userinfo
-            .is_none_or(|text| text.bytes().all(is_user_octet) && lexer::escapes_are_whole(text.as_bytes()))
-        {
-            return Err(Syntax("user part of a URI is none"));
-        }
         let end = rest.bytes().position(|octet| matches!(octet, b';' | b'?')).unwrap_or(rest.len());
         let (hostport, rest) = rest.split_at(end);
         let (host, port) = host::parse_hostport(hostport)?;
@@ -173,9 +165,7 @@ impl SipUri {
             Some((params, headers)) => (params, Some(headers)),
             None => (rest, None),
         };
-        if headers.is_some_and(|text| {
-            !text.bytes().all(is_user_octet) || !lexer::escapes_are_whole(text.as_bytes())
-        }) {
+        if headers.is_some_and(|text| !is_headers(text)) {
             return Err(Syntax("headers part of a URI is none"));
         }
         Ok(Self {
@@ -187,6 +177,17 @@ impl SipUri {
             params: Params::parse_uri(params)?,
             headers: headers.map(str::to_owned),
         })
+    }
+}
+
+/// `user` or `user:password`.
+fn parse_userinfo(text: &str) -> Result<(&str, Option<&str>), Syntax> {
+    if !text.bytes().all(is_user_octet) || !lexer::escapes_are_whole(text.as_bytes()) {
+        return Err(Syntax("user part of a URI is none"));
+    }
+    match text.split_once(':').map_or((text, None), |(user, password)| (user, Some(password))) {
+        ("", _) => Err(Syntax("empty user in a URI")),
+        parts => Ok(parts),
     }
 }
 
@@ -244,24 +245,41 @@ impl FromStr for Uri {
         if !scheme.starts_with(|first: char| first.is_ascii_alphabetic()) || !scheme.bytes().all(is_octet) {
             return Err(Syntax("URI scheme is none"));
         }
-        if rest.is_empty() || !rest.bytes().all(|octet| octet == b'@' || is_user_octet(octet)) {
+        if rest.is_empty() || !rest.bytes().all(is_opaque_octet) {
             return Err(Syntax("URI holds an octet it cannot"));
         }
         Ok(Self::Absolute(AbsoluteUri { scheme: scheme.to_ascii_lowercase(), rest: rest.to_owned() }))
     }
 }
 
-/// Wider than RFC 3261 section 25.1, because real peers leave `#` of feature codes unescaped; never an octet that
-/// ends a URI in some header.
-fn is_user_octet(octet: u8) -> bool {
-    octet.is_ascii_graphic() && !matches!(octet, b'"' | b'<' | b'>' | b'@' | b'\\')
+/// `unreserved` and `user-unreserved` of RFC 3261 section 25.1.
+fn is_plain_user_octet(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&octet)
 }
 
-/// `unreserved` and `user-unreserved` of RFC 3261 section 25.1 stay; every other octet becomes `%` and two digits.
+/// With the escapes, the colon before a password, and the `#` of feature codes that real peers leave unescaped.
+fn is_user_octet(octet: u8) -> bool {
+    is_plain_user_octet(octet) || matches!(octet, b'%' | b':' | b'#')
+}
+
+/// What may stand in a URI that we do not look into: nothing that ends a URI in some header.
+fn is_opaque_octet(octet: u8) -> bool {
+    octet.is_ascii_graphic() && !matches!(octet, b'"' | b'<' | b'>' | b'\\')
+}
+
+/// `name=value` joined by `&`.
+fn is_headers(text: &str) -> bool {
+    let is_octet = |octet: u8| is_opaque_octet(octet) && octet != b'@';
+    text.split('&').all(|header| !header.is_empty() && !header.starts_with('='))
+        && text.bytes().all(is_octet)
+        && lexer::escapes_are_whole(text.as_bytes())
+}
+
+/// Octets that cannot stand in a user part become `%` and two digits.
 fn escape_user(user: &str) -> String {
     let mut escaped = String::with_capacity(user.len());
     for octet in user.bytes() {
-        if octet.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&octet) {
+        if is_plain_user_octet(octet) {
             escaped.push(char::from(octet));
         } else {
             escaped.push_str(&format!("%{octet:02X}"));
@@ -369,6 +387,10 @@ mod tests {
             "sip:a%4@b",
             "sip:a%zz@b",
             "sip:a<b>@c",
+            "sip:a[b@c",
+            "sip:a@b?",
+            "sip:a@b;x?=y",
+            "sip:a@b?x=y&&z=1",
             "sip:a\u{e4}@c",
             "sip:a@h:99999",
             "<sip:a@b>",

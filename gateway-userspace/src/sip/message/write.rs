@@ -1,6 +1,6 @@
 //! Printing: canonical names, typed headers first, Content-Length last and always right.
 
-use super::headers::Headers;
+use super::headers::{HeaderName, Headers};
 use super::name_addr::Contact;
 use super::{Draft, Head, Message, Request, Response};
 use std::fmt::{self, Write};
@@ -58,7 +58,8 @@ fn write_rest(head: &Head, headers: &Headers, body: &[u8], mut lines: LineWriter
             }
         }
     }
-    for header in headers.iter() {
+    // Whoever put a length among the headers does not know the body as well as we do.
+    for header in headers.iter().filter(|header| header.name != HeaderName::ContentLength) {
         lines.header(header.name.as_str(), &header.value);
     }
     lines.end(body);
