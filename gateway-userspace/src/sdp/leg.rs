@@ -6,19 +6,17 @@
 //! or in a re-INVITE from either side. A refusal changes nothing. Forked dialogs of one INVITE each get a clone
 //! of the leg that offered.
 
-use super::capability::{counterpart, same_payload};
 use super::fault::Refusal;
-use super::model::{Audio, Description, Direction, Format, Origin, OtherStream};
+use super::model::{Audio, Description, Format, Origin, OtherStream};
+use super::negotiated::{
+    Negotiated, accept, agreed_by_answer, agreed_by_offer, may_share_port, refuse, speaks,
+};
 use super::numbering::Numbering;
 use super::offer_answer::{Event, OfferAnswer, State};
 use super::print::print;
 use crate::base::machine::{Machine, Step};
-use crate::rtp::{Codec, Encoding};
+use crate::rtp::Encoding;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
-
-/// Payload numbers that RTCP's packet types look like when both share a port (RFC 5761 section 4).
-const RTCP_LOOKALIKES: RangeInclusive<u8> = 64..=95;
 
 /// What a trunk says about the descriptions of its legs.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -54,48 +52,6 @@ pub enum Progress {
     Taken,
     /// Nothing was open: a repetition, to be ignored (RFC 3261 section 13.2.1).
     Already,
-}
-
-/// What a leg's peer and this gateway agreed on for the audio stream.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Negotiated {
-    /// Where the peer sends RTP. RTCP goes to the port above, or to the same one with `rtcp_mux`.
-    pub local: SocketAddr,
-    /// Where the peer wants RTP. While it holds the call by an unspecified address, the last one that it named;
-    /// `None` if it never named one.
-    pub remote: Option<SocketAddr>,
-    /// Where the peer wants RTCP; `None` if nowhere.
-    pub remote_rtcp: Option<SocketAddr>,
-    pub rtcp_mux: bool,
-    /// In the peer's view: whether it sends and receives.
-    pub direction: Direction,
-    /// In the answerer's order of preference; at least one is speech.
-    pub formats: Vec<NegotiatedFormat>,
-    /// Milliseconds of audio that a packet to the peer should carry, as the peer asked.
-    pub ptime: Option<u16>,
-    /// Milliseconds of audio that a packet to the peer may carry.
-    pub maxptime: Option<u16>,
-}
-
-/// A format that both may use, with the numbers of either direction (RFC 3264 section 5.1 lets them differ).
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct NegotiatedFormat {
-    pub codec: Codec,
-    pub fmtp: Option<Box<str>>,
-    /// The number in packets from the peer: that of our description.
-    pub from_peer: u8,
-    /// Another number that packets from the peer may carry: that of its own description. Answerers that choose
-    /// numbers of their own often send by them too, against RFC 3264 section 6.1.
-    pub also_from_peer: Option<u8>,
-    /// The number in packets to the peer: that of its description.
-    pub to_peer: u8,
-}
-
-impl NegotiatedFormat {
-    /// Whether packets of this format can be relayed as packets of `other` without a codec.
-    pub fn relays_as(&self, other: &Self) -> bool {
-        same_payload((&self.codec, self.fmtp.as_deref()), (&other.codec, other.fmtp.as_deref()))
-    }
 }
 
 /// One side's part in offer and answer.
@@ -249,7 +205,10 @@ impl Leg {
             _ => (refuse(self.local, offer), None),
         };
         let around = (before.clone(), after.clone());
-        self.around = Some(around.clone());
+        if finality == Finality::Final {
+            // A preview may still be abandoned, and then the peer's new streams never were.
+            self.around = Some(around.clone());
+        }
         self.numbering.adopt(&answer.formats);
         self.agreed = agreed;
         let body = self.describe(answer, around);
@@ -321,20 +280,15 @@ impl Leg {
     /// What must be right of any description of this leg's peer.
     fn check_peer(&self, description: &Description) -> Result<(), Refusal> {
         let now = description.before.len();
-        if let Some(before) =
-            self.around.as_ref().map(|(before, _)| before.len()).filter(|before| *before != now)
-        {
-            return Err(Refusal::StreamMoved { before, now });
+        match &self.around {
+            Some((before, _)) if before.len() != now => {
+                return Err(Refusal::StreamMoved { before: before.len(), now });
+            }
+            Some(_) | None => {}
         }
         let (ours, audio) = (self.local.ip(), &description.audio);
-        let rtcp = audio.rtcp().map(|address| address.ip());
-        match audio
-            .rtp()
-            .map(|address| address.ip())
-            .into_iter()
-            .chain(rtcp)
-            .find(|peer| !same_family(ours, *peer))
-        {
+        let peers = [audio.rtp(), audio.rtcp()].into_iter().flatten().map(|address| address.ip());
+        match peers.into_iter().find(|peer| peer.is_ipv4() != ours.is_ipv4()) {
             Some(peer) => Err(Refusal::AddressFamily { ours, peer }),
             None => Ok(()),
         }
@@ -358,127 +312,6 @@ impl Leg {
         self.sent.clone_from(&body);
         body
     }
-}
-
-/// Our answer to `offer` that carries what the other leg's peer agreed to.
-fn accept(local: SocketAddr, offer: &Audio, media: &Negotiated) -> Result<Audio, Refusal> {
-    let mut taken = Vec::with_capacity(media.formats.len());
-    let mut formats = Vec::with_capacity(media.formats.len());
-    for NegotiatedFormat { codec, fmtp, from_peer, .. } in &media.formats {
-        let wanted = Format { payload_type: *from_peer, codec: codec.clone(), fmtp: fmtp.clone() };
-        if let Some(position) = counterpart(&wanted, &offer.formats, &taken) {
-            taken.push(position);
-            formats.push(Format { payload_type: offer.formats[position].payload_type, ..wanted });
-        }
-    }
-    if !speaks(formats.iter()) {
-        return Err(Refusal::NothingInCommon);
-    }
-    Ok(Audio {
-        address: local.ip(),
-        port: local.port(),
-        profile: offer.profile,
-        direction: media.direction.with(offer.wishes()),
-        rtcp: None,
-        rtcp_mux: offer.rtcp_mux && may_share_port(&formats),
-        formats,
-        ptime: media.ptime,
-        maxptime: media.maxptime,
-    })
-}
-
-/// Our answer that refuses the stream: port 0, formats as offered because a list may not be empty.
-fn refuse(local: SocketAddr, offer: &Audio) -> Audio {
-    Audio {
-        address: local.ip(),
-        port: 0,
-        direction: Direction::Inactive,
-        rtcp: None,
-        rtcp_mux: false,
-        ptime: None,
-        maxptime: None,
-        ..offer.clone()
-    }
-}
-
-/// What holds after our answer to the peer's offer: both use the offer's numbers.
-fn agreed_by_offer(
-    local: SocketAddr,
-    offer: &Audio,
-    answer: &Audio,
-    before: Option<&Negotiated>,
-) -> Negotiated {
-    let format = |format: &Format| NegotiatedFormat {
-        codec: format.codec.clone(),
-        fmtp: format.fmtp.clone(),
-        from_peer: format.payload_type,
-        also_from_peer: None,
-        to_peer: format.payload_type,
-    };
-    let formats = answer.formats.iter().map(format).collect();
-    let direction = offer.wishes().with(answer.direction);
-    negotiated(local, offer, answer.rtcp_mux, direction, formats, before)
-}
-
-/// What holds after the peer's answer to our offer.
-fn agreed_by_answer(
-    local: SocketAddr,
-    offer: &Audio,
-    answer: &Audio,
-    before: Option<&Negotiated>,
-) -> Result<Negotiated, Refusal> {
-    let mut taken = Vec::with_capacity(answer.formats.len());
-    let mut formats = Vec::with_capacity(answer.formats.len());
-    for Format { payload_type: to_peer, codec, fmtp } in &answer.formats {
-        let wanted = Format { payload_type: *to_peer, codec: codec.clone(), fmtp: fmtp.clone() };
-        let Some(position) = counterpart(&wanted, &offer.formats, &taken) else { continue };
-        taken.push(position);
-        let ours = |number: &u8| offer.formats.iter().any(|format| format.payload_type == *number);
-        formats.push(NegotiatedFormat {
-            codec: wanted.codec,
-            fmtp: wanted.fmtp,
-            from_peer: offer.formats[position].payload_type,
-            also_from_peer: Some(*to_peer).filter(|number| !ours(number)),
-            to_peer: *to_peer,
-        });
-    }
-    if !formats.iter().any(|format| format.codec.encoding.is_speech()) {
-        return Err(Refusal::NothingInCommon);
-    }
-    let numbers = |format: &Format| !RTCP_LOOKALIKES.contains(&format.payload_type);
-    let rtcp_mux = offer.rtcp_mux && answer.rtcp_mux && answer.formats.iter().all(numbers);
-    let direction = answer.wishes().with(offer.direction);
-    Ok(negotiated(local, answer, rtcp_mux, direction, formats, before))
-}
-
-fn negotiated(
-    local: SocketAddr,
-    peer: &Audio,
-    rtcp_mux: bool,
-    direction: Direction,
-    formats: Vec<NegotiatedFormat>,
-    before: Option<&Negotiated>,
-) -> Negotiated {
-    let held = before.filter(|_| peer.address.is_unspecified());
-    let remote = peer.rtp().or(held.and_then(|held| held.remote));
-    let remote_rtcp = match rtcp_mux {
-        true => remote,
-        false => peer.rtcp().or(held.and_then(|held| held.remote_rtcp)),
-    };
-    let Audio { ptime, maxptime, .. } = *peer;
-    Negotiated { local, remote, remote_rtcp, rtcp_mux, direction, formats, ptime, maxptime }
-}
-
-fn speaks<'a>(mut formats: impl Iterator<Item = &'a Format>) -> bool {
-    formats.any(|format| format.codec.encoding.is_speech())
-}
-
-fn may_share_port(formats: &[Format]) -> bool {
-    formats.iter().all(|format| !RTCP_LOOKALIKES.contains(&format.payload_type))
-}
-
-fn same_family(one: std::net::IpAddr, other: std::net::IpAddr) -> bool {
-    one.is_ipv4() == other.is_ipv4()
 }
 
 #[cfg(test)]

@@ -11,14 +11,16 @@ mod capability;
 mod fault;
 mod leg;
 mod model;
+mod negotiated;
 mod numbering;
 mod offer_answer;
 mod parse;
 mod print;
 
 pub use fault::{Refusal, SdpFault};
-pub use leg::{Finality, Leg, Negotiated, NegotiatedFormat, Progress, Terms};
+pub use leg::{Finality, Leg, Progress, Terms};
 pub use model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};
+pub use negotiated::{Negotiated, NegotiatedFormat};
 pub use offer_answer::{Event, OfferAnswer, State};
 pub use parse::parse;
 pub use print::print;

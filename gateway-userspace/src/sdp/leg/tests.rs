@@ -1,7 +1,8 @@
 //! Two legs between two peers, in descriptions.
 
 use super::*;
-use crate::sdp::parse;
+use crate::rtp::Codec;
+use crate::sdp::{Direction, NegotiatedFormat, parse};
 use proptest::prelude::*;
 
 const CALLER: &str = "v=0\r\no=alice 2890844526 1 IN IP4 198.51.100.7\r\ns=secret\r\n\
