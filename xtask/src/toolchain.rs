@@ -154,9 +154,10 @@ fn rustup_command(toolchain: &str, program: &str) -> Command {
 }
 
 /// `cargo xtask` runs inside rustup's and cargo's environment; a second toolchain must see none of it. What
-/// says where crates come from stays.
+/// says where crates come from stays, and so does what keeps rustup from installing things unasked.
 fn clean(command: &mut Command) {
-    const KEPT: [&str; 7] = [
+    const KEPT: [&str; 8] = [
+        "RUSTUP_AUTO_INSTALL",
         "CARGO_HOME",
         "CARGO_HTTP",
         "CARGO_NET",
@@ -213,8 +214,9 @@ pub(crate) fn build_linker(workspace: &Workspace, step: &Step, toolchain: &Toolc
     }
     let config = format!("llvm-config-{}", toolchain.llvm);
     let prefix = ask(Command::new(&config).arg("--prefix"))?;
+    // The host's own toolchain, in the environment that chose it: without RUSTUP_TOOLCHAIN, rustup would obey a
+    // rust-toolchain.toml inside a dependency's source, and change the host's toolchain for it.
     let mut command = Command::new(cargo());
-    clean(&mut command);
     command
         .args(linker_arguments(workspace, toolchain))
         .env("LLVM_PREFIX", prefix.trim())
