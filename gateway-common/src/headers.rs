@@ -9,8 +9,8 @@
 //! one is covered by the UDP checksum, which is carried on (RFC 768 pseudo-header).
 
 use crate::{
-    cursor::Cursor,
-    net::{Addr128, Be16, Be32},
+    cursor::{Cursor, Window},
+    net::{Addr128, Be16},
     verdict::Reason,
 };
 
@@ -80,18 +80,18 @@ pub struct Headers {
 /// Walks a frame from the start of its Ethernet header.
 #[inline(always)]
 pub fn parse<C: Cursor + ?Sized>(packet: &C) -> Parsed {
-    let Some(link) = packet.read::<ETHERNET_LEN>(0) else { return Parsed::Malformed(Reason::Truncated) };
-    let mut ether_type = u16::from_be_bytes([link[12], link[13]]);
+    let Some(link) = packet.window::<ETHERNET_LEN>(0) else { return Parsed::Malformed(Reason::Truncated) };
+    let mut ether_type = link.be16(12).host();
     let mut offset = ETHERNET_LEN;
     let mut tags = 0;
     while ether_type == ETHERTYPE_VLAN || ether_type == ETHERTYPE_SERVICE_VLAN {
         if tags == VLAN_TAGS_MAX {
             return Parsed::Malformed(Reason::VlanDepth);
         }
-        let Some(tag) = packet.read::<VLAN_TAG_LEN>(offset) else {
+        let Some(tag) = packet.window::<VLAN_TAG_LEN>(offset) else {
             return Parsed::Malformed(Reason::Truncated);
         };
-        ether_type = u16::from_be_bytes([tag[2], tag[3]]);
+        ether_type = tag.be16(2).host();
         offset += VLAN_TAG_LEN;
         tags += 1;
     }
@@ -104,24 +104,25 @@ pub fn parse<C: Cursor + ?Sized>(packet: &C) -> Parsed {
 
 #[inline(always)]
 fn ipv4<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
-    let Some(header) = packet.read::<IPV4_LEN>(offset) else { return Parsed::Malformed(Reason::Truncated) };
-    let header_len = usize::from(header[0] & 0x0f) * 4;
-    if header[0] >> 4 != 4 || header_len < IPV4_LEN {
+    let Some(header) = packet.window::<IPV4_LEN>(offset) else { return Parsed::Malformed(Reason::Truncated) };
+    let first = header.octet(0);
+    let header_len = usize::from(first & 0x0f) * 4;
+    if first >> 4 != 4 || header_len < IPV4_LEN {
         return Parsed::Malformed(Reason::Ipv4Header);
     }
-    if header[9] != PROTOCOL_UDP {
+    if header.octet(9) != PROTOCOL_UDP {
         return Parsed::Other;
     }
-    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    let fragment = header.be16(6).host();
     if fragment & IPV4_FRAGMENT_OFFSET != 0 {
         return Parsed::LaterFragment;
     }
-    let Some(udp) = packet.read::<UDP_LEN>(offset + header_len) else {
+    let Some(udp) = packet.window::<UDP_LEN>(offset + header_len) else {
         return Parsed::Malformed(Reason::Truncated);
     };
-    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
-    let udp_len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
-    let source = Addr128::v4([header[12], header[13], header[14], header[15]]);
+    let total = usize::from(header.be16(2).host());
+    let udp_len = usize::from(udp.be16(4).host());
+    let source = Addr128::v4_from(header.be32(12));
     let fault = if fragment & IPV4_MORE_FRAGMENTS != 0 {
         Some(Reason::Fragment)
     } else if total < header_len + UDP_LEN || offset + total > packet.len() {
@@ -135,11 +136,11 @@ fn ipv4<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     };
     Parsed::Udp(Headers {
         source,
-        destination: Addr128::v4([header[16], header[17], header[18], header[19]]),
-        source_port: Be16::from_bytes([udp[0], udp[1]]),
-        destination_port: Be16::from_bytes([udp[2], udp[3]]),
-        udp_checksum: Be16::from_bytes([udp[6], udp[7]]),
-        traffic_class: header[1],
+        destination: Addr128::v4_from(header.be32(16)),
+        source_port: udp.be16(0),
+        destination_port: udp.be16(2),
+        udp_checksum: udp.be16(6),
+        traffic_class: header.octet(1),
         fault,
         payload: offset + header_len + UDP_LEN,
         payload_len: udp_len.saturating_sub(UDP_LEN),
@@ -148,14 +149,15 @@ fn ipv4<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
 
 #[inline(always)]
 fn ipv6<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
-    let Some(header) = packet.read::<IPV6_LEN>(offset) else { return Parsed::Malformed(Reason::Truncated) };
-    if header[0] >> 4 != 6 {
+    let Some(header) = packet.window::<IPV6_LEN>(offset) else { return Parsed::Malformed(Reason::Truncated) };
+    let first = header.be16(0).host();
+    if first >> 12 != 6 {
         return Parsed::Malformed(Reason::Ipv6Header);
     }
-    let source = ipv6_address(&header, 8);
-    let destination = ipv6_address(&header, 24);
-    let end = offset + IPV6_LEN + usize::from(u16::from_be_bytes([header[4], header[5]]));
-    let (transport, extension_fault) = match ipv6_extensions(packet, offset + IPV6_LEN, header[6]) {
+    let source = Addr128::from_raw(header.raw64(8), header.raw64(16));
+    let destination = Addr128::from_raw(header.raw64(24), header.raw64(32));
+    let end = offset + IPV6_LEN + usize::from(header.be16(4).host());
+    let (transport, extension_fault) = match ipv6_extensions(packet, offset + IPV6_LEN, header.octet(6)) {
         Ok(found) => found,
         Err(verdict) => return verdict,
     };
@@ -163,9 +165,9 @@ fn ipv6<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     if destination.is_v4() {
         return Parsed::Malformed(Reason::BadAddress);
     }
-    let Some(udp) = packet.read::<UDP_LEN>(transport) else { return Parsed::Malformed(Reason::Truncated) };
-    let udp_len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
-    let udp_checksum = Be16::from_bytes([udp[6], udp[7]]);
+    let Some(udp) = packet.window::<UDP_LEN>(transport) else { return Parsed::Malformed(Reason::Truncated) };
+    let udp_len = usize::from(udp.be16(4).host());
+    let udp_checksum = udp.be16(6);
     let fault = if extension_fault.is_some() {
         extension_fault
     } else if end > packet.len() {
@@ -183,10 +185,10 @@ fn ipv6<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     Parsed::Udp(Headers {
         source,
         destination,
-        source_port: Be16::from_bytes([udp[0], udp[1]]),
-        destination_port: Be16::from_bytes([udp[2], udp[3]]),
+        source_port: udp.be16(0),
+        destination_port: udp.be16(2),
         udp_checksum,
-        traffic_class: header[0] << 4 | header[1] >> 4,
+        traffic_class: (first >> 4) as u8,
         fault,
         payload: transport + UDP_LEN,
         payload_len: udp_len.saturating_sub(UDP_LEN),
@@ -209,12 +211,12 @@ fn ipv6_extensions<C: Cursor + ?Sized>(
         if count == IPV6_EXTENSIONS_MAX {
             return Err(Parsed::Malformed(Reason::Ipv6Extension));
         }
-        let Some(extension) = packet.read::<4>(offset) else {
+        let Some(extension) = packet.window::<4>(offset) else {
             return Err(Parsed::Malformed(Reason::Truncated));
         };
         if next == IPV6_FRAGMENT {
             // RFC 8200 section 4.5: the offset is the upper 13 bits, in units of 8 octets.
-            if u16::from_be_bytes([extension[2], extension[3]]) >> 3 != 0 {
+            if extension.be16(2).host() >> 3 != 0 {
                 return Err(Parsed::LaterFragment);
             }
             fault = Some(Reason::Fragment);
@@ -223,16 +225,10 @@ fn ipv6_extensions<C: Cursor + ?Sized>(
             if next == IPV6_ROUTING {
                 fault = Some(Reason::Ipv6Extension);
             }
-            offset += (usize::from(extension[1]) + 1) * 8;
+            offset += (usize::from(extension.octet(1)) + 1) * 8;
         }
-        next = extension[0];
+        next = extension.octet(0);
         count += 1;
     }
     Ok((offset, fault))
-}
-
-#[inline(always)]
-fn ipv6_address(header: &[u8; IPV6_LEN], at: usize) -> Addr128 {
-    let word = |at: usize| Be32::from_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    Addr128::v6([word(at), word(at + 4), word(at + 8), word(at + 12)])
 }

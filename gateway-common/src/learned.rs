@@ -47,14 +47,13 @@ pub struct NextHop {
     pub ifindex: u32,
     /// The far end this hop leads to: a latch or a new configuration that moves it makes the hop stale.
     pub destination: Addr128,
-    /// Destination and source MAC address, VLAN tags, EtherType.
-    pub header: [u8; 22],
+    /// Destination and source MAC address, VLAN tags, EtherType; as they lie in memory.
+    pub header: [u64; 3],
     /// Octets of `header` in use: 14, 18 or 22.
-    pub header_len: u8,
-    pub padding: u8,
+    pub header_len: u32,
     /// Largest IP packet that the route carries, 0 for unknown.
     pub mtu: u32,
-    pub padding_2: [u8; 12],
+    pub padding: u64,
 }
 
 /// State of one flow, indexed by [`crate::flow::FlowConfig::slot`].

@@ -3,34 +3,45 @@
 /// A 16-bit integer in network byte order.
 #[repr(transparent)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Be16([u8; 2]);
+pub struct Be16(u16);
 
 /// A 32-bit integer in network byte order.
 #[repr(transparent)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Be32([u8; 4]);
+pub struct Be32(u32);
 
 macro_rules! big_endian {
     ($name:ident, $int:ty, $len:literal) => {
         impl $name {
             #[inline(always)]
             pub const fn new(host: $int) -> Self {
-                Self(host.to_be_bytes())
+                Self(host.to_be())
             }
 
             #[inline(always)]
             pub const fn host(self) -> $int {
-                <$int>::from_be_bytes(self.0)
+                <$int>::from_be(self.0)
             }
 
             #[inline(always)]
             pub const fn from_bytes(bytes: [u8; $len]) -> Self {
-                Self(bytes)
+                Self(<$int>::from_ne_bytes(bytes))
             }
 
             #[inline(always)]
             pub const fn bytes(self) -> [u8; $len] {
+                self.0.to_ne_bytes()
+            }
+
+            /// As it lies in memory.
+            #[inline(always)]
+            pub const fn raw(self) -> $int {
                 self.0
+            }
+
+            #[inline(always)]
+            pub const fn from_raw(raw: $int) -> Self {
+                Self(raw)
             }
         }
 
@@ -50,54 +61,73 @@ big_endian!(Be32, u32, 4);
 ///
 /// One form for both families keeps one key type in one map; no peer can send from or to a mapped
 /// address on the wire, because the parser refuses them there.
-#[repr(C, align(8))]
+///
+/// Two words as they lie in memory: what is compared and summed most is compared and summed in one go.
+#[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Addr128 {
-    words: [Be32; 4],
+    high: u64,
+    low: u64,
 }
 
 impl Addr128 {
-    pub const UNSPECIFIED: Self = Self { words: [Be32::new(0); 4] };
+    pub const UNSPECIFIED: Self = Self { high: 0, low: 0 };
 
     #[inline(always)]
     pub const fn v4(octets: [u8; 4]) -> Self {
-        Self { words: [Be32::new(0), Be32::new(0), Be32::new(0xffff), Be32::from_bytes(octets)] }
+        Self::v4_from(Be32::from_bytes(octets))
+    }
+
+    #[inline(always)]
+    pub const fn v4_from(word: Be32) -> Self {
+        Self { high: 0, low: join(MAPPED, word) }
     }
 
     #[inline(always)]
     pub const fn v6(words: [Be32; 4]) -> Self {
-        Self { words }
+        let [a, b, c, d] = words;
+        Self { high: join(a, b), low: join(c, d) }
+    }
+
+    /// From the two halves as they lie in memory.
+    #[inline(always)]
+    pub const fn from_raw(high: u64, low: u64) -> Self {
+        Self { high, low }
+    }
+
+    #[inline(always)]
+    pub const fn raw(&self) -> [u64; 2] {
+        [self.high, self.low]
     }
 
     #[inline(always)]
     pub const fn words(&self) -> [Be32; 4] {
-        self.words
+        let ((a, b), (c, d)) = (split(self.high), split(self.low));
+        [a, b, c, d]
     }
 
     #[inline(always)]
     pub const fn octets(&self) -> [u8; 16] {
-        let [a, b, c, d] = self.words;
-        let ([a0, a1, a2, a3], [b0, b1, b2, b3]) = (a.0, b.0);
-        let ([c0, c1, c2, c3], [d0, d1, d2, d3]) = (c.0, d.0);
-        [a0, a1, a2, a3, b0, b1, b2, b3, c0, c1, c2, c3, d0, d1, d2, d3]
+        let [a, b, c, d, e, f, g, h] = self.high.to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = self.low.to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     /// The last 32 bits: the IPv4 address of a mapped one.
     #[inline(always)]
     pub const fn v4_word(&self) -> Be32 {
-        self.words[3]
+        split(self.low).1
     }
 
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
-        self.words[0].host() == 0 && self.words[1].host() == 0 && self.words[2].host() == 0xffff
+        self.high == 0 && split(self.low).0.raw() == MAPPED.raw()
     }
 
     /// `::`, or the mapped form of 0.0.0.0.
     #[inline(always)]
     pub const fn is_unspecified(&self) -> bool {
-        let [a, b, c, d] = self.words;
-        a.host() | b.host() | d.host() == 0 && (c.host() == 0 || c.host() == 0xffff)
+        self.high == 0 && (self.low == 0 || self.low == join(MAPPED, Be32::new(0)))
     }
 
     /// Whether no host can send from it: multicast, broadcast or unspecified (RFC 1122 section 3.2.1.3,
@@ -105,27 +135,41 @@ impl Addr128 {
     #[inline(always)]
     pub const fn is_no_source(&self) -> bool {
         if self.is_v4() {
-            let first = self.words[3].bytes()[0];
+            let [first, ..] = self.v4_word().bytes();
             return first == 0 || first >= 224;
         }
-        self.words[0].bytes()[0] == 0xff || self.is_unspecified()
+        self.high.to_ne_bytes()[0] == 0xff || self.is_unspecified()
     }
 
     /// Whether the first `prefix` bits (0 to 128; add 96 for a mapped IPv4 prefix) are those of `network`.
     #[inline(always)]
     pub const fn in_prefix(&self, network: &Self, prefix: u8) -> bool {
-        let mut word = 0;
-        let mut bits = prefix as u32;
-        let mut differs = 0;
-        while word < 4 {
-            let take = if bits > 32 { 32 } else { bits };
-            let mask = if take == 0 { 0 } else { u32::MAX << (32 - take) };
-            differs |= (self.words[word].host() ^ network.words[word].host()) & mask;
-            bits -= take;
-            word += 1;
-        }
-        differs == 0
+        let (ours, theirs) = (u64::from_be(self.high), u64::from_be(network.high));
+        let differs_high = (ours ^ theirs) & mask(prefix as u32);
+        let (ours, theirs) = (u64::from_be(self.low), u64::from_be(network.low));
+        differs_high == 0 && (ours ^ theirs) & mask((prefix as u32).saturating_sub(64)) == 0
     }
+}
+
+/// `0000:ffff` in front of a mapped IPv4 address.
+const MAPPED: Be32 = Be32::new(0xffff);
+
+/// The first `bits` of 64; all of them from 64 on.
+#[inline(always)]
+const fn mask(bits: u32) -> u64 {
+    if bits >= 64 { u64::MAX } else { !(u64::MAX >> bits) }
+}
+
+#[inline(always)]
+const fn join(first: Be32, second: Be32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.bytes(), second.bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+#[inline(always)]
+const fn split(half: u64) -> (Be32, Be32) {
+    let [a, b, c, d, e, f, g, h] = half.to_ne_bytes();
+    (Be32::from_bytes([a, b, c, d]), Be32::from_bytes([e, f, g, h]))
 }
 
 #[cfg(any(test, feature = "std"))]
@@ -150,7 +194,7 @@ mod host {
             if address.is_v4() {
                 return Ipv4Addr::from(address.v4_word().host()).into();
             }
-            let bits = address.words.iter().fold(0u128, |bits, word| bits << 32 | u128::from(word.host()));
+            let bits = address.words().iter().fold(0u128, |bits, word| bits << 32 | u128::from(word.host()));
             Ipv6Addr::from(bits).into()
         }
     }

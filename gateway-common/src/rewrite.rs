@@ -6,13 +6,13 @@
 
 use crate::{
     headers::{IPV4_LEN, IPV6_LEN, PROTOCOL_UDP, UDP_LEN},
-    net::{Addr128, Be16},
+    net::{Addr128, Be16, Be32},
 };
 
 /// Initial TTL and hop limit (RFC 1700's recommended default).
 const HOP_LIMIT: u8 = 64;
-/// RFC 791: Don't Fragment; with it the identification means nothing and is 0 (RFC 6864 section 4.1).
-const DONT_FRAGMENT: u8 = 0x40;
+/// RFC 791: Don't Fragment, in the second word; with it the identification means nothing and is 0 (RFC 6864 section 4.1).
+const DONT_FRAGMENT: u32 = 0x4000;
 
 /// A sum in one's complement of 16-bit words (RFC 1071), not yet folded.
 ///
@@ -36,41 +36,41 @@ impl Sum {
     /// The sum that a checksum field stands for, ready to be adjusted.
     #[inline(always)]
     pub fn of_checksum(checksum: Be16) -> Self {
-        Self(u64::from(!u16::from_ne_bytes(checksum.bytes())))
+        Self(u64::from(!checksum.raw()))
     }
 
     #[inline(always)]
-    pub fn plus(self, octets: [u8; 4]) -> Self {
-        Self(self.0 + u64::from(u32::from_ne_bytes(octets)))
+    pub fn plus(self, word: Be32) -> Self {
+        Self(self.0 + u64::from(word.raw()))
     }
 
     /// Takes back what was added: in one's complement, adds the complement.
     #[inline(always)]
-    pub fn minus(self, octets: [u8; 4]) -> Self {
-        Self(self.0 + u64::from(!u32::from_ne_bytes(octets)))
+    pub fn minus(self, word: Be32) -> Self {
+        Self(self.0 + u64::from(!word.raw()))
     }
 
     /// All four words, for IPv4 too: the `ffff` of a mapped address is a zero of one's complement.
     #[inline(always)]
     pub fn plus_address(self, address: &Addr128) -> Self {
-        let [a, b, c, d] = address.words();
-        self.plus(a.bytes()).plus(b.bytes()).plus(c.bytes()).plus(d.bytes())
+        let [high, low] = address.raw();
+        Self(self.0 + (high & LOWER) + (high >> 32) + (low & LOWER) + (low >> 32))
     }
 
     #[inline(always)]
     pub fn minus_address(self, address: &Addr128) -> Self {
-        let [a, b, c, d] = address.words();
-        self.minus(a.bytes()).minus(b.bytes()).minus(c.bytes()).minus(d.bytes())
+        let [high, low] = address.raw();
+        Self(self.0 + (!high & LOWER) + (!high >> 32) + (!low & LOWER) + (!low >> 32))
     }
 
     #[inline(always)]
     pub fn plus_ports(self, source: Be16, destination: Be16) -> Self {
-        self.plus(pair(source, destination))
+        Self(self.0 + u64::from(source.raw()) + u64::from(destination.raw()))
     }
 
     #[inline(always)]
     pub fn minus_ports(self, source: Be16, destination: Be16) -> Self {
-        self.minus(pair(source, destination))
+        Self(self.0 + u64::from(!source.raw()) + u64::from(!destination.raw()))
     }
 
     /// A 16-bit count in network byte order, as in a pseudo-header.
@@ -82,25 +82,27 @@ impl Sum {
     /// The checksum field of a header (RFC 791 section 3.1).
     #[inline(always)]
     pub fn checksum(self) -> Be16 {
-        Be16::from_bytes((!self.fold()).to_ne_bytes())
+        Be16::from_raw(!self.fold())
     }
 
     /// The checksum field of UDP, where zero is written as all ones (RFC 768).
     #[inline(always)]
     pub fn udp_checksum(self) -> Be16 {
         let folded = !self.fold();
-        Be16::from_bytes(if folded == 0 { [0xff; 2] } else { folded.to_ne_bytes() })
+        Be16::from_raw(if folded == 0 { 0xffff } else { folded })
     }
 
     #[inline(always)]
     fn fold(self) -> u16 {
-        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
+        let sum = (self.0 & LOWER) + (self.0 >> 32);
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = (sum & 0xffff) + (sum >> 16);
         sum as u16
     }
 }
+
+const LOWER: u64 = 0xffff_ffff;
 
 /// The IP and UDP headers of a packet that leaves.
 #[repr(C)]
@@ -126,51 +128,32 @@ impl Envelope {
         header + UDP_LEN + usize::from(self.payload_len)
     }
 
-    /// RFC 791 header; both addresses are IPv4.
+    /// RFC 791 header, in words; both addresses are IPv4.
     #[inline(always)]
-    pub fn ipv4(&self) -> [u8; IPV4_LEN] {
-        let total = (self.payload_len.wrapping_add((IPV4_LEN + UDP_LEN) as u16)).to_be_bytes();
-        let source = self.source.v4_word().bytes();
-        let destination = self.destination.v4_word().bytes();
-        let lengths = [0x45, self.traffic_class, total[0], total[1]];
-        let protocol = [HOP_LIMIT, PROTOCOL_UDP, 0, 0];
-        let sum = Sum::default().plus(lengths).plus([0, 0, DONT_FRAGMENT, 0]).plus(protocol);
-        let checksum = sum.plus(source).plus(destination).checksum().bytes();
-        let mut header = [0; IPV4_LEN];
-        header[..4].copy_from_slice(&lengths);
-        header[6] = DONT_FRAGMENT;
-        header[8] = HOP_LIMIT;
-        header[9] = PROTOCOL_UDP;
-        header[10..12].copy_from_slice(&checksum);
-        header[12..16].copy_from_slice(&source);
-        header[16..].copy_from_slice(&destination);
-        header
+    pub fn ipv4(&self) -> [Be32; IPV4_LEN / 4] {
+        let total = self.payload_len.wrapping_add((IPV4_LEN + UDP_LEN) as u16);
+        let lengths = Be32::new(0x4500_0000 | u32::from(self.traffic_class) << 16 | u32::from(total));
+        let flags = Be32::new(DONT_FRAGMENT);
+        let protocol = Be32::new(u32::from(HOP_LIMIT) << 24 | u32::from(PROTOCOL_UDP) << 16);
+        let (source, destination) = (self.source.v4_word(), self.destination.v4_word());
+        let sum = Sum::default().plus(lengths).plus(flags).plus(protocol).plus(source).plus(destination);
+        let checksum = u32::from(sum.checksum().host());
+        [lengths, flags, Be32::new(protocol.host() | checksum), source, destination]
     }
 
-    /// RFC 8200 header; both addresses are IPv6.
+    /// RFC 8200 header up to the addresses, in words; both are IPv6.
     #[inline(always)]
-    pub fn ipv6(&self) -> [u8; IPV6_LEN] {
-        let payload = (self.payload_len.wrapping_add(UDP_LEN as u16)).to_be_bytes();
-        let mut header = [0; IPV6_LEN];
-        header[0] = 0x60 | self.traffic_class >> 4;
-        header[1] = self.traffic_class << 4;
-        header[4] = payload[0];
-        header[5] = payload[1];
-        header[6] = PROTOCOL_UDP;
-        header[7] = HOP_LIMIT;
-        header[8..24].copy_from_slice(&self.source.octets());
-        header[24..].copy_from_slice(&self.destination.octets());
-        header
+    pub fn ipv6(&self) -> [Be32; 2] {
+        let payload = self.payload_len.wrapping_add(UDP_LEN as u16);
+        let rest = u32::from(payload) << 16 | u32::from(PROTOCOL_UDP) << 8 | u32::from(HOP_LIMIT);
+        [Be32::new(6 << 28 | u32::from(self.traffic_class) << 20), Be32::new(rest)]
     }
 
-    /// RFC 768 header.
+    /// RFC 768 header, in words.
     #[inline(always)]
-    pub fn udp(&self, checksum: Be16) -> [u8; UDP_LEN] {
-        let length = (self.payload_len.wrapping_add(UDP_LEN as u16)).to_be_bytes();
-        let [a, b] = self.source_port.bytes();
-        let [c, d] = self.destination_port.bytes();
-        let [e, f] = checksum.bytes();
-        [a, b, c, d, length[0], length[1], e, f]
+    pub fn udp(&self, checksum: Be16) -> [Be32; UDP_LEN / 4] {
+        let length = self.payload_len.wrapping_add(UDP_LEN as u16);
+        [pair(self.source_port, self.destination_port), pair(Be16::new(length), checksum)]
     }
 
     /// Pseudo-header, ports and length: all of the UDP checksum but the payload (RFC 768; RFC 8200 section 8.1
@@ -195,7 +178,7 @@ pub const fn traffic_class(incoming: u8, dscp: u8) -> u8 {
 }
 
 #[inline(always)]
-const fn pair(first: Be16, second: Be16) -> [u8; 4] {
+fn pair(first: Be16, second: Be16) -> Be32 {
     let ([a, b], [c, d]) = (first.bytes(), second.bytes());
-    [a, b, c, d]
+    Be32::from_bytes([a, b, c, d])
 }

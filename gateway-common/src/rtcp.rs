@@ -8,7 +8,7 @@
 //! past the bounds below. SRTCP cannot be translated.
 
 use crate::{
-    cursor::{Cursor, CursorMut},
+    cursor::{Cursor, CursorMut, Window},
     learned::FlowState,
     net::Be32,
     rewrite::Sum,
@@ -56,8 +56,9 @@ pub fn check<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize) -> Resul
 
 #[inline(always)]
 fn packet_at<C: Cursor + ?Sized>(packet: &C, at: usize, end: usize) -> Option<Packet> {
-    let [first, packet_type, high, low] = packet.read::<4>(at)?;
-    let next = at + (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+    let header = packet.window::<4>(at)?;
+    let (first, packet_type) = (header.octet(0), header.octet(1));
+    let next = at + (usize::from(header.be16(2).host()) + 1) * 4;
     (first >> 6 == 2 && matches!(packet_type, 192..=223) && next <= end).then_some(Packet {
         packet_type,
         count: usize::from(first & 0x1f),
@@ -104,14 +105,13 @@ impl Translation {
     }
 
     #[inline(always)]
-    fn ssrc(&self, ssrc: [u8; 4]) -> [u8; 4] {
-        let ssrc = Be32::from_bytes(ssrc);
+    fn ssrc(&self, ssrc: Be32) -> Be32 {
         if ssrc == self.own.0 {
-            self.own.1.bytes()
+            self.own.1
         } else if ssrc == self.reported.0 {
-            self.reported.1.bytes()
+            self.reported.1
         } else {
-            ssrc.bytes()
+            ssrc
         }
     }
 }
@@ -144,13 +144,13 @@ fn translate_one<C: CursorMut + ?Sized>(
     sum: Sum,
 ) -> Sum {
     let Packet { packet_type, count, next } = *header;
-    let ssrc = |octets| translation.ssrc(octets);
+    let ssrc = |word| translation.ssrc(word);
     match packet_type {
         SENDER_REPORT => {
             let sum = change(packet, at + 4, next, sum, ssrc);
             // RFC 3550 section 6.4.1: the RTP timestamp follows the 64-bit NTP timestamp.
-            let sum = change(packet, at + 16, next, sum, |octets| {
-                u32::from_be_bytes(octets).wrapping_add(translation.timestamp_offset).to_be_bytes()
+            let sum = change(packet, at + 16, next, sum, |timestamp| {
+                Be32::new(timestamp.host().wrapping_add(translation.timestamp_offset))
             });
             report_blocks(packet, at + 8 + SENDER_INFO_LEN, count, next, translation, sum)
         }
@@ -190,13 +190,12 @@ fn report_blocks<C: CursorMut + ?Sized>(
 ) -> Sum {
     for index in 0..BLOCKS_MAX {
         let block = first + index * REPORT_BLOCK_LEN;
-        let Some(ssrc) = packet.read::<4>(block) else { break };
-        if index < count && Be32::from_bytes(ssrc) == translation.reported.0 {
-            sum = change(packet, block, end, sum, |_| translation.reported.1.bytes());
-            sum = change(packet, block + 8, end, sum, |[a, b, c, d]| {
-                let sequence = u16::from_be_bytes([c, d]).wrapping_sub(translation.sequence_offset);
-                let [c, d] = sequence.to_be_bytes();
-                [a, b, c, d]
+        let Some(ssrc) = word(packet, block) else { break };
+        if index < count && ssrc == translation.reported.0 {
+            sum = change(packet, block, end, sum, |_| translation.reported.1);
+            sum = change(packet, block + 8, end, sum, |highest| {
+                let sequence = (highest.host() as u16).wrapping_sub(translation.sequence_offset);
+                Be32::new(highest.host() & 0xffff_0000 | u32::from(sequence))
             });
         }
     }
@@ -210,15 +209,20 @@ fn change<C: CursorMut + ?Sized>(
     at: usize,
     end: usize,
     sum: Sum,
-    to: impl FnOnce([u8; 4]) -> [u8; 4],
+    to: impl FnOnce(Be32) -> Be32,
 ) -> Sum {
     if at + 4 > end {
         return sum;
     }
-    let Some(old) = packet.read::<4>(at) else { return sum };
+    let Some(old) = word(packet, at) else { return sum };
     let new = to(old);
-    match packet.write(at, new) {
+    match packet.put(at, new) {
         Some(()) => sum.minus(old).plus(new),
         None => sum,
     }
+}
+
+#[inline(always)]
+fn word<C: Cursor + ?Sized>(packet: &C, at: usize) -> Option<Be32> {
+    Some(packet.window::<4>(at)?.be32(0))
 }

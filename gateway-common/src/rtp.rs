@@ -1,6 +1,11 @@
 //! RTP (RFC 3550 section 5), its separation from RTCP on one port (RFC 5761), telephone-events (RFC 4733).
 
-use crate::{cursor::Cursor, flow::FlowKind, net::Be32, verdict::Reason};
+use crate::{
+    cursor::{Cursor, Window},
+    flow::FlowKind,
+    net::Be32,
+    verdict::Reason,
+};
 
 pub const RTP_LEN: usize = 12;
 /// Header of one RTCP packet with its sender's SSRC.
@@ -60,17 +65,17 @@ pub fn parse<C: Cursor + ?Sized>(
     if len < RTCP_LEN {
         return Err(Reason::NotRtp);
     }
-    let first = packet.read::<8>(offset).ok_or(Reason::Truncated)?;
-    if first[0] >> 6 != 2 {
+    let header = packet.window::<RTCP_LEN>(offset).ok_or(Reason::Truncated)?;
+    let (first, second) = (header.octet(0), header.octet(1));
+    if first >> 6 != 2 {
         return Err(Reason::NotRtp);
     }
     // RFC 5761 section 4: RTCP packet types are 192 to 223, and RTP keeps off payload types 64 to 95.
-    if matches!(first[1], 192..=223) {
+    if matches!(second, 192..=223) {
         if kind == FlowKind::Rtp {
             return Err(Reason::RtcpUnexpected);
         }
-        let ssrc = Be32::from_bytes([first[4], first[5], first[6], first[7]]);
-        return Ok(Media::Rtcp(Rtcp { packet_type: first[1], ssrc }));
+        return Ok(Media::Rtcp(Rtcp { packet_type: second, ssrc: header.be32(4) }));
     }
     if kind == FlowKind::Rtcp {
         return Err(Reason::RtpUnexpected);
@@ -78,15 +83,15 @@ pub fn parse<C: Cursor + ?Sized>(
     if len < RTP_LEN {
         return Err(Reason::NotRtp);
     }
-    let ssrc = packet.read::<4>(offset + 8).ok_or(Reason::Truncated)?;
+    let header = packet.window::<RTP_LEN>(offset).ok_or(Reason::Truncated)?;
     // Neither padding, extension nor CSRC: by far the most packets.
-    let header_len = if first[0] & 0x3f == 0 { RTP_LEN } else { header_len(packet, offset, len, first[0])? };
+    let header_len = if first & 0x3f == 0 { RTP_LEN } else { header_len(packet, offset, len, first)? };
     Ok(Media::Rtp(Rtp {
-        payload_type: first[1] & 0x7f,
-        marker: first[1] & 0x80,
-        sequence: u16::from_be_bytes([first[2], first[3]]),
-        timestamp: u32::from_be_bytes([first[4], first[5], first[6], first[7]]),
-        ssrc: Be32::from_bytes(ssrc),
+        payload_type: second & 0x7f,
+        marker: second & 0x80,
+        sequence: header.be16(2).host(),
+        timestamp: header.be32(4).host(),
+        ssrc: header.be32(8),
         header_len,
     }))
 }
@@ -98,12 +103,12 @@ fn header_len<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize, first: 
     const EXTENSION: u8 = 0x10;
     let mut header = RTP_LEN + usize::from(first & 0x0f) * 4;
     if first & EXTENSION != 0 {
-        let extension = packet.read::<4>(offset + header).ok_or(Reason::RtpHeader)?;
-        header += 4 + usize::from(u16::from_be_bytes([extension[2], extension[3]])) * 4;
+        let extension = packet.window::<4>(offset + header).ok_or(Reason::RtpHeader)?;
+        header += 4 + usize::from(extension.be16(2).host()) * 4;
     }
     let mut padding = 0;
     if first & PADDING != 0 {
-        let [count] = packet.read::<1>(offset + len - 1).ok_or(Reason::Truncated)?;
+        let count = packet.window::<1>(offset + len - 1).ok_or(Reason::Truncated)?.octet(0);
         if count == 0 {
             return Err(Reason::RtpHeader);
         }
@@ -129,7 +134,7 @@ impl TelephoneEvent {
         if len < 4 {
             return None;
         }
-        let [code, flags, high, low] = packet.read::<4>(offset)?;
-        Some(Self { code, end: flags & 0x80 != 0, duration: u16::from_be_bytes([high, low]) })
+        let event = packet.window::<4>(offset)?;
+        Some(Self { code: event.octet(0), end: event.octet(1) & 0x80 != 0, duration: event.be16(2).host() })
     }
 }

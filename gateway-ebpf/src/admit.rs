@@ -3,59 +3,57 @@
 use crate::{packet::Packet, record, steer::Flow};
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use gateway_common::{
-    account, admit,
+    account,
+    admit::{self, Admitted},
     flow::flag,
     headers::Headers,
     rtcp,
-    rtp::{self, Media, Rtp, TelephoneEvent},
+    rtp::{self, Media, Rtcp, Rtp, TelephoneEvent},
     verdict::Reason,
 };
 
-/// A packet that goes on to [`crate::forward`].
-pub struct Admitted {
-    pub media: Media,
-    /// Outgoing payload type of RTP.
-    pub payload_type: u8,
+/// What the payload is, if the flow may carry it.
+#[inline(always)]
+pub fn parse(packet: &Packet, headers: &Headers, flow: &Flow) -> Result<Media, Reason> {
+    match headers.fault {
+        Some(fault) => Err(fault),
+        None => rtp::parse(packet, headers.payload, headers.payload_len, flow.config.kind),
+    }
+}
+
+/// Gives the outgoing payload type.
+#[inline(always)]
+pub fn rtp(packet: &Packet, headers: &Headers, flow: &mut Flow, rtp: Rtp) -> Result<u8, Reason> {
+    let admitted = admit(headers, flow, &Media::Rtp(rtp))?;
+    account::hear_rtp(flow.config, flow.state, &rtp, admitted.event, flow.now);
+    if admitted.event && flow.config.flags & flag::TELEPHONE_EVENT != 0 {
+        telephone_event(packet, headers, flow, &rtp);
+    }
+    if admitted.muted { Err(Reason::Muted) } else { Ok(admitted.payload_type) }
 }
 
 #[inline(always)]
-pub fn admit(packet: &Packet, headers: &Headers, flow: &mut Flow) -> Result<Admitted, Reason> {
-    if let Some(fault) = headers.fault {
-        return Err(fault);
+pub fn rtcp(packet: &Packet, headers: &Headers, flow: &mut Flow, rtcp: Rtcp) -> Result<(), Reason> {
+    let (offset, len) = (headers.payload as u32, headers.payload_len as u32);
+    if cw_rtcp_fits(packet.raw_context(), offset, len) == 0 {
+        return Err(Reason::RtcpHeader);
     }
-    let Flow { config, now, .. } = *flow;
-    let media = rtp::parse(packet, headers.payload, headers.payload_len, config.kind)?;
-    if let Media::Rtcp(_) = media {
-        let fits = cw_rtcp_fits(packet.raw_context(), headers.payload as u32, headers.payload_len as u32);
-        if fits == 0 {
-            return Err(Reason::RtcpHeader);
-        }
+    let admitted = admit(headers, flow, &Media::Rtcp(rtcp))?;
+    account::hear_rtcp(flow.config, flow.state, &rtcp, flow.now);
+    if flow.config.flags & flag::RTCP_COPY != 0 {
+        record::cw_record_rtcp(packet.raw_context(), flow.config.slot, flow.config.epoch, offset, len);
     }
+    if admitted.muted { Err(Reason::Muted) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn admit(headers: &Headers, flow: &mut Flow, media: &Media) -> Result<Admitted, Reason> {
     let source = (headers.source, headers.source_port);
-    let admitted = admit::admit(config, flow.state, source, &media, now)?;
+    let admitted = admit::admit(flow.config, flow.state, source, media, flow.now)?;
     if admitted.latched {
         record::latched(flow);
     }
-    match &media {
-        Media::Rtp(rtp) => {
-            account::hear_rtp(config, flow.state, rtp, admitted.event, now);
-            if admitted.event && config.flags & flag::TELEPHONE_EVENT != 0 {
-                telephone_event(packet, headers, flow, rtp);
-            }
-        }
-        Media::Rtcp(rtcp) => {
-            account::hear_rtcp(config, flow.state, rtcp, now);
-            if config.flags & flag::RTCP_COPY != 0 {
-                let (offset, len) = (headers.payload as u32, headers.payload_len as u32);
-                record::cw_record_rtcp(packet.raw_context(), config.slot, config.epoch, offset, len);
-            }
-        }
-    }
-    if admitted.muted {
-        Err(Reason::Muted)
-    } else {
-        Ok(Admitted { media, payload_type: admitted.payload_type })
-    }
+    Ok(admitted)
 }
 
 /// Whether the compound of `len` octets at `offset` is well-formed: 1 or 0.

@@ -1,7 +1,6 @@
 //! The way out of an admitted packet: where to, by which hop, and only then its new octets.
 
 use crate::{
-    admit::Admitted,
     packet::Packet,
     route,
     steer::{self, Flow},
@@ -9,20 +8,17 @@ use crate::{
 use aya_ebpf::{bindings::xdp_md, helpers::bpf_redirect, programs::XdpContext};
 use gateway_common::{
     account::{self, Outgoing},
-    cursor::{Cursor, CursorMut},
+    cursor::{Cursor, Window},
     flow::{FlowConfig, NO_SLOT, Output},
-    headers::{Headers, IPV4_LEN, IPV6_LEN},
+    headers::{ETHERNET_LEN, Headers, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_TAG_LEN},
     learned::{FlowState, NextHop},
-    net::Be16,
+    net::{Be16, Be32},
     rewrite::{self, Envelope, Sum},
     rtcp::{self, Translation},
-    rtp::{Media, Rtp},
+    rtp::{RTP_LEN, Rtp},
     verdict::Reason,
 };
 
-const ETHERNET_LEN: usize = 14;
-const TAGGED_LEN: usize = 18;
-const DOUBLE_TAGGED_LEN: usize = 22;
 /// Payload that a full checksum is made over, when an IPv4 packet without one goes to IPv6.
 const SUMMED_MAX: usize = 2048;
 
@@ -35,23 +31,47 @@ pub enum Relayed {
 }
 
 #[inline(always)]
-pub fn forward(
+pub fn rtp(
     packet: &mut Packet,
     headers: &Headers,
     flow: &mut Flow,
-    admitted: &Admitted,
+    rtp: &Rtp,
+    payload_type: u8,
 ) -> Result<Relayed, Reason> {
-    let is_rtcp = matches!(admitted.media, Media::Rtcp(_));
+    let way = way_out::<false>(packet, headers, flow)?;
+    let out = account::send_rtp(flow.state, rtp, headers.payload_len, flow.now);
+    let sum = rewrite_rtp(packet, way.payload, rtp, payload_type, &out, way.sum).ok_or(Reason::Truncated)?;
+    send(packet, headers, &way, sum)
+}
+
+#[inline(always)]
+pub fn rtcp(packet: &mut Packet, headers: &Headers, flow: &mut Flow) -> Result<Relayed, Reason> {
+    let way = way_out::<true>(packet, headers, flow)?;
+    account::send_rtcp(flow.state);
+    let sum = rewrite_rtcp(packet, way.payload, headers.payload_len, flow.config, way.sum);
+    send(packet, headers, &way, sum)
+}
+
+/// The way is clear, and the packet has room for its new headers.
+struct Way {
+    envelope: Envelope,
+    hop: &'static NextHop,
+    /// Offset of the UDP payload.
+    payload: usize,
+    /// UDP checksum that the new addresses and ports make of the old one.
+    sum: Sum,
+}
+
+#[inline(always)]
+fn way_out<const RTCP: bool>(packet: &mut Packet, headers: &Headers, flow: &mut Flow) -> Result<Way, Reason> {
     let config = flow.config;
-    let output = if is_rtcp { &config.rtcp } else { &config.rtp };
-    let envelope = envelope(headers, config.dscp, output)?;
-    let hop = next_hop(packet, flow, &envelope, is_rtcp)?;
+    let envelope = envelope(headers, config.dscp, if RTCP { &config.rtcp } else { &config.rtp })?;
+    let hop = next_hop(packet, flow, &envelope, RTCP)?;
     let ip_len = envelope.ip_len();
     if hop.mtu != 0 && ip_len > hop.mtu as usize {
         return Err(Reason::TooBig);
     }
-    let payload = make_room(packet, headers, usize::from(hop.header_len) + ip_len - headers.payload_len)?;
-
+    let payload = make_room(packet, headers, hop.header_len as usize + ip_len - headers.payload_len)?;
     let sum = Sum::of_checksum(headers.udp_checksum)
         .minus_address(&headers.source)
         .minus_address(&headers.destination)
@@ -59,25 +79,18 @@ pub fn forward(
         .plus_address(&envelope.source)
         .plus_address(&envelope.destination)
         .plus_ports(envelope.source_port, envelope.destination_port);
-    let sum = match &admitted.media {
-        Media::Rtp(rtp) => {
-            let out = account::send_rtp(flow.state, rtp, headers.payload_len, flow.now);
-            rewrite_rtp(packet, payload, rtp, admitted.payload_type, &out, sum).ok_or(Reason::Truncated)?
-        }
-        Media::Rtcp(_) => {
-            account::send_rtcp(flow.state);
-            rewrite_rtcp(packet, payload, headers.payload_len, config, sum)
-        }
-    };
-    let checksum = udp_checksum(packet, headers, &envelope, payload, sum)?;
-    write_headers(packet, hop, &envelope, checksum).ok_or(Reason::Truncated)?;
+    Ok(Way { envelope, hop, payload, sum })
+}
 
-    let ifindex = hop.ifindex;
-    if ifindex == packet.ingress() {
+#[inline(always)]
+fn send(packet: &mut Packet, headers: &Headers, way: &Way, sum: Sum) -> Result<Relayed, Reason> {
+    let checksum = udp_checksum(packet, headers, &way.envelope, way.payload, sum)?;
+    write_headers(packet, way.hop, &way.envelope, checksum).ok_or(Reason::Truncated)?;
+    if way.hop.ifindex == packet.ingress() {
         return Ok(Relayed::Transmitted);
     }
     // SAFETY: the helper takes plain integers.
-    Ok(Relayed::Redirected(unsafe { bpf_redirect(ifindex, 0) } as u32))
+    Ok(Relayed::Redirected(unsafe { bpf_redirect(way.hop.ifindex, 0) } as u32))
 }
 
 #[inline(always)]
@@ -153,22 +166,23 @@ fn rewrite_rtp(
     out: &Outgoing,
     mut sum: Sum,
 ) -> Option<Sum> {
+    let header = packet.window::<RTP_LEN>(payload)?;
+    let first = |payload_type: u8, sequence: u16| {
+        Be32::new(u32::from(rtp.marker | payload_type) << 16 | u32::from(sequence))
+    };
     if payload_type != rtp.payload_type || out.sequence != rtp.sequence {
-        let [a, b] = rtp.sequence.to_be_bytes();
-        let [c, d] = out.sequence.to_be_bytes();
-        let old = [0, rtp.marker | rtp.payload_type, a, b];
-        let new = [0, rtp.marker | payload_type, c, d];
-        packet.write(payload + 1, [new[1], c, d])?;
-        sum = sum.minus(old).plus(new);
+        header.put8(1, rtp.marker | payload_type);
+        header.put16(2, out.sequence.to_be());
+        sum = sum.minus(first(rtp.payload_type, rtp.sequence)).plus(first(payload_type, out.sequence));
     }
     if out.timestamp != rtp.timestamp {
-        let (old, new) = (rtp.timestamp.to_be_bytes(), out.timestamp.to_be_bytes());
-        packet.write(payload + 4, new)?;
+        let (old, new) = (Be32::new(rtp.timestamp), Be32::new(out.timestamp));
+        header.put32(4, new.raw());
         sum = sum.minus(old).plus(new);
     }
     if out.ssrc != rtp.ssrc {
-        packet.write(payload + 8, out.ssrc.bytes())?;
-        sum = sum.minus(rtp.ssrc.bytes()).plus(out.ssrc.bytes());
+        header.put32(8, out.ssrc.raw());
+        sum = sum.minus(rtp.ssrc).plus(out.ssrc);
     }
     Some(sum)
 }
@@ -237,16 +251,17 @@ pub extern "C" fn cw_sum(context: *mut xdp_md, offset: u32, len: u32, sum: u64) 
         if at + 4 > end {
             break;
         }
-        let Some(word) = packet.read::<4>(at) else { break };
-        sum = sum.plus(word);
+        let Some(word) = packet.window::<4>(at) else { break };
+        sum = sum.plus(word.be32(0));
         at += 4;
     }
     for index in 0..3 {
         if at < end
-            && let Some([octet]) = packet.read::<1>(at)
+            && let Some(octet) = packet.window::<1>(at)
         {
             // RFC 1071: an odd octet at the end counts as if a zero followed it.
-            sum = sum.plus(if index % 2 == 0 { [octet, 0, 0, 0] } else { [0, octet, 0, 0] });
+            let octet = u32::from(octet.octet(0));
+            sum = sum.plus(Be32::new(if index % 2 == 0 { octet << 8 } else { octet }));
             at += 1;
         }
     }
@@ -254,23 +269,55 @@ pub extern "C" fn cw_sum(context: *mut xdp_md, offset: u32, len: u32, sum: u64) 
 }
 
 #[inline(always)]
-fn write_headers(packet: &mut Packet, hop: &NextHop, envelope: &Envelope, checksum: Be16) -> Option<()> {
-    let header = &hop.header;
-    let mut at = ETHERNET_LEN;
-    packet.write(0, *header.first_chunk::<ETHERNET_LEN>()?)?;
-    if hop.header_len > 14 {
-        packet.write(14, [header[14], header[15], header[16], header[17]])?;
-        at = TAGGED_LEN;
-    }
-    if hop.header_len > 18 {
-        packet.write(18, [header[18], header[19], header[20], header[21]])?;
-        at = DOUBLE_TAGGED_LEN;
-    }
+fn write_headers(packet: &Packet, hop: &NextHop, envelope: &Envelope, checksum: Be16) -> Option<()> {
+    let at = write_link_header(packet, hop)?;
+    let [ports, rest] = envelope.udp(checksum);
     if envelope.source.is_v4() {
-        packet.write(at, envelope.ipv4())?;
-        packet.write(at + IPV4_LEN, envelope.udp(checksum))
+        let window = packet.window::<{ IPV4_LEN + UDP_LEN }>(at)?;
+        let [a, b, c, d, e] = envelope.ipv4();
+        window.put32(0, a.raw());
+        window.put32(4, b.raw());
+        window.put32(8, c.raw());
+        window.put32(12, d.raw());
+        window.put32(16, e.raw());
+        window.put32(20, ports.raw());
+        window.put32(24, rest.raw());
     } else {
-        packet.write(at, envelope.ipv6())?;
-        packet.write(at + IPV6_LEN, envelope.udp(checksum))
+        let window = packet.window::<{ IPV6_LEN + UDP_LEN }>(at)?;
+        let [a, b] = envelope.ipv6();
+        let ([c, d], [e, f]) = (envelope.source.raw(), envelope.destination.raw());
+        window.put32(0, a.raw());
+        window.put32(4, b.raw());
+        window.put64(8, c);
+        window.put64(16, d);
+        window.put64(24, e);
+        window.put64(32, f);
+        window.put32(40, ports.raw());
+        window.put32(44, rest.raw());
     }
+    Some(())
+}
+
+/// Gives the offset of the IP header.
+#[inline(always)]
+fn write_link_header(packet: &Packet, hop: &NextHop) -> Option<usize> {
+    let [first, second, third] = hop.header;
+    let window = packet.window::<ETHERNET_LEN>(0)?;
+    window.put64(0, first);
+    window.put32(8, second as u32);
+    window.put16(12, (second >> 32) as u16);
+    let len = hop.header_len;
+    if len == ETHERNET_LEN as u32 {
+        return Some(ETHERNET_LEN);
+    }
+    let window = packet.window::<{ ETHERNET_LEN + VLAN_TAG_LEN }>(0)?;
+    window.put64(8, second);
+    window.put16(16, third as u16);
+    if len == (ETHERNET_LEN + VLAN_TAG_LEN) as u32 {
+        return Some(ETHERNET_LEN + VLAN_TAG_LEN);
+    }
+    let window = packet.window::<{ ETHERNET_LEN + 2 * VLAN_TAG_LEN }>(0)?;
+    window.put32(16, third as u32);
+    window.put16(20, (third >> 32) as u16);
+    Some(ETHERNET_LEN + 2 * VLAN_TAG_LEN)
 }

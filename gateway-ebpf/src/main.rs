@@ -22,7 +22,10 @@ mod route;
 mod steer;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
-use gateway_common::headers::{self, Headers, Parsed};
+use gateway_common::{
+    headers::{self, Headers, Parsed},
+    rtp::Media,
+};
 use packet::Packet;
 
 /// On every media interface.
@@ -40,8 +43,14 @@ pub fn causeway(context: XdpContext) -> u32 {
         Ok(None) => return account::passed(),
         Err(reason) => return account::dropped(&packet, reason),
     };
-    let verdict = admit::admit(&packet, &headers, &mut flow)
-        .and_then(|admitted| forward::forward(&mut packet, &headers, &mut flow, &admitted));
+    // Each with its own way to the end: most packets should not carry the questions of RTCP with them.
+    let verdict = match admit::parse(&packet, &headers, &flow) {
+        Ok(Media::Rtp(rtp)) => admit::rtp(&packet, &headers, &mut flow, rtp)
+            .and_then(|payload_type| forward::rtp(&mut packet, &headers, &mut flow, &rtp, payload_type)),
+        Ok(Media::Rtcp(rtcp)) => admit::rtcp(&packet, &headers, &mut flow, rtcp)
+            .and_then(|()| forward::rtcp(&mut packet, &headers, &mut flow)),
+        Err(reason) => Err(reason),
+    };
     account::finished(&packet, &mut flow, verdict)
 }
 

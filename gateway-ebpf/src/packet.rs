@@ -8,8 +8,9 @@ use aya_ebpf::{
 };
 use core::{arch::asm, hint::black_box};
 use gateway_common::{
-    cursor::{Cursor, CursorMut},
+    cursor::{Cursor, CursorMut, Window},
     headers::{ETHERNET_LEN, IPV4_LEN, UDP_LEN},
+    net::{Be16, Be32},
 };
 
 /// The verifier gives up on packet pointers with offsets near 64 KiB; no frame that XDP sees is as long.
@@ -90,10 +91,11 @@ pub extern "C" fn cw_forget(value: u32) -> u32 {
 }
 
 impl Cursor for Packet {
+    type Window<'a, const N: usize> = PacketWindow<N>;
+
     #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        // SAFETY: `at` compared the access with the end of the packet.
-        self.at(offset, N).map(|pointer| unsafe { load(pointer) })
+    fn window<const N: usize>(&self, offset: usize) -> Option<PacketWindow<N>> {
+        Some(PacketWindow { start: self.at(offset, N)? })
     }
 
     #[inline(always)]
@@ -112,89 +114,73 @@ impl Cursor for Packet {
 
 impl CursorMut for Packet {
     #[inline(always)]
-    fn write<const N: usize>(&mut self, offset: usize, octets: [u8; N]) -> Option<()> {
-        // SAFETY: as for reading.
-        self.at(offset, N).map(|pointer| unsafe { store(pointer, octets) })
+    fn put(&mut self, offset: usize, word: Be32) -> Option<()> {
+        self.window::<4>(offset)?.put32(0, word.raw());
+        Some(())
     }
 }
 
-/// One load or store of packet memory, whatever its alignment. In assembly, because fields of a packet are two
-/// octets off, the compiler may not assume that the machine bears it, and takes such words octet by octet; the
+/// `N` octets that were compared with the end of the packet. Dead once the packet's start or end has moved: the
+/// verifier then refuses it.
+#[derive(Clone, Copy)]
+pub struct PacketWindow<const N: usize> {
+    start: *mut u8,
+}
+
+/// Loads and stores of packet memory, whatever its alignment. In assembly, because fields of a packet are two
+/// octets off, the compiler may not assume that the machine bears it, and would take words octet by octet; the
 /// verifier allows whole words where the machine does (x86-64, arm64).
 macro_rules! access {
     ($load:ident, $store:ident, $int:ty, $width:literal) => {
         #[inline(always)]
-        unsafe fn $load(pointer: *const u8) -> $int {
+        pub fn $load(&self, at: usize) -> $int {
+            assert!(at + size_of::<$int>() <= N);
             let value: u64;
-            // SAFETY: the caller proved the octets to be within the packet.
+            // SAFETY: within the window, hence within the packet.
             unsafe {
-                asm!(concat!("{0} = *(", $width, " *)({1} + 0)"), out(reg) value, in(reg) pointer,
+                asm!(concat!("{0} = *(", $width, " *)({1} + 0)"), out(reg) value, in(reg) self.start.add(at),
                     options(pure, readonly, nostack, preserves_flags))
             };
             value as $int
         }
 
         #[inline(always)]
-        unsafe fn $store(pointer: *mut u8, value: $int) {
-            // SAFETY: the caller proved the octets to be within the packet.
+        pub fn $store(&self, at: usize, value: $int) {
+            assert!(at + size_of::<$int>() <= N);
+            // SAFETY: within the window, hence within the packet.
             unsafe {
-                asm!(concat!("*(", $width, " *)({1} + 0) = {0}"), in(reg) u64::from(value), in(reg) pointer,
-                    options(nostack, preserves_flags))
+                asm!(concat!("*(", $width, " *)({1} + 0) = {0}"), in(reg) u64::from(value),
+                    in(reg) self.start.add(at), options(nostack, preserves_flags))
             };
         }
     };
 }
 
-access!(load_64, store_64, u64, "u64");
-access!(load_32, store_32, u32, "u32");
-access!(load_16, store_16, u16, "u16");
-access!(load_8, store_8, u8, "u8");
-
-/// In as few words as possible, in order of their offsets.
-#[inline(always)]
-unsafe fn load<const N: usize>(pointer: *const u8) -> [u8; N] {
-    let mut octets = [0; N];
-    let mut at = 0;
-    while at < N {
-        // SAFETY: `at` and the width together stay within `N`, as the caller proved for the packet.
-        unsafe {
-            let (from, to) = (pointer.add(at), octets.as_mut_ptr().add(at));
-            match N - at {
-                8.. => to.cast::<u64>().write_unaligned(load_64(from)),
-                4.. => to.cast::<u32>().write_unaligned(load_32(from)),
-                2.. => to.cast::<u16>().write_unaligned(load_16(from)),
-                _ => to.write(load_8(from)),
-            }
-        }
-        at += width(N - at);
-    }
-    octets
+impl<const N: usize> PacketWindow<N> {
+    access!(load8, put8, u8, "u8");
+    access!(load16, put16, u16, "u16");
+    access!(load32, put32, u32, "u32");
+    access!(load64, put64, u64, "u64");
 }
 
-#[inline(always)]
-unsafe fn store<const N: usize>(pointer: *mut u8, octets: [u8; N]) {
-    let mut at = 0;
-    while at < N {
-        // SAFETY: as for `load`.
-        unsafe {
-            let (to, from) = (pointer.add(at), octets.as_ptr().add(at));
-            match N - at {
-                8.. => store_64(to, from.cast::<u64>().read_unaligned()),
-                4.. => store_32(to, from.cast::<u32>().read_unaligned()),
-                2.. => store_16(to, from.cast::<u16>().read_unaligned()),
-                _ => store_8(to, from.read()),
-            }
-        }
-        at += width(N - at);
+impl<const N: usize> Window for PacketWindow<N> {
+    #[inline(always)]
+    fn octet(&self, at: usize) -> u8 {
+        self.load8(at)
     }
-}
 
-#[inline(always)]
-const fn width(left: usize) -> usize {
-    match left {
-        8.. => 8,
-        4.. => 4,
-        2.. => 2,
-        _ => 1,
+    #[inline(always)]
+    fn be16(&self, at: usize) -> Be16 {
+        Be16::from_raw(self.load16(at))
+    }
+
+    #[inline(always)]
+    fn be32(&self, at: usize) -> Be32 {
+        Be32::from_raw(self.load32(at))
+    }
+
+    #[inline(always)]
+    fn raw64(&self, at: usize) -> u64 {
+        self.load64(at)
     }
 }

@@ -113,8 +113,8 @@ fn query(envelope: &Envelope) -> bpf_fib_lookup {
     // SAFETY: plain integers, for which zero is a value.
     let mut query: bpf_fib_lookup = unsafe { core::mem::zeroed() };
     query.l4_protocol = PROTOCOL_UDP;
-    query.sport = u16::from_ne_bytes(envelope.source_port.bytes());
-    query.dport = u16::from_ne_bytes(envelope.destination_port.bytes());
+    query.sport = envelope.source_port.raw();
+    query.dport = envelope.destination_port.raw();
     query.__bindgen_anon_1.tot_len = envelope.ip_len() as u16;
     query.ifindex = LOOPBACK;
     if envelope.source.is_v4() {
@@ -140,11 +140,11 @@ fn want_neighbour(state: &mut FlowState, slot: u32, query: &bpf_fib_lookup) {
     state.wanted_at = now;
     let address = if query.family == AF_INET {
         // SAFETY: every octet of the union is initialised; the family says what it means.
-        Addr128::v4(unsafe { query.__bindgen_anon_4.ipv4_dst }.to_ne_bytes())
+        Addr128::v4_from(Be32::from_raw(unsafe { query.__bindgen_anon_4.ipv4_dst }))
     } else {
         // SAFETY: as above.
         let words = unsafe { query.__bindgen_anon_4.ipv6_dst };
-        Addr128::v6(words.map(|word| Be32::from_bytes(word.to_ne_bytes())))
+        Addr128::v6(words.map(Be32::from_raw))
     };
     let wanted = NeighbourWanted { address, ifindex: query.ifindex, padding: 0 };
     record::neighbour_wanted(slot, state.epoch, now, wanted);
@@ -152,31 +152,27 @@ fn want_neighbour(state: &mut FlowState, slot: u32, query: &bpf_fib_lookup) {
 
 #[inline(always)]
 fn write_link_header(hop: &mut NextHop, link: &Link, query: &bpf_fib_lookup, is_v4: bool) {
-    let ether_type = if is_v4 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 }.to_be_bytes();
+    let ether_type = if is_v4 { ETHERTYPE_IPV4 } else { ETHERTYPE_IPV6 };
     let [outer, inner] = link.vlans;
-    let header = &mut hop.header;
-    header[..6].copy_from_slice(&query.dmac);
-    header[6..12].copy_from_slice(&query.smac);
-    if outer == 0 {
-        header[12..14].copy_from_slice(&ether_type);
-        hop.header_len = 14;
-        return;
-    }
-    let outer_type = if inner == 0 { ETHERTYPE_VLAN } else { ETHERTYPE_SERVICE_VLAN };
-    header[12..14].copy_from_slice(&outer_type.to_be_bytes());
-    header[14..16].copy_from_slice(&outer.to_be_bytes());
-    if inner == 0 {
-        header[16..18].copy_from_slice(&ether_type);
-        hop.header_len = 18;
-        return;
-    }
-    header[16..18].copy_from_slice(&ETHERTYPE_VLAN.to_be_bytes());
-    header[18..20].copy_from_slice(&inner.to_be_bytes());
-    header[20..22].copy_from_slice(&ether_type);
-    hop.header_len = 22;
+    let (len, tail) = if outer == 0 {
+        (14, [ether_type, 0, 0, 0, 0])
+    } else if inner == 0 {
+        (18, [ETHERTYPE_VLAN, outer, ether_type, 0, 0])
+    } else {
+        (22, [ETHERTYPE_SERVICE_VLAN, outer, ETHERTYPE_VLAN, inner, ether_type])
+    };
+    let [a, b, c, d, e, f] = query.dmac;
+    let [g, h, i, j, k, l] = query.smac;
+    let [[m, n], [o, p], [q, r], [s, t], [u, v]] = tail.map(u16::to_be_bytes);
+    hop.header_len = len;
+    hop.header = [
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+        u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        u64::from_ne_bytes([q, r, s, t, u, v, 0, 0]),
+    ];
 }
 
 #[inline(always)]
 fn word(word: Be32) -> u32 {
-    u32::from_ne_bytes(word.bytes())
+    word.raw()
 }
