@@ -31,6 +31,10 @@ impl<K: Copy + Ord + Hash> TimerTable<K> {
         }
     }
 
+    pub fn is_armed(&self, key: K) -> bool {
+        self.by_key.contains_key(&key)
+    }
+
     /// The earliest deadline.
     pub fn next(&self) -> Option<Time> {
         self.by_time.first().map(|(at, _)| *at)

@@ -26,6 +26,11 @@ impl Tokens {
         Self { random: StdRng::from_seed(seed) }
     }
 
+    /// Another mint with as much randomness, for a room that keeps its own.
+    pub fn split(&mut self) -> Self {
+        Self { random: StdRng::from_rng(&mut self.random) }
+    }
+
     /// Sixteen characters of `a-z2-7`: a tag, a Call-ID, what follows the cookie of a branch.
     pub fn token(&mut self) -> String {
         let mut text = String::with_capacity(16);
@@ -57,6 +62,13 @@ mod tests {
         seen.sort_unstable();
         seen.dedup();
         assert_eq!(seen.len(), 10_000);
+    }
+
+    #[test]
+    fn a_mint_split_off_makes_other_tokens_than_the_one_it_came_from() {
+        let mut tokens = Tokens::seeded(1);
+        let mut other = tokens.split();
+        assert_ne!(tokens.token(), other.token());
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Clients {
     }
 
     fn using(&self, hop: &Hop) -> Vec<ClientId> {
-        let by_hop = self.slots.iter().filter(|(_, _, client)| client.carrier.hop == *hop);
+        let by_hop = self.slots.iter().filter(|(_, _, client)| client.carrier.goes_by(hop));
         by_hop.map(|(slot, epoch, _)| ClientId { slot, epoch }).collect()
     }
 

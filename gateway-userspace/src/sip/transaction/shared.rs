@@ -104,6 +104,11 @@ impl Carrier {
         Self { hop, kept: None, was_sent: false, pause: Duration::ZERO, armed: 0 }
     }
 
+    /// Whether what we send goes by `hop`: over that connection, or by the way that led to it.
+    pub(super) fn goes_by(&self, hop: &Hop) -> bool {
+        self.hop == *hop || self.hop == Hop { connection: None, ..*hop }
+    }
+
     pub(super) fn kept(&self) -> Option<&Arc<[u8]>> {
         self.kept.as_ref()
     }

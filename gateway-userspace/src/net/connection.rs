@@ -1,0 +1,173 @@
+//! One stream: frames in, a bounded queue out.
+
+use super::NetEvent;
+use super::fault::Closed;
+use super::stream::Stream;
+use crate::base::time::Time;
+use crate::sip::message::Limits;
+use crate::sip::transport::{Frame, Hop, StreamFramer};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+/// How often a connection is read before the others have their turn.
+const READS_A_TURN: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    /// Names the connection. Of one that we dialled, `local` is the address that the sender named, not the port it
+    /// happened to leave by.
+    pub(super) hop: Hop,
+    pub(super) phase: Phase,
+    /// When a message last came or went.
+    pub(super) active: Time,
+    framer: StreamFramer,
+    queue: VecDeque<Arc<[u8]>>,
+    /// Octets of the first in the queue that are sent already.
+    written: usize,
+    waiting: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Connecting,
+    Open,
+    /// The last words are in the queue; nothing is read any more.
+    Closing(Closed),
+}
+
+/// What a turn of reading left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// All that was there.
+    Drained,
+    /// More is there, but it is the turn of others.
+    More,
+    Ended(Closed),
+}
+
+/// What reading did to the message at the front of the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Messages that ended.
+    pub(super) finished: u64,
+    /// A message has begun and is not all there.
+    pub(super) begun: bool,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, hop: Hop, phase: Phase, now: Time) -> Self {
+        Self {
+            stream,
+            hop,
+            phase,
+            active: now,
+            framer: StreamFramer::new(Limits::DEFAULT),
+            queue: VecDeque::new(),
+            written: 0,
+            waiting: 0,
+        }
+    }
+
+    /// Octets that wait to be sent.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(super) fn enqueue(&mut self, bytes: Arc<[u8]>) {
+        if !bytes.is_empty() {
+            self.waiting += bytes.len();
+            self.queue.push_back(bytes);
+        }
+    }
+
+    /// Writes what the kernel takes.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        while let Some(bytes) = self.queue.front() {
+            match self.stream.write(bytes.get(self.written..).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.written += count;
+                    self.waiting = self.waiting.saturating_sub(count);
+                    if self.written >= bytes.len() {
+                        self.queue.pop_front();
+                        self.written = 0;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a turn's worth and gives out the messages in it.
+    pub(super) fn read(&mut self, buffer: &mut [u8], out: &mut Vec<NetEvent>) -> (Read, Progress) {
+        let mut finished = 0;
+        let mut end = Read::More;
+        for _ in 0..READS_A_TURN {
+            match self.stream.read(buffer) {
+                Ok(0) => {
+                    let why = if self.framer.is_idle() { Closed::ByPeer } else { Closed::Broken };
+                    end = Read::Ended(why);
+                    break;
+                }
+                Ok(count) => {
+                    self.framer.push(buffer.get(..count).unwrap_or_default());
+                    match self.frames(out) {
+                        Ok(count) => finished += count,
+                        Err(why) => {
+                            end = Read::Ended(why);
+                            break;
+                        }
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    end = Read::Drained;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    end = Read::Ended(Closed::Broken);
+                    break;
+                }
+            }
+        }
+        (end, Progress { finished, begun: !self.framer.is_idle() })
+    }
+
+    /// How many messages came out.
+    fn frames(&mut self, out: &mut Vec<NetEvent>) -> Result<u64, Closed> {
+        let mut finished = 0;
+        let mut pongs = 0;
+        let mut end = Ok(());
+        while let Some(frame) = self.framer.next_frame() {
+            match frame {
+                Ok(Frame::Message(bytes)) => {
+                    finished += 1;
+                    out.push(NetEvent::Frame { hop: self.hop, bytes: bytes.into() });
+                }
+                Ok(Frame::Ping) => pongs += 1,
+                Err(error) => end = Err((error.fault, error.refusal)),
+            }
+        }
+        // One answer is enough for pings that came together, so that nobody makes us queue more than he sends.
+        if pongs > 0 {
+            self.enqueue(Frame::PONG.into());
+        }
+        match end {
+            Ok(()) => Ok(finished),
+            Err((fault, refusal)) => {
+                if let Some(refusal) = refusal {
+                    let mut bytes = Vec::new();
+                    // Nothing will follow in this dialog: the tag needs to be there, not to be known.
+                    refusal.write(self.hop.remote, "unframed", &mut bytes);
+                    self.enqueue(bytes.into());
+                }
+                Err(Closed::Unframed(fault))
+            }
+        }
+    }
+}

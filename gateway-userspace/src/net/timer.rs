@@ -1,0 +1,60 @@
+//! What can be overdue on a socket.
+
+use super::connection::Phase;
+use super::fault::Closed;
+use super::{Net, NetEvent, Source};
+use crate::base::machine::closed_enum;
+use crate::base::time::Time;
+
+closed_enum! {
+    pub(super) enum Deadline {
+        /// A turn of reading or accepting ended before the socket was drained, or accepting failed for now.
+        Resume,
+        /// A write failed: the connection is to be closed.
+        Broken,
+        /// The peer has not accepted our connection.
+        Connect,
+        /// A message has begun and is not whole.
+        Message,
+        /// The peer has not read.
+        Write,
+        /// No message came or went.
+        Idle,
+    }
+}
+
+impl Net {
+    pub(super) fn overdue(&mut self, now: Time, slot: usize, deadline: Deadline, out: &mut Vec<NetEvent>) {
+        let why = match deadline {
+            Deadline::Resume => return self.serve(now, slot, out),
+            Deadline::Idle => match self.idle_until(slot) {
+                Some(until) if until > now => return self.timers.arm((slot, Deadline::Idle), until),
+                Some(_) | None => Closed::Idle,
+            },
+            Deadline::Broken => Closed::Broken,
+            Deadline::Connect => Closed::ConnectTimedOut,
+            Deadline::Message => Closed::MessageTimedOut,
+            Deadline::Write => self.last_words(slot).unwrap_or(Closed::NotRead),
+        };
+        self.close(slot, why, out);
+    }
+
+    /// Looked at only when it may be over, so that no message has to move the deadline.
+    fn idle_until(&self, slot: usize) -> Option<Time> {
+        match self.sources.get(slot) {
+            Some(Source::Connection(connection)) => Some(connection.active + self.settings.idle),
+            Some(Source::Udp { .. } | Source::Listener { .. }) | None => None,
+        }
+    }
+
+    /// Why a connection was to be closed once its last words were sent.
+    fn last_words(&self, slot: usize) -> Option<Closed> {
+        match self.sources.get(slot) {
+            Some(Source::Connection(connection)) => match connection.phase {
+                Phase::Closing(why) => Some(why),
+                Phase::Connecting | Phase::Open => None,
+            },
+            Some(Source::Udp { .. } | Source::Listener { .. }) | None => None,
+        }
+    }
+}
