@@ -123,6 +123,9 @@ impl Transactions {
     }
 
     /// The transport could not deliver to `hop`, or the connection is gone. Looks at every transaction.
+    ///
+    /// Responses whose connection is gone are sent once more to the address in Via (RFC 3261 section 18.2.2) before
+    /// the user hears of it.
     pub fn transport_failed(&mut self, now: Time, hop: &Hop, out: &mut Vec<Output>) {
         self.clients.transport_failed(&mut self.shared, now, hop, out);
         self.servers.transport_failed(&mut self.shared, now, hop, out);

@@ -50,6 +50,8 @@ struct Server {
     merge: Option<Key>,
     answer: Option<Key>,
     carrier: Carrier,
+    /// Where responses go once the connection that the request came by is gone (RFC 3261 section 18.2.2).
+    fallback: Option<Hop>,
     audience: Audience,
     /// Our tag in the responses to an INVITE, for the response to its CANCEL (RFC 3261 section 9.2).
     tag: Option<Box<str>>,
@@ -152,6 +154,13 @@ impl Servers {
         out: &mut Vec<Output>,
     ) {
         for id in self.using(hop) {
+            if let Some(server) = self.slots.find(id.slot, id.epoch)
+                && let Some(fallback) = server.fallback.take()
+            {
+                server.carrier.hop = fallback;
+                server.carrier.send(shared, out);
+                continue;
+            }
             self.apply(shared, now, id, Input::TransportError, out);
         }
     }
@@ -161,7 +170,7 @@ impl Servers {
     }
 
     fn using(&self, hop: &Hop) -> Vec<ServerId> {
-        let by_hop = self.slots.iter().filter(|(_, _, server)| server.carrier.hop == *hop);
+        let by_hop = self.slots.iter().filter(|(_, _, server)| server.carrier.goes_by(hop));
         by_hop.map(|(slot, epoch, _)| ServerId { slot, epoch }).collect()
     }
 
@@ -245,6 +254,8 @@ impl Servers {
         let is_first = audience == Audience::User && request.head.to.tag().is_none();
         let merge = is_first.then(|| Key::from(shared.key.merge(&request)));
         let mut carrier = Carrier::new(response_destination(via, &hop));
+        let unconnected = Hop { connection: None, ..hop };
+        let fallback = hop.connection.map(|_| response_destination(via, &unconnected));
         let (state, acts) = match request.method {
             Method::Invite => {
                 let trying = Response::to_request(&request, StatusCode::TRYING);
@@ -258,6 +269,7 @@ impl Servers {
             merge: merge.clone(),
             answer: None,
             carrier,
+            fallback,
             audience,
             tag: None,
             state,

@@ -302,9 +302,15 @@ fn a_response_that_cannot_be_delivered_is_reported() {
     // Over TCP the transaction ends with its response: nothing is kept for copies that cannot come.
     assert_eq!(rig.heard(), ["BYE", "ended"]);
 
-    rig.receive(&text("INVITE", INVITE, None), TCP);
+    let source = Hop { remote: "192.0.2.9:40000".parse().expect("an address"), ..TCP };
+    rig.receive(&text("INVITE", INVITE, None), source);
     rig.respond(200);
-    rig.step(|layer, now, out| layer.transport_failed(now, &TCP, out));
+    rig.step(|layer, now, out| layer.transport_failed(now, &source, out));
+    let sent: Vec<_> = rig.sent.iter().map(|(_, hop, _)| *hop).collect();
+    let sent_by = Hop { connection: None, ..TCP };
+    assert_eq!(sent, [TCP, source, sent_by], "once more to the address in Via");
+    assert_eq!(rig.heard().last().map(String::as_str), Some("INVITE"));
+    rig.step(|layer, now, out| layer.transport_failed(now, &sent_by, out));
     assert_eq!(rig.heard().last().map(String::as_str), Some("undeliverable"));
     assert_eq!(rig.layer.len(), 1, "the 2xx still waits for its ACK");
     rig.assert_all_ends();
