@@ -1,3 +1,10 @@
-//! The `causeway` binary.
+//! The `causeway` binary: the daemon, and the questions that can be put to it.
 
-fn main() {}
+mod cli;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

@@ -266,7 +266,12 @@ mod tests {
             node: "gw1".into(),
             started: Instant::now(),
             calls_max: 10,
-            cores: vec![CorePort { asks, wake: Box::new(move || draining.store(true, Ordering::Relaxed)) }],
+            cores: vec![CorePort {
+                post: Box::new(move |ask| {
+                    draining.fetch_or(ask.command == CoreCommand::Drain, Ordering::Relaxed);
+                    asks.send(ask).unwrap();
+                }),
+            }],
             metrics: Arc::new(metrics),
             reload: Box::new(|| Err("causeway.toml:3:1: no such field".into())),
         };
@@ -320,8 +325,10 @@ mod tests {
 
     #[test]
     fn a_draining_node_is_alive_and_not_ready_and_says_which_path_is_slow() {
-        // The wake of this node sets it draining.
         let (_admin, client) = node(one_call);
+        let told = client.text("/ready").unwrap();
+        assert_eq!(told, "ready\ndegraded: media on eth0 goes by generic\n");
+        client.drain().unwrap();
         assert_eq!(client.text("/health").unwrap(), "alive\n");
         let told = client.text("/ready").unwrap_err().to_string();
         assert!(told.contains("draining") && told.contains("media on eth0 goes by generic"), "{told}");

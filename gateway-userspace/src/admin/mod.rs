@@ -1,7 +1,7 @@
 //! The admin thread: HTTP for metrics, health and queries; every question from outside is one [`AdminCommand`].
 //!
 //! ```text
-//! causeway status, curl ─HTTP─→ http ─AdminCommand─→ AdminPort ─Ask─→ each core's queue (+ wake)
+//! causeway status, curl ─HTTP─→ http ─AdminCommand─→ AdminPort ─Ask─→ each core's queue
 //!                                                        ↑──────── oneshot ────────┘
 //! ```
 //! The cores never wait for the admin thread: they take an [`Ask`] from their queue as one more event and

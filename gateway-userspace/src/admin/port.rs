@@ -6,7 +6,6 @@ use super::command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand};
 use crate::base::id::CallId;
 use crate::observe::calls::{CallDetail, CallSummary, Progress};
 use crate::observe::metrics::Metrics;
-use crossbeam::channel::Sender;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -30,10 +29,8 @@ pub struct AdminPort {
 
 /// The way into one core.
 pub struct CorePort {
-    /// Its queue.
-    pub asks: Sender<Ask>,
-    /// Makes it look at its queue.
-    pub wake: Box<dyn Fn() + Send + Sync>,
+    /// Puts a question into its queue and wakes it. A question that is dropped counts as not answered.
+    pub post: Box<dyn Fn(Ask) + Send + Sync>,
 }
 
 /// The answer to an [`AdminCommand`], of the kind that was asked for; as JSON it is the bare answer.
@@ -201,28 +198,20 @@ impl AdminPort {
 
     /// Asks all cores at once; answers in order of the cores.
     async fn ask_all(&self, command: &CoreCommand) -> Vec<Result<CoreAnswer, AdminFault>> {
-        let asked: Vec<_> = self.cores.iter().map(|core| core.ask(command.clone())).collect();
+        let ask = |core: &CorePort| {
+            let (reply, answer) = oneshot::channel();
+            (core.post)(Ask { command: command.clone(), reply });
+            answer
+        };
+        let asked: Vec<_> = self.cores.iter().map(ask).collect();
         let mut answers = Vec::with_capacity(asked.len());
         // One deadline for all: waiting for the first is time that the others had as well.
         let deadline = tokio::time::Instant::now() + PATIENCE;
         for (core, answer) in (0_u16..).zip(asked) {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            let answer = match answer {
-                Some(answer) => timeout(left, answer).await.ok().and_then(Result::ok),
-                None => None,
-            };
+            let answer = timeout(left, answer).await.ok().and_then(Result::ok);
             answers.push(answer.ok_or(AdminFault::CoreSilent(core)));
         }
         answers
-    }
-}
-
-impl CorePort {
-    /// `None` when its queue is full or gone.
-    fn ask(&self, command: CoreCommand) -> Option<oneshot::Receiver<CoreAnswer>> {
-        let (reply, answer) = oneshot::channel();
-        self.asks.try_send(Ask { command, reply }).ok()?;
-        (self.wake)();
-        Some(answer)
     }
 }

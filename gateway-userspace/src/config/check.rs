@@ -7,7 +7,7 @@ use super::{AdminSettings, CdrSettings, Config, Host, MediaSettings, NodeSetting
 use crate::media::ports::PortPool;
 use crate::sip::message::Limits;
 use crate::sip::transaction::{self, Intervals};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -24,7 +24,6 @@ const KEEP_ENDED_CALLS: u16 = 256;
 const PORTS: RangeInclusive<u16> = 20_000..=39_999;
 const QUARANTINE_SECONDS: u16 = 5;
 const TIMEOUT_SECONDS: u32 = 60;
-const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090);
 
 pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Option<Config> {
     let node = node(file, host, errors);
@@ -210,7 +209,7 @@ fn sip(file: &File, errors: &mut ConfigErrors) -> SipSettings {
 fn admin(file: &File, errors: &mut ConfigErrors) -> AdminSettings {
     let fix = "write address and port, as in \"127.0.0.1:9090\"";
     let listen = file.admin.listen.as_ref().and_then(|text| parsed(text, "[admin] listen", fix, errors));
-    AdminSettings { listen: listen.unwrap_or(ADMIN) }
+    listen.map_or(AdminSettings::default(), |listen| AdminSettings { listen })
 }
 
 /// What works and may still not be meant.

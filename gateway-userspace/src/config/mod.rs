@@ -20,7 +20,7 @@ use crate::policy::Snapshot;
 use crate::sip::message::Limits;
 use crate::sip::transaction;
 use crate::sip::transport::Transport;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,6 +74,13 @@ pub struct SipSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AdminSettings {
     pub listen: SocketAddr,
+}
+
+impl Default for AdminSettings {
+    /// Loopback.
+    fn default() -> Self {
+        Self { listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9090) }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

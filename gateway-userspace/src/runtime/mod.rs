@@ -6,4 +6,5 @@
 pub mod core;
 mod dispatch;
 mod execute;
+pub mod offline;
 pub mod relay;

@@ -1,0 +1,190 @@
+//! Questions to a running daemon, and those that the kernel answers without one.
+
+use super::{CONFIG, Daemon, Failure, print};
+use clap::{Args, ValueEnum};
+use gateway_userspace::admin::CallFilter;
+use gateway_userspace::admin::client::{Client, ClientFault};
+use gateway_userspace::admin::table;
+use gateway_userspace::base::id::CallId;
+use gateway_userspace::config::{AdminSettings, Config};
+use gateway_userspace::observe::calls::Progress;
+use gateway_userspace::runtime::offline;
+use serde::Serialize;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Lines of a list unless asked for more.
+const LIMIT: usize = 100;
+
+#[derive(Debug, Args)]
+pub(super) struct Calls {
+    /// Only calls in this state
+    #[arg(long, value_enum)]
+    state: Option<State>,
+    /// Only calls that come by or go to this trunk
+    #[arg(long, value_name = "NAME")]
+    trunk: Option<String>,
+    /// Only calls with a number that ends with these digits: three at most are shown
+    #[arg(long, value_name = "DIGITS")]
+    number: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "COUNT", default_value_t = LIMIT)]
+    limit: usize,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    Setup,
+    Ringing,
+    Answered,
+    Ended,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Flows {
+    /// How many at most
+    #[arg(long, value_name = "COUNT", default_value_t = LIMIT)]
+    limit: usize,
+    #[command(flatten)]
+    pins: Pins,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+/// Where to look when no daemon answers.
+#[derive(Debug, Args)]
+pub(super) struct Pins {
+    /// Where the kernel's maps are pinned, for when no daemon answers [default: [dataplane] pin_directory of
+    /// the configuration, else /sys/fs/bpf/causeway]
+    #[arg(long, value_name = "DIRECTORY")]
+    pins: Option<PathBuf>,
+}
+
+impl Calls {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let progress = self.state.map(|state| match state {
+            State::Setup => Progress::Setup,
+            State::Ringing => Progress::Ringing,
+            State::Answered => Progress::Answered,
+            State::Ended => Progress::Ended,
+        });
+        let filter = CallFilter { progress, trunk: self.trunk, number: self.number };
+        let list = self.daemon.client()?.calls(&filter, self.limit).map_err(Failure::other)?;
+        self.daemon.show(&list, table::calls)
+    }
+}
+
+impl Flows {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let Self { limit, pins, daemon } = self;
+        let list =
+            daemon.or_offline(&pins, |client| client.flows(limit), |pins| offline::flows(pins, limit))?;
+        daemon.show(&list, table::flows)
+    }
+}
+
+impl Daemon {
+    pub(super) fn status(&self) -> Result<(), Failure> {
+        self.show(&self.client()?.status().map_err(Failure::other)?, table::status)
+    }
+
+    pub(super) fn call(&self, id: CallId) -> Result<(), Failure> {
+        self.show(&self.client()?.call(id).map_err(Failure::other)?, table::call)
+    }
+
+    pub(super) fn drops(&self, pins: &Pins) -> Result<(), Failure> {
+        let drops = self.or_offline(pins, Client::drops, offline::drops)?;
+        self.show(&drops, table::drops)
+    }
+
+    pub(super) fn reload(&self) -> Result<(), Failure> {
+        self.show(&self.client()?.reload().map_err(Failure::other)?, |done| done.done.clone())
+    }
+
+    pub(super) fn drain(&self) -> Result<(), Failure> {
+        self.show(&self.client()?.drain().map_err(Failure::other)?, |done| done.done.clone())
+    }
+
+    pub(super) fn hang_up(&self, id: CallId) -> Result<(), Failure> {
+        self.show(&self.client()?.hang_up(id).map_err(Failure::other)?, |done| done.done.clone())
+    }
+
+    fn show<T: Serialize>(&self, answer: &T, table: impl Fn(&T) -> String) -> Result<(), Failure> {
+        print(&if self.json {
+            serde_json::to_string(answer).map_err(Failure::other)?
+        } else {
+            table(answer)
+        });
+        Ok(())
+    }
+
+    /// The daemon's answer, or what the kernel still knows when there is no daemon; which one is said.
+    fn or_offline<T, E: std::fmt::Display>(
+        &self,
+        pins: &Pins,
+        ask: impl FnOnce(&Client) -> Result<T, ClientFault>,
+        read: impl FnOnce(&Path) -> Result<T, E>,
+    ) -> Result<T, Failure> {
+        match ask(&self.client()?) {
+            Err(ClientFault::NotRunning { address, .. }) => {
+                let pins = self.pins(pins)?;
+                eprintln!(
+                    "causeway: no daemon answers on {address}; this is what the kernel keeps in {}",
+                    pins.display()
+                );
+                read(&pins).map_err(Failure::other)
+            }
+            answered => answered.map_err(Failure::other),
+        }
+    }
+
+    fn pins(&self, pins: &Pins) -> Result<PathBuf, Failure> {
+        if let Some(directory) = &pins.pins {
+            return Ok(directory.clone());
+        }
+        let dataplane = self.configuration()?.map(|config| config.dataplane);
+        Ok(dataplane.unwrap_or_default().pin_directory)
+    }
+
+    fn client(&self) -> Result<Client, Failure> {
+        let address = match self.admin {
+            Some(address) => address,
+            None => self.configuration()?.map_or(AdminSettings::default(), |config| config.admin).listen,
+        };
+        Ok(Client::new(reachable(address)))
+    }
+
+    /// The configuration that was named, or the usual one if it is there and right: a question that needs no
+    /// configuration shall not fail over a wrong one.
+    fn configuration(&self) -> Result<Option<Config>, Failure> {
+        match &self.config {
+            Some(path) => Ok(Some(Config::load(path)?)),
+            None => Ok(Config::load(Path::new(CONFIG)).ok()),
+        }
+    }
+}
+
+/// A daemon that listens on all addresses is asked on loopback.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let host = match address.ip() {
+        IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        host => host,
+    };
+    SocketAddr::new(host, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_on_all_addresses_is_asked_on_loopback() {
+        let asked = |address: &str| reachable(address.parse().unwrap()).to_string();
+        assert_eq!(asked("0.0.0.0:9090"), "127.0.0.1:9090");
+        assert_eq!(asked("[::]:9090"), "[::1]:9090");
+        assert_eq!(asked("192.0.2.1:9090"), "192.0.2.1:9090");
+    }
+}

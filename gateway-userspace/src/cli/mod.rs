@@ -1,0 +1,166 @@
+//! The command line. Answers go to standard output, everything else to standard error.
+
+mod ask;
+mod check;
+
+use clap::{Args, Parser, Subcommand};
+use gateway_userspace::base::id::CallId;
+use gateway_userspace::config::ConfigErrors;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where the configuration is unless `--config` says otherwise.
+const CONFIG: &str = "/etc/causeway/causeway.toml";
+
+/// Voice gateway: SIP calls between a carrier's core and the services behind it, with media relayed in the
+/// kernel by XDP.
+#[derive(Debug, Parser)]
+#[command(name = "causeway", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done; 1 failed; 2 the configuration or the command line is wrong.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read a configuration and say what is wrong with it
+    Check(check::Check),
+    /// Show how the node is
+    Status(Daemon),
+    /// List calls in progress and those that ended last
+    Calls(ask::Calls),
+    /// Show one call with its SIP ladder
+    Call {
+        /// Its id, as `causeway calls` lists it
+        id: CallId,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// List media flows with what they relayed; works without the daemon
+    Flows(ask::Flows),
+    /// Show what was not relayed or not answered, and why; works without the daemon
+    Drops {
+        #[command(flatten)]
+        pins: ask::Pins,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Take over trunks and routes from the configuration file; calls in progress keep what they have
+    Reload(Daemon),
+    /// Refuse new calls from now on; calls in progress finish
+    Drain(Daemon),
+    /// End a call with BYE on both legs
+    HangUp {
+        /// Its id, as `causeway calls` lists it
+        id: CallId,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+/// Which daemon to ask, and how to print its answer.
+#[derive(Debug, Args)]
+struct Daemon {
+    /// Admin address of the daemon [default: [admin] listen of the configuration, else 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin: Option<SocketAddr>,
+    /// Configuration of the daemon, to find its admin address [default: /etc/causeway/causeway.toml if there]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Config(#[from] ConfigErrors),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Failure {
+    fn other(error: impl std::fmt::Display) -> Self {
+        Self::Other(format!("{error:#}"))
+    }
+
+    fn code(&self) -> ExitCode {
+        match self {
+            Self::Config(_) => ExitCode::from(2),
+            Self::Other(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+impl Cli {
+    pub(crate) fn run(self) -> ExitCode {
+        let json = self.command.json();
+        let result = match self.command {
+            Command::Check(check) => check.run(),
+            Command::Status(daemon) => daemon.status(),
+            Command::Calls(calls) => calls.run(),
+            Command::Call { id, daemon } => daemon.call(id),
+            Command::Flows(flows) => flows.run(),
+            Command::Drops { pins, daemon } => daemon.drops(&pins),
+            Command::Reload(daemon) => daemon.reload(),
+            Command::Drain(daemon) => daemon.drain(),
+            Command::HangUp { id, daemon } => daemon.hang_up(id),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                if json {
+                    print(&match &failure {
+                        Failure::Config(errors) => serde_json::json!(errors).to_string(),
+                        Failure::Other(error) => serde_json::json!({ "error": error }).to_string(),
+                    });
+                } else {
+                    let mark = if matches!(failure, Failure::Config(_)) { "" } else { "causeway: " };
+                    eprintln!("{mark}{}", failure.to_string().trim_end());
+                }
+                failure.code()
+            }
+        }
+    }
+}
+
+impl Command {
+    fn json(&self) -> bool {
+        match self {
+            Self::Check(check) => check.json,
+            Self::Calls(calls) => calls.daemon.json,
+            Self::Flows(flows) => flows.daemon.json,
+            Self::Status(daemon) | Self::Reload(daemon) | Self::Drain(daemon) => daemon.json,
+            Self::Call { daemon, .. } | Self::Drops { daemon, .. } | Self::HangUp { daemon, .. } => {
+                daemon.json
+            }
+        }
+    }
+}
+
+/// Prints and does not mind a reader that went away (`causeway calls | head`).
+fn print(text: &str) {
+    let text = text.trim_end_matches('\n');
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_command_says_what_it_does() {
+        let mut command = Cli::command();
+        command.clone().debug_assert();
+        for subcommand in command.get_subcommands() {
+            assert!(subcommand.get_about().is_some(), "{}", subcommand.get_name());
+        }
+        insta::assert_snapshot!(command.render_help());
+    }
+}
