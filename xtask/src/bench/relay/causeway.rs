@@ -125,6 +125,8 @@ fn flows(path: &Path<'_>, relay: u16, endpoint: u16) -> MediaPlan {
             remote_rtcp: Some(SocketAddr::from((remote, endpoint + 1))),
             rtcp_mux: false,
             direction: Direction::SendReceive,
+            ptime: Some(20),
+            maxptime: None,
             formats: vec![format("PCMA/8000", 8), format("telephone-event/8000", 101)],
         }
     };
