@@ -21,3 +21,14 @@ pub(crate) fn table<const N: usize>(header: [&str; N], numbers: &[usize]) -> Tab
     }
     table
 }
+
+/// The middle of `values`, the upper one of two.
+///
+/// # Errors
+/// There are none.
+#[cfg(feature = "bench")]
+pub(crate) fn median(mut values: Vec<f64>) -> anyhow::Result<f64> {
+    use anyhow::Context;
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().context("median of nothing")
+}

@@ -5,6 +5,8 @@
 //! feature `bench`.
 
 #[cfg(feature = "bench")]
+mod program;
+#[cfg(feature = "bench")]
 mod relay;
 
 use crate::packages::Host;
@@ -27,6 +29,8 @@ pub(crate) struct Arguments {
 enum Bench {
     /// Processor time, highest rate and latency of a relayed packet: empty XDP redirect, Causeway, rtpengine
     Relay(RelayArguments),
+    /// Nanoseconds of the XDP program alone, by test-run: against an empty program, and by number of flows
+    Program(ProgramArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,12 +46,20 @@ pub(crate) struct RelayArguments {
     pcap: Option<PathBuf>,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProgramArguments {
+    /// Times that each program is measured; figures are medians
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
+    repetitions: u8,
+}
+
 #[cfg(not(feature = "bench"))]
 impl Bench {
     fn needs(&self) -> &'static [crate::packages::Need] {
         use crate::packages::Need;
         match self {
             Self::Relay(_) => &[Need::Ebpf, Need::Lab, Need::Peers],
+            Self::Program(_) => &[Need::Ebpf, Need::Lab],
         }
     }
 }
@@ -64,6 +76,7 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
 fn in_this_program(arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
         Bench::Relay(relay) => relay::run(relay, arguments.json),
+        Bench::Program(program) => program::run(program, arguments.json),
     }
 }
 

@@ -4,11 +4,13 @@
 use super::lab::{Path, Side, enter};
 use super::traffic::{CallPorts, endpoint_port};
 use anyhow::{Context, Result, ensure};
+use aya::programs::Xdp;
+use aya_obj::programs::XdpAttachType;
 use gateway_common::flow::Latch;
 use gateway_common::verdict::Traffic;
-use gateway_userspace::base::id::CoreId;
+use gateway_userspace::base::id::{CoreId, FlowId};
 use gateway_userspace::dataplane::{Dataplane, Mode, Node, PathKind, Settings};
-use gateway_userspace::media::plan::{LegMedia, MediaPlan, PlanSettings, plan};
+use gateway_userspace::media::plan::{FlowSpec, LegMedia, MediaPlan, PlanSettings, plan};
 use gateway_userspace::media::policy::MediaPolicy;
 use gateway_userspace::sdp::{Direction, Negotiated, NegotiatedFormat};
 use std::net::SocketAddr;
@@ -26,6 +28,7 @@ pub(crate) struct Causeway {
     node: Option<Node>,
     dataplane: Dataplane,
     namespace: String,
+    pins: PathBuf,
 }
 
 impl Causeway {
@@ -35,9 +38,10 @@ impl Causeway {
     /// The loader's own, which name their fix.
     pub(crate) fn start(path: &Path<'_>) -> Result<Self> {
         let namespace = path.gateway_namespace();
+        let pins = PathBuf::from(format!("/sys/fs/bpf/{namespace}"));
         let settings = Settings {
             mode: Mode::Native,
-            pin_directory: PathBuf::from(format!("/sys/fs/bpf/{namespace}")),
+            pin_directory: pins.clone(),
             interfaces: Side::BOTH.map(|side| side.gateway_interface().to_owned()).to_vec(),
             ..Settings::default()
         };
@@ -46,7 +50,7 @@ impl Causeway {
             let dataplane = node.worker(CoreId(0), 1).context("Causeway's data plane")?;
             Ok((node, dataplane))
         })?;
-        Ok(Self { node: Some(node), dataplane, namespace })
+        Ok(Self { node: Some(node), dataplane, namespace, pins })
     }
 
     /// Installs the flows of call number `call`: RTP and RTCP in both directions.
@@ -56,9 +60,29 @@ impl Causeway {
     pub(crate) fn call(&mut self, path: &Path<'_>, call: usize) -> Result<CallPorts> {
         let relay = RELAY_PORTS + 2 * call as u16;
         let plan = flows(path, relay, endpoint_port(call));
-        let dataplane = &mut self.dataplane;
-        enter(&self.namespace, || dataplane.install(&plan.flows).context("flows of a call"))?;
+        self.install(&plan.flows)?;
         Ok(CallPorts { endpoint: [endpoint_port(call); 2], relay: [relay; 2] })
+    }
+
+    /// # Errors
+    /// The flow table is full.
+    pub(crate) fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>> {
+        let dataplane = &mut self.dataplane;
+        enter(&self.namespace, || dataplane.install(flows).context("flows of a call"))
+    }
+
+    pub(crate) fn remove(&mut self, flows: &[FlowId]) {
+        self.dataplane.remove(flows);
+    }
+
+    /// The program that runs on the interfaces.
+    ///
+    /// # Errors
+    /// It is not where the daemon pins it.
+    pub(crate) fn program(&self) -> Result<Xdp> {
+        let pin = self.pins.join("program");
+        Xdp::from_pin(&pin, XdpAttachType::Interface)
+            .with_context(|| format!("program pinned at {}", pin.display()))
     }
 
     /// The path in use, the same on both interfaces.

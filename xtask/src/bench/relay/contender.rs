@@ -4,7 +4,7 @@ use super::causeway::Causeway;
 use super::lab::Path;
 use super::latency::{self, Latency};
 use super::processor_time::{self, Reading};
-use super::programs::{Attached, Bench, Counter};
+use super::programs::{Bench, Counter, Loaded};
 use super::recording::Recording;
 use super::rtpengine::Rtpengine;
 use super::traffic::{CallPorts, Pace, Replay, Sent, endpoint_port};
@@ -19,7 +19,7 @@ fn sending_processor() -> usize {
     thread::available_parallelism().map_or(0, |count| count.get() - 1)
 }
 
-/// After a run, until a userspace relay has emptied its sockets.
+/// A relay that delivers nothing for this long after a run has emptied its sockets.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Calls that need no set-up use these ports at the gateway.
@@ -31,7 +31,7 @@ pub(crate) enum Relay {
     /// Packets end at the gateway's interface: a run costs what the sender costs.
     Nothing,
     /// Each interface redirects all it gets to the other one.
-    Empty(#[expect(dead_code, reason = "keeps the programs attached")] [Attached; 2]),
+    Empty(#[expect(dead_code, reason = "keeps the programs attached")] [Loaded; 2]),
     Causeway(Causeway),
     Rtpengine(Rtpengine),
 }
@@ -124,13 +124,25 @@ impl Contender<'_> {
     pub(crate) fn run(&mut self, pace: Pace, packets: u64) -> Result<Run> {
         let (taken, charged, reading) = (self.taken()?, self.charged()?, Reading::now()?);
         let sent = self.replay.run(pace, packets, sending_processor())?;
-        thread::sleep(SETTLE);
+        self.settle()?;
         let busy = Reading::now()?.busy_since(&reading);
         let charged = self.charged()? - charged + sent.charged;
         let taken = self.taken()? - taken;
         ensure!(taken <= sent.packets, "{}: {taken} packets arrived of {} sent", self.name, sent.packets);
         let per_packet = |time: Duration| time.as_secs_f64() * 1e6 / sent.packets as f64;
         Ok(Run { sent, lost: sent.packets - taken, machine: per_packet(busy), charged: per_packet(charged) })
+    }
+
+    /// Waits until nothing arrives any more. Sleeping, it adds nothing to the time that processors are awake.
+    fn settle(&self) -> Result<()> {
+        let mut before = self.taken()?;
+        loop {
+            thread::sleep(SETTLE);
+            match self.taken()? {
+                now if now == before => return Ok(()),
+                now => before = now,
+            }
+        }
     }
 
     /// Processor time charged to the relay's own threads; relays in the kernel have none.

@@ -114,7 +114,8 @@ impl<'a> Path<'a> {
         self.lab.on("gateway", program)
     }
 
-    fn remember_neighbour(&self, host: &str, interface: &str, neighbour: Port) -> Result<()> {
+    /// A permanent entry on `host` for what is behind one of its interfaces.
+    pub(crate) fn remember_neighbour(&self, host: &str, interface: &str, neighbour: Port) -> Result<()> {
         let namespace = format!("{}-{host}", self.lab.prefix);
         let (address, mac) =
             (neighbour.address.to_string(), neighbour.mac.map(|octet| format!("{octet:02x}")).join(":"));

@@ -14,23 +14,23 @@
 //! machine. **Latency** is measured apart, one packet at a time ([`latency`]).
 
 mod bencode;
-mod causeway;
+pub(super) mod causeway;
 mod contender;
-mod lab;
+pub(super) mod lab;
 mod latency;
 mod packet_socket;
 mod processor_time;
-mod programs;
+pub(super) mod programs;
 mod recording;
 mod rtpengine;
-mod traffic;
+pub(super) mod traffic;
 
 use super::RelayArguments;
 use crate::media::media_pcap;
-use crate::report;
+use crate::report::{self, median};
 use crate::steps::{Step, Steps};
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use contender::{Contender, Maker, Relay, Run};
 use latency::Latency;
 use programs::Bench;
@@ -285,11 +285,6 @@ fn latency(steps: &Steps, contender: &mut Contender<'_>, rounds: usize) -> Resul
         step.detail(format!("{} packets, p50 {p50:.1} µs, p99 {p99:.1} µs", latency.received));
         Ok(latency)
     })
-}
-
-fn median(mut values: Vec<f64>) -> Result<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().context("median of nothing")
 }
 
 fn print_table(figures: &Figures) {

@@ -10,15 +10,17 @@ use aya::{Ebpf, EbpfLoader};
 use std::fs;
 use std::path::Path as FilePath;
 
+const EMPTY_TX: &str = "empty_tx";
+
 /// An object of `cargo xtask ebpf`, loaded; what it is attached to is freed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Bench {
     object: Vec<u8>,
 }
 
-/// One attached copy of a program, with maps of its own.
+/// One loaded copy of a program, with maps of its own.
 #[derive(Debug)]
-pub(crate) struct Attached {
+pub(crate) struct Loaded {
     ebpf: Ebpf,
 }
 
@@ -59,7 +61,7 @@ impl Bench {
     ///
     /// # Errors
     /// As [`Self::counter`].
-    pub(crate) fn empty_redirect(&self, path: &Path<'_>) -> Result<[Attached; 2]> {
+    pub(crate) fn empty_redirect(&self, path: &Path<'_>) -> Result<[Loaded; 2]> {
         let attach = |side: Side| {
             enter(&path.gateway_namespace(), || {
                 self.attach(
@@ -72,8 +74,20 @@ impl Bench {
         Ok([attach(Side::Caller)?, attach(Side::Callee)?])
     }
 
+    /// Loads the empty program that transmits, without attaching it to anything.
+    ///
+    /// # Errors
+    /// Not permitted.
+    pub(crate) fn empty_tx(&self) -> Result<Loaded> {
+        let mut ebpf = EbpfLoader::new().load(&self.object).context("bench.o")?;
+        let program: &mut Xdp =
+            ebpf.program_mut(EMPTY_TX).context("bench.o has no empty program")?.try_into()?;
+        program.load().context("load the empty program")?;
+        Ok(Loaded { ebpf })
+    }
+
     /// Loads a copy of `program` and attaches it natively in the namespace of the calling thread.
-    fn attach(&self, program: &str, interface: &str, target: Option<u32>) -> Result<Attached> {
+    fn attach(&self, program: &str, interface: &str, target: Option<u32>) -> Result<Loaded> {
         let mut ebpf = EbpfLoader::new().load(&self.object).context("bench.o")?;
         if let Some(target) = target {
             let map = ebpf.map_mut("BENCH_TARGET").context("bench.o has no BENCH_TARGET")?;
@@ -85,14 +99,14 @@ impl Bench {
         loaded
             .attach(interface, XdpMode::Driver)
             .with_context(|| format!("attach {program} to {interface}"))?;
-        Ok(Attached { ebpf })
+        Ok(Loaded { ebpf })
     }
 }
 
 /// Counting programs at both ends of a path.
 #[derive(Debug)]
 pub(crate) struct Counter {
-    ends: [Attached; 2],
+    ends: [Loaded; 2],
 }
 
 impl Counter {
@@ -101,11 +115,19 @@ impl Counter {
     /// # Errors
     /// The map cannot be read.
     pub(crate) fn taken(&self) -> Result<u64> {
-        self.ends.iter().map(Attached::taken).sum()
+        self.ends.iter().map(Loaded::taken).sum()
     }
 }
 
-impl Attached {
+impl Loaded {
+    /// The loaded program of [`Bench::empty_tx`].
+    ///
+    /// # Errors
+    /// Another one was loaded.
+    pub(crate) fn program(&self) -> Result<&Xdp> {
+        Ok(self.ebpf.program(EMPTY_TX).context("bench.o has no empty program")?.try_into()?)
+    }
+
     fn taken(&self) -> Result<u64> {
         let map = self.ebpf.map("BENCH_TAKEN").context("bench.o has no BENCH_TAKEN")?;
         let values = PerCpuArray::<_, u64>::try_from(map)?.get(&0, 0).context("BENCH_TAKEN")?;

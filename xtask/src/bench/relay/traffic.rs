@@ -194,6 +194,18 @@ impl Lane {
     }
 }
 
+/// A single frame with audio in it.
+pub(crate) fn frame(from: (Port, u16), to: (Port, u16), payload_type: u8, payload: &[u8]) -> Vec<u8> {
+    let packet = Packet {
+        marker_and_type: payload_type,
+        timestamp: 0,
+        sum: words(payload),
+        payload: payload.to_vec(),
+    };
+    let mut stream = Stream::new(from, to, 1);
+    [stream.next(&packet, 1, 0, payload.len(), packet.sum), payload].concat()
+}
+
 /// One direction of one call.
 #[derive(Debug)]
 struct Stream {

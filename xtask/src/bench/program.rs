@@ -1,0 +1,213 @@
+//! `cargo xtask bench program`: nanoseconds that the XDP program itself takes for a packet, by the kernel's
+//! test-run (`BPF_PROG_TEST_RUN`), against an empty program that transmits.
+//!
+//! Test-run hands the program its own output as the next input. So the flows form a ring: each sends to the
+//! address of the one that is a long stride ahead, and every packet meets another key, another configuration
+//! and another state. With many flows that is as unkind to caches as a busy gateway is. Where the last packet
+//! went proves that the program relayed every one of them.
+
+use super::ProgramArguments;
+use super::relay::causeway::Causeway;
+use super::relay::lab::{Path, Port, Side, enter};
+use super::relay::programs::Bench;
+use super::relay::traffic::{HEADERS, frame};
+use crate::media::PAYLOAD_TYPE;
+use crate::report;
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use aya::programs::{TestRun, TestRunOptions, Xdp};
+use gateway_common::flow::{FlowKind, Latch};
+use gateway_userspace::base::id::Side as CallSide;
+use gateway_userspace::media::plan::{FlowSpec, GateSpec, OutputSpec, PayloadType};
+use serde::Serialize;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Flow counts that must cost about the same.
+const FLOWS: [usize; 3] = [100, 10_000, 100_000];
+/// Packets of one timed run, a multiple of every count: the packet ends where it began.
+const PACKETS: u32 = 1_000_000;
+/// Steps from a flow to the one it sends to; prime to every count, so that the ring holds all flows.
+const STRIDE: usize = 7919;
+/// Flows on one address, from this port on.
+const PORTS: usize = 50_000;
+const FIRST_PORT: u16 = 10_000;
+/// `XDP_TX` and `XDP_REDIRECT` of linux/bpf.h.
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+/// The last line of `--json`. Nanoseconds a packet.
+#[derive(Debug, Serialize)]
+struct Figures {
+    empty_tx_ns: f64,
+    causeway_ns: f64,
+    causeway_over_empty: f64,
+    flows_100_ns: f64,
+    flows_10000_ns: f64,
+    flows_100000_ns: f64,
+    repetitions: u8,
+}
+
+pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
+    let (workspace, steps) = (Workspace::find()?, Steps::new());
+    let path = Path::up(&workspace, &steps, "benchprog")?;
+    let mut causeway = Causeway::start(&path)?;
+    let empty = Bench::read(&workspace.objects())?.empty_tx()?;
+    let relay = causeway.program()?;
+
+    let start = Ring::of(1, &path).frame(&path);
+    let empty_tx_ns = steps.run("empty XDP_TX", |step| {
+        let timed =
+            (0..arguments.repetitions).map(|_| timed(empty.program()?, &start, XDP_TX).map(|(ns, _)| ns));
+        let ns = report::median(timed.collect::<Result<_>>()?)?;
+        step.detail(format!("{ns:.0} ns"));
+        Ok(ns)
+    })?;
+    let mut by_flows = [0.0; FLOWS.len()];
+    for (ns, count) in by_flows.iter_mut().zip(FLOWS) {
+        *ns = steps.run(&format!("relay, {count} flows"), |step| {
+            step.doing("installing flows");
+            let ring = Ring::of(count, &path);
+            let ids = causeway.install(&ring.flows())?;
+            // After the flows: installing them sets the kernel on resolving these hosts, who do not exist.
+            ring.make_reachable(&path)?;
+            let median = ring.time(&path, &relay, arguments.repetitions);
+            causeway.remove(&ids);
+            let median = median.with_context(|| causeway.refused().unwrap_or_default())?;
+            step.detail(format!("{median:.0} ns"));
+            Ok(median)
+        })?;
+    }
+    let [flows_100_ns, flows_10000_ns, flows_100000_ns] = by_flows;
+    let figures = Figures {
+        empty_tx_ns,
+        causeway_ns: flows_100_ns,
+        causeway_over_empty: flows_100_ns / empty_tx_ns,
+        flows_100_ns,
+        flows_10000_ns,
+        flows_100000_ns,
+        repetitions: arguments.repetitions,
+    };
+    print_table(&figures);
+    if json {
+        println!("{}", serde_json::to_string(&figures)?);
+    }
+    Ok(())
+}
+
+/// Flows of which each sends to another, in one cycle through all.
+struct Ring {
+    count: usize,
+    /// Where flows are and where their packets come from: hosts behind the caller's link that nobody is.
+    first_host: Ipv4Addr,
+    source: SocketAddr,
+}
+
+impl Ring {
+    fn of(count: usize, path: &Path<'_>) -> Self {
+        let [a, b, c, _] = path.gateway(Side::Caller).address.octets();
+        let source = SocketAddr::from((Ipv4Addr::new(a, b, c, 99), 4000));
+        Self { count, first_host: Ipv4Addr::new(a, b, c, 100), source }
+    }
+
+    fn at(&self, flow: usize) -> SocketAddr {
+        let host = u32::from(self.first_host) + (flow / PORTS) as u32;
+        SocketAddr::from((Ipv4Addr::from(host), FIRST_PORT + (flow % PORTS) as u16))
+    }
+
+    /// The flow that hears what `flow` sends.
+    fn next(&self, flow: usize) -> usize {
+        (flow + STRIDE) % self.count
+    }
+
+    fn flows(&self) -> Vec<FlowSpec> {
+        let flow = |flow: usize| FlowSpec {
+            from: CallSide::Caller,
+            at: self.at(flow),
+            kind: FlowKind::Rtp,
+            gate: GateSpec::Any,
+            latch: Latch::SameSsrc,
+            dscp: Some(46),
+            rate: None,
+            clock_rate: 8000,
+            payload_types: vec![PayloadType { near: PAYLOAD_TYPE, far: PAYLOAD_TYPE, event: false }],
+            muted: false,
+            continuity: true,
+            rtcp_copy: false,
+            rtp: Some(OutputSpec { from: self.source, to: self.at(self.next(flow)), learned_from: None }),
+            rtcp: None,
+        };
+        (0..self.count).map(flow).collect()
+    }
+
+    /// Link addresses for the hosts of the ring.
+    fn make_reachable(&self, path: &Path<'_>) -> Result<()> {
+        let mac = path.endpoint(Side::Caller).mac;
+        for flow in (0..self.count).step_by(PORTS) {
+            let SocketAddr::V4(at) = self.at(flow) else { continue };
+            path.remember_neighbour(
+                "gateway",
+                Side::Caller.gateway_interface(),
+                Port { address: *at.ip(), mac },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// A packet for the first flow.
+    fn frame(&self, path: &Path<'_>) -> Vec<u8> {
+        let from = Port { address: self.first_host, ..path.endpoint(Side::Caller) };
+        let to = Port { address: self.first_host, ..path.gateway(Side::Caller) };
+        frame((from, self.source.port()), (to, FIRST_PORT), PAYLOAD_TYPE, &[0xd5; 160])
+    }
+
+    /// The median of timed runs, after one that fills caches and finds next hops.
+    fn time(&self, path: &Path<'_>, relay: &Xdp, repetitions: u8) -> Result<f64> {
+        let start = self.frame(path);
+        enter(&path.gateway_namespace(), || {
+            let mut runs = Vec::new();
+            for _ in 0..=repetitions {
+                let (ns, last) = timed(relay, &start, XDP_REDIRECT)?;
+                // A whole number of rounds: the last packet is for the first flow again.
+                let port = last.get(36..38).map(|port| u16::from_be_bytes([port[0], port[1]]));
+                ensure!(
+                    port == Some(FIRST_PORT),
+                    "the ring ended at port {port:?}: a packet was not relayed"
+                );
+                runs.push(ns);
+            }
+            report::median(runs.split_off(1))
+        })
+    }
+}
+
+/// Nanoseconds a packet, and the last packet as the program left it.
+fn timed(program: &Xdp, packet: &[u8], verdict: u32) -> Result<(f64, Vec<u8>)> {
+    let mut last = vec![0; HEADERS + 256];
+    let options = TestRunOptions {
+        data_in: Some(packet),
+        data_out: Some(&mut last),
+        repeat: PACKETS,
+        ..TestRunOptions::new()
+    };
+    let result = program.test_run(options).context("test-run")?;
+    let returned = result.return_value;
+    ensure!(returned == verdict, "test-run: the program answered {returned} instead of {verdict}");
+    Ok((result.duration.as_nanos() as f64, last))
+}
+
+fn print_table(figures: &Figures) {
+    let mut table = report::table(["program", "flows", "ns a packet", "× empty"], &[1, 2, 3]);
+    let rows = [
+        ("empty XDP_TX", "", figures.empty_tx_ns),
+        ("Causeway relay", "100", figures.flows_100_ns),
+        ("", "10,000", figures.flows_10000_ns),
+        ("", "100,000", figures.flows_100000_ns),
+    ];
+    for (program, flows, ns) in rows {
+        let ratio = format!("{:.2}", ns / figures.empty_tx_ns);
+        table.add_row([program.to_owned(), flows.to_owned(), format!("{ns:.0}"), ratio]);
+    }
+    println!("{table}");
+    println!("by test-run of {PACKETS} packets, each for another flow; medians of {}.", figures.repetitions);
+}
