@@ -1,1 +1,10 @@
-//! The data plane as a table of sentences.
+//! The XDP program in the kernel, and the reference path beside it: they must agree.
+//!
+//! Needs root, as it loads programs and makes network namespaces; without, it fails and says so.
+#![expect(unreachable_pub, reason = "modules of a test binary have no outside")]
+
+mod lab;
+mod random;
+mod row;
+mod rows;
+mod table;

@@ -1,1 +1,4 @@
 //! Shared by every test target.
+
+pub mod namespace;
+pub mod wire;

@@ -6,7 +6,7 @@ use super::pins::PinDirectory;
 use aya::maps::MapError;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader};
-use gateway_common::abi::name;
+use gateway_common::abi::{FINGERPRINT, name};
 
 /// The XDP objects that the build embedded.
 pub mod object {
@@ -42,7 +42,16 @@ pub(super) fn check(settings: &Settings) -> Result<(), DataplaneFault> {
             needed: format!("{}.{}", KERNEL_NEEDED.0, KERNEL_NEEDED.1),
         });
     }
-    if chosen(settings).is_empty() { Err(DataplaneFault::ObjectNotEmbedded) } else { Ok(()) }
+    let object = chosen(settings);
+    if object.is_empty() {
+        return Err(DataplaneFault::ObjectNotEmbedded);
+    }
+    // CW_FINGERPRINT: 64 bits that no other content of the object has by chance.
+    if !object.windows(size_of::<u64>()).any(|window| window == FINGERPRINT.to_ne_bytes()) {
+        let why = format!("it was built with another layout of its maps than ours, {FINGERPRINT:#018x}");
+        return Err(DataplaneFault::ObjectInvalid { why });
+    }
+    Ok(())
 }
 
 /// Loads the object; maps that are pinned already are those of the pins, the others are made and pinned.

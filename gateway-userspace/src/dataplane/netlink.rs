@@ -110,30 +110,32 @@ impl Requests {
         }))
     }
 
-    /// Makes the kernel resolve a neighbour now and, where it can (5.16 and later), keep it resolved.
+    /// Makes the kernel resolve a neighbour now and, where it can (5.16 and later), keep it resolved. An entry
+    /// that somebody made permanent is left alone: asking for it would turn it into an ordinary one.
     pub(super) fn keep_neighbour(&mut self, hop: NextHopAddress) -> io::Result<()> {
-        let neighbour = |state, flags, managed: bool| {
-            let mut message = NeighbourMessage::default();
-            message.header.family = match hop.address {
-                IpAddr::V4(_) => AddressFamily::Inet,
-                IpAddr::V6(_) => AddressFamily::Inet6,
-            };
-            message.header.ifindex = hop.ifindex;
-            message.header.state = state;
-            message.header.flags = flags;
-            message.attributes.push(NeighbourAttribute::Destination(hop.address.into()));
-            if managed {
-                message.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
-            }
-            RouteNetlinkMessage::NewNeighbour(message)
-        };
+        if self.is_permanent(hop)? {
+            return Ok(());
+        }
+        let mut kept = neighbour_message(hop);
+        kept.header.flags = NeighbourFlags::Use;
+        let plain = kept.clone();
+        kept.attributes.push(NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed));
         let flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
-        let managed = neighbour(NeighbourState::None, NeighbourFlags::empty(), true);
-        match self.ask(managed, flags) {
-            Ok(_) => Ok(()),
+        match self.ask(RouteNetlinkMessage::NewNeighbour(kept), flags) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                self.ask(neighbour(NeighbourState::None, NeighbourFlags::Use, false), flags).map(drop)
+                self.ask(RouteNetlinkMessage::NewNeighbour(plain), flags).map(drop)
             }
+            done => done.map(drop),
+        }
+    }
+
+    fn is_permanent(&mut self, hop: NextHopAddress) -> io::Result<bool> {
+        match self.ask(RouteNetlinkMessage::GetNeighbour(neighbour_message(hop)), 0) {
+            Ok(answers) => Ok(answers.iter().any(|answer| {
+                matches!(answer, RouteNetlinkMessage::NewNeighbour(entry)
+                    if matches!(entry.header.state, NeighbourState::Permanent | NeighbourState::Noarp))
+            })),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -254,6 +256,17 @@ impl Changes {
             _ => self.hops = true,
         }
     }
+}
+
+fn neighbour_message(hop: NextHopAddress) -> NeighbourMessage {
+    let mut message = NeighbourMessage::default();
+    message.header.family = match hop.address {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
+    };
+    message.header.ifindex = hop.ifindex;
+    message.attributes.push(NeighbourAttribute::Destination(hop.address.into()));
+    message
 }
 
 fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> {
