@@ -1,4 +1,4 @@
-//! The life of a dialog (RFC 3261 section 12, figure-less): early, confirmed, terminated.
+//! The life of a dialog (RFC 3261 sections 12 and 12.3): early, confirmed, terminated.
 
 use crate::base::machine::{Machine, Step, closed_enum};
 

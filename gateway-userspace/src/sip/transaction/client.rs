@@ -68,6 +68,14 @@ enum Input {
     TransportError,
 }
 
+/// What goes into a machine's acts and what comes out of them.
+#[derive(Default)]
+struct Cargo {
+    response: Option<Box<Response>>,
+    /// A CANCEL to be sent by a transaction of its own.
+    cancel: Option<Request>,
+}
+
 impl Clients {
     /// Sends `draft` by a Via with a new branch.
     pub(super) fn request(
@@ -160,9 +168,7 @@ impl Clients {
         self.index.insert(key, id);
         shared.counts.requests_sent += 1;
         if let Some(client) = self.slots.find(slot, epoch) {
-            for act in acts {
-                client.act(shared, now, id, *act, &mut None, out);
-            }
+            client.perform(shared, now, id, acts, &mut Cargo::default(), out);
         }
         id
     }
@@ -172,7 +178,13 @@ impl Clients {
             shared.counts.illegal += 1;
             return;
         };
-        let cancel = client.apply(shared, now, id, input, out);
+        let (acts, more) = client.step(shared, &input);
+        let mut cargo = Cargo::default();
+        if let Input::Response(response) = input {
+            cargo.response = Some(response);
+        }
+        client.perform(shared, now, id, acts, &mut cargo, out);
+        client.perform(shared, now, id, more, &mut cargo, out);
         let hop = client.carrier.hop;
         if client.is_over()
             && let Some(mut client) = self.slots.remove(id.slot, id.epoch)
@@ -181,42 +193,13 @@ impl Clients {
             self.index.remove(&client.key);
             client.tell(Output::ClientEnded { id }, out);
         }
-        if let Some(cancel) = cancel {
+        if let Some(cancel) = cargo.cancel {
             self.begin(shared, now, &cancel, hop, Audience::Nobody, out);
         }
     }
 }
 
 impl Client {
-    /// Steps the machine and does what it says; `Some` is a CANCEL to be sent.
-    fn apply(
-        &mut self,
-        shared: &mut Shared,
-        now: Time,
-        id: ClientId,
-        input: Input,
-        out: &mut Vec<Output>,
-    ) -> Option<Request> {
-        let (acts, more) = self.step(shared, &input);
-        let mut response = match input {
-            Input::Response(response) => Some(response),
-            Input::Fired(_) | Input::Cancel | Input::TransportError => None,
-        };
-        let mut cancel = None;
-        for act in acts.iter().chain(more) {
-            match self.act(shared, now, id, *act, &mut response, out) {
-                Done::Yes => {}
-                Done::FiredAtOnce(timer) => {
-                    for act in self.step(shared, &Input::Fired(timer)).0 {
-                        self.act(shared, now, id, *act, &mut None, out);
-                    }
-                }
-                Done::Cancel => cancel = self.sent_request().map(cancel_of),
-            }
-        }
-        cancel
-    }
-
     /// What to do, in order: the acts of the transaction, then those of its cancellation.
     fn step(&mut self, shared: &mut Shared, input: &Input) -> (&'static [Act], &'static [Act]) {
         match &mut self.state {
@@ -231,37 +214,52 @@ impl Client {
         }
     }
 
+    fn perform(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        id: ClientId,
+        acts: &[Act],
+        cargo: &mut Cargo,
+        out: &mut Vec<Output>,
+    ) {
+        for act in acts {
+            // A timer of no time fires behind the acts that started it: it stands last among them.
+            if let Some(timer) = self.act(shared, now, id, *act, cargo, out) {
+                let (acts, _) = self.step(shared, &Input::Fired(timer));
+                self.perform(shared, now, id, acts, &mut Cargo::default(), out);
+            }
+        }
+    }
+
+    /// Does one act; `Some` is a timer that fires at once.
     fn act(
         &mut self,
         shared: &mut Shared,
         now: Time,
         id: ClientId,
         act: Act,
-        response: &mut Option<Box<Response>>,
+        cargo: &mut Cargo,
         out: &mut Vec<Output>,
-    ) -> Done {
+    ) -> Option<Timer> {
         let owner = Owner::Client(id);
         match act {
             Act::Send => self.carrier.send(shared, out),
             Act::Acknowledge => {
-                if let (Some(invite), Some(response)) = (self.sent_request(), response.as_deref()) {
+                if let (Some(invite), Some(response)) = (self.sent_request(), cargo.response.as_deref()) {
                     let ack = ack_of(invite, response);
                     self.carrier.keep(shared.print(|print| ack.write(print)));
                     self.carrier.send(shared, out);
                 }
             }
-            Act::Cancel => return Done::Cancel,
+            Act::Cancel => cargo.cancel = self.sent_request().map(cancel_of),
             Act::Pass => {
-                if let Some(response) = response.take() {
+                if let Some(response) = cargo.response.take() {
                     self.tell(Output::Response { id, response }, out);
                 }
             }
             Act::Forget => self.carrier.forget(),
-            Act::Arm(timer) => {
-                if let Some(timer) = self.carrier.arm(shared, owner, timer, now) {
-                    return Done::FiredAtOnce(timer);
-                }
-            }
+            Act::Arm(timer) => return self.carrier.arm(shared, owner, timer, now),
             Act::ArmLongest(timer) => self.carrier.arm_longest(shared, owner, timer, now),
             Act::Disarm(timer) => self.carrier.disarm(shared, owner, timer),
             Act::TimedOut => {
@@ -270,7 +268,7 @@ impl Client {
             }
             Act::Unreachable => self.tell(Output::Unreachable { id }, out),
         }
-        Done::Yes
+        None
     }
 
     fn tell(&self, output: Output, out: &mut Vec<Output>) {
@@ -294,13 +292,6 @@ impl Client {
             Ok(Message::Response(_)) | Err(_) => None,
         }
     }
-}
-
-/// What an act leaves to its caller.
-enum Done {
-    Yes,
-    FiredAtOnce(Timer),
-    Cancel,
 }
 
 fn invite_event(input: &Input) -> Option<invite_client::Event> {

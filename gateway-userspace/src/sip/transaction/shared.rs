@@ -145,7 +145,8 @@ impl Carrier {
             Span::Once(span) => span,
             Span::Doubling { first, cap } => {
                 let doubled = if self.pause.is_zero() { first } else { self.pause * 2 };
-                self.pause = cap.map_or(doubled, |cap| doubled.min(cap));
+                // Settings of no time at all must not make the timer fire for ever in one instant.
+                self.pause = cap.map_or(doubled, |cap| doubled.min(cap)).max(Duration::from_millis(1));
                 self.pause
             }
         };
