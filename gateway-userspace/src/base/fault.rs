@@ -111,6 +111,8 @@ faults! {
     NoAck, PeerMisbehaved, 408, 102, "no_ack";
     /// The data plane refused the flow.
     DataplaneFailed, Internal, 500, 41, "dataplane_failed";
+    /// The operator ended the call.
+    HungUp, PolicyRefused, 480, 31, "hung_up";
     /// A fault of our own that took this call with it.
     Internal, Internal, 500, 41, "internal";
 }

@@ -4,6 +4,7 @@ use super::action::{Action, RequestKey};
 use super::{Context, media};
 use crate::base::fault::Fault;
 use crate::base::id::{Side, TrunkId};
+use crate::media::MediaPlan;
 use crate::policy::{Snapshot, Trunk};
 use crate::sdp;
 use crate::sip::dialog::Dialog;
@@ -200,9 +201,13 @@ impl Legs {
         }
     }
 
-    /// Makes the data plane carry what both legs have agreed on.
+    /// What both have agreed to carry.
+    pub(super) fn plan(&self) -> MediaPlan {
+        media::plan(&self.caller, &self.callee.trunk, &self.callee.media)
+    }
+
+    /// Makes the data plane carry it.
     pub(super) fn relay(&self, context: &mut Context<'_>) {
-        let plan = media::plan(&self.caller, &self.callee.trunk, &self.callee.media);
-        context.push(Action::Relay(Box::new(plan)));
+        context.push(Action::Relay(Box::new(self.plan())));
     }
 }

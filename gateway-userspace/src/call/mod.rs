@@ -29,6 +29,7 @@ use crate::base::id::{CallId, Side};
 use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::base::token::Tokens;
+use crate::media::MediaPlan;
 use crate::policy::Snapshot;
 use crate::sip::message::Request;
 use crate::sip::transaction::ServerId;
@@ -111,6 +112,11 @@ impl Call {
 
     pub fn id(&self) -> CallId {
         self.facts.start.call
+    }
+
+    /// What the data plane carries for it now.
+    pub fn plan(&self) -> MediaPlan {
+        self.phase.plan()
     }
 
     /// Our tag in the dialog with this side, once there is one.

@@ -3,7 +3,7 @@
 use super::facts::Facts;
 use super::leg::{Leg, Legs, TrunkRef};
 use super::phase::{Phase, established::Established};
-use super::{Action, Call, Context, media};
+use super::{Action, Call, Context};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, FlowId, Side};
 use crate::base::redact::Number;
@@ -75,6 +75,12 @@ impl Checkpoint {
         }
     }
 
+    /// The Call-ID of the callee's leg, which says what core owns the call: ours was minted to agree with the
+    /// caller's.
+    pub fn sip_call_id(&self) -> &str {
+        &self.callee.dialog.call_id
+    }
+
     /// The call as it was, and what the data plane carries for it.
     pub fn restore(self, context: &mut Context<'_>) -> Result<(Call, MediaPlan), RestoreError> {
         let start = CallStart {
@@ -102,7 +108,7 @@ impl Checkpoint {
             ..Facts::new(start.clone(), self.started)
         };
         let legs = Legs { caller, callee };
-        let plan = media::plan(&legs.caller, &legs.callee.trunk, &legs.callee.media);
+        let plan = legs.plan();
         context.push(Action::Publish(observe::Event::CallAdopted {
             start: Box::new(start),
             started: self.started,

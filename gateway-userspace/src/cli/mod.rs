@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod run;
 
 use clap::{Args, Parser, Subcommand};
 use gateway_userspace::base::id::CallId;
@@ -26,6 +27,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon until its calls have ended (first signal) or at once (second signal)
+    Run(run::Run),
     /// Read a configuration and say what is wrong with it
     Check(check::Check),
     /// Show how the node is
@@ -101,6 +104,7 @@ impl Cli {
     pub(crate) fn run(self) -> ExitCode {
         let json = self.command.json();
         let result = match self.command {
+            Command::Run(run) => run.run(),
             Command::Check(check) => check.run(),
             Command::Status(daemon) => daemon.status(),
             Command::Calls(calls) => calls.run(),
@@ -132,6 +136,7 @@ impl Cli {
 impl Command {
     fn json(&self) -> bool {
         match self {
+            Self::Run(_) => false,
             Self::Check(check) => check.json,
             Self::Calls(calls) => calls.daemon.json,
             Self::Flows(flows) => flows.daemon.json,

@@ -16,9 +16,9 @@ use crate::call::{self, Action, Call, CallSettings, CallTimer, MediaPorts, Reque
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::Snapshot;
-use crate::sip::message::{Message, Response};
+use crate::sip::message::{Message, ParseError, Response};
 use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, fill_received, response_destination};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,9 +83,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(call: Call, call_id: Box<str>) -> Self {
-        let call_ids = SmallVec::from_iter([call_id]);
-        Self { call, relay: Relay::default(), clients: SmallVec::new(), call_ids }
+    pub(super) fn new(call: Call) -> Self {
+        Self { call, relay: Relay::default(), clients: SmallVec::new(), call_ids: SmallVec::new() }
     }
 
     pub(super) fn client(&self, key: RequestKey) -> Option<ClientId> {
@@ -129,7 +128,7 @@ impl Core {
     }
 
     /// A message that this core owns.
-    pub fn receive(&mut self, turn: &mut Turn<'_>, message: Message, hop: Hop) {
+    pub fn receive(&mut self, turn: &mut Turn<'_>, mut message: Message, hop: Hop) {
         // Unknown sources get silence: an answer would tell a scanner that somebody lives here.
         if matches!(message, Message::Request(_))
             && self.policy.identify(hop.local, hop.remote, hop.transport).is_none()
@@ -137,9 +136,29 @@ impl Core {
             self.publish(turn.now, &observe::Event::Silenced { source: hop.remote });
             return;
         }
+        if let Message::Request(request) = &mut message {
+            fill_received(request, hop.remote);
+        }
         self.note(turn.now, Direction::Received, &message);
         self.transactions.receive(turn.now, message, hop, &mut self.outputs);
         self.settle(turn);
+    }
+
+    /// Bytes that are no message: answered if there is enough of a request to answer, and if a trunk allows its
+    /// source (RFC 3261 section 21.4.1).
+    pub fn refuse_malformed(&mut self, turn: &mut Turn<'_>, error: &ParseError, hop: Hop) {
+        if self.policy.identify(hop.local, hop.remote, hop.transport).is_none() {
+            self.publish(turn.now, &observe::Event::Silenced { source: hop.remote });
+            return;
+        }
+        tracing::debug!(source = %hop.remote, %error, "a message cannot be read");
+        if let Some(refusal) = &error.refusal {
+            let mut bytes = Vec::new();
+            refusal.write(hop.remote, &self.tokens.token(), &mut bytes);
+            let destination = refusal.top_via.as_ref().map_or(hop, |via| response_destination(via, &hop));
+            turn.out.sends.push((destination, bytes.into()));
+        }
+        self.publish(turn.now, &observe::Event::Refused { fault: error.fault, source: hop.remote });
     }
 
     /// Nothing can be sent to this hop.
@@ -168,6 +187,11 @@ impl Core {
         self.policy = policy;
     }
 
+    /// Tells observers how a reload went.
+    pub fn reloaded(&mut self, now: Time, outcome: Result<(), String>) {
+        self.publish(now, &observe::Event::ConfigReloaded { outcome });
+    }
+
     /// Refuses new calls from now on.
     pub fn drain(&mut self, now: Time) {
         if !self.draining {
@@ -183,6 +207,10 @@ impl Core {
         self.advance(turn, id, call::Event::HangUp(fault));
         self.settle(turn);
         known
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining
     }
 
     pub fn calls(&self) -> usize {
@@ -214,6 +242,13 @@ impl Core {
         self.minted = self.minted.wrapping_add(1);
         let count = u32::from(self.settings.share.core.0) << 24 | self.minted & 0x00ff_ffff;
         CallId(u64::from(self.settings.run) << 32 | u64::from(count))
+    }
+
+    /// Makes requests inside dialogs with this Call-ID find this leg.
+    pub(super) fn bind(&mut self, id: CallId, side: Side, call_id: Box<str>) {
+        let Some(entry) = self.calls.get_mut(&id) else { return };
+        entry.call_ids.push(call_id.clone());
+        self.legs.entry(call_id).or_default().push((id, side));
     }
 
     /// Drains what the transactions put out until nothing is left.

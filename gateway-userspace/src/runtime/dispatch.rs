@@ -123,8 +123,8 @@ fn invite(
     let call_id: Box<str> = request.head.call_id.as_str().into();
     let call = Call::begin(Invitation { id, server, request, hop, trunk }, &mut context)?;
     core.servers.insert(server, (id, Side::Caller));
-    core.legs.entry(call_id.clone()).or_default().push((id, Side::Caller));
-    core.calls.insert(id, Box::new(Entry::new(call, call_id)));
+    core.calls.insert(id, Box::new(Entry::new(call)));
+    core.bind(id, Side::Caller, call_id);
     core.execute(turn, id, actions);
     Ok(())
 }

@@ -19,7 +19,7 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
             }
             Action::Respond { server, response, .. } => core.respond(turn, server, *response),
             Action::Cancel { key } => cancel(core, turn, id, key),
-            Action::Bind { side, call_id } => bind(core, id, side, call_id.into()),
+            Action::Bind { side, call_id } => core.bind(id, side, call_id.into()),
             Action::Relay(plan) => {
                 if let Err(fault) = relay(core, turn, id, *plan) {
                     // What was still to come rested on these flows; the call decides anew.
@@ -51,13 +51,6 @@ fn cancel(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey) {
     if let Some(client) = client {
         core.transactions.cancel(turn.now, client, &mut core.outputs);
     }
-}
-
-/// Makes in-dialog requests with this Call-ID find this leg.
-fn bind(core: &mut Core, id: CallId, side: Side, call_id: Box<str>) {
-    let Some(entry) = core.calls.get_mut(&id) else { return };
-    entry.call_ids.push(call_id.clone());
-    core.legs.entry(call_id).or_default().push((id, side));
 }
 
 /// Makes the data plane carry exactly `plan`.

@@ -1,10 +1,19 @@
 //! The cores: one poll, one timer table, calls owned by exactly one core.
 //!
 //! [`core`] is a value fed input and time; [`worker`] is the thread around it that reads the clock, polls the
-//! sockets and carries out what the core leaves in its outbox; [`boot`] makes them from a configuration.
+//! sockets and carries out what the core leaves in its outbox. [`boot`] makes them from a configuration,
+//! [`supervisor`] waits for signals, [`watcher`] listens to the data plane. Threads reach a core through its
+//! [`mailbox`] and in no other way.
 
+mod adopt;
+pub mod boot;
+mod commands;
 pub mod core;
 mod dispatch;
 mod execute;
+pub mod mailbox;
 pub mod offline;
 pub mod relay;
+pub mod supervisor;
+pub mod watcher;
+pub mod worker;

@@ -15,6 +15,8 @@ pub trait FlowTable {
     fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, Fault>;
     /// Changes flows in place; what they counted goes on.
     fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault>;
+    /// Takes over flows that another daemon installed for the same plan.
+    fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault>;
     /// The last report of each, in order.
     fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport>;
     fn report(&self, id: FlowId) -> Option<FlowReport>;

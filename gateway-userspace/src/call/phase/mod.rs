@@ -9,6 +9,7 @@ use super::facts::{Ending as Outcome, Facts};
 use super::leg::Leg;
 use super::{Action, Context, Event};
 use crate::base::id::Side;
+use crate::media::MediaPlan;
 use crate::observe::event::CallEnd;
 use ending::Ending;
 use established::Established;
@@ -33,6 +34,15 @@ impl Phase {
             Self::Established(established) => established.handle(facts, event, context),
             Self::Ending(ending) => ending.handle(event, context),
             Self::Over => Self::Over,
+        }
+    }
+
+    /// What both legs have agreed to carry.
+    pub(super) fn plan(&self) -> MediaPlan {
+        match self {
+            Self::Setup(setup) => setup.plan(),
+            Self::Established(established) => established.legs.plan(),
+            Self::Ending(_) | Self::Over => MediaPlan::default(),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::base::redact::Number;
 use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::leg::{Leg, Legs, SDP, TrunkRef};
 use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
+use crate::media::MediaPlan;
 use crate::observe;
 use crate::observe::event::CallStart;
 use crate::policy::{self, Candidates};
@@ -125,6 +126,11 @@ fn called_number(uri: &Uri) -> Result<String, Fault> {
 impl Setup {
     pub(super) fn leg(&self, side: Side) -> Option<&Leg> {
         (side == Side::Caller).then_some(&self.caller)
+    }
+
+    /// What a preview lets through.
+    pub(super) fn plan(&self) -> MediaPlan {
+        media::plan(&self.caller, &self.callee.trunk, &self.callee.media)
     }
 
     /// Tries the next peer; without one left, tells the caller why the last one failed.
@@ -270,8 +276,7 @@ impl Setup {
         let description = media::description_of_response(response).ok()??;
         self.callee.media.receive_answer(&description, Finality::Preview).ok()?;
         let body = self.caller.media.relay_answer(&self.callee.media, Finality::Preview).ok()?;
-        let plan = media::plan(&self.caller, &self.callee.trunk, &self.callee.media);
-        context.push(Action::Relay(Box::new(plan)));
+        context.push(Action::Relay(Box::new(self.plan())));
         Some(body)
     }
 

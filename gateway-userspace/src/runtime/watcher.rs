@@ -1,0 +1,64 @@
+//! The thread that listens to the data plane: records go to the core that owns the flow; routes and neighbours
+//! are followed on the spot.
+
+use super::mailbox::{Mail, Mailbox};
+use crate::dataplane::{Split, Watch};
+use mio::{Events, Poll, Token, Waker};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+const WAKER: Token = Token(0);
+const SOURCES: Token = Token(1);
+
+/// Ends its thread when dropped.
+pub struct Watcher {
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watcher {
+    pub fn start(mut watch: Watch, split: Split, cores: Arc<[Mailbox]>) -> io::Result<Self> {
+        let mut poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        watch.register(poll.registry(), SOURCES)?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::Builder::new().name("causeway-watch".into()).spawn(move || {
+            let mut events = Events::with_capacity(16);
+            let mut records = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                if let Err(error) = watch.drain(&mut records) {
+                    tracing::error!(%error, "the data plane cannot be followed");
+                }
+                for record in records.drain(..) {
+                    let owner = split.owner(record.flow().slot);
+                    if let Some(core) = cores.get(usize::from(owner.0)) {
+                        core.post(Mail::Record(record));
+                    }
+                }
+                match poll.poll(&mut events, None) {
+                    Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                        tracing::error!(%error, "the data plane's watcher cannot poll");
+                        return;
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        })?;
+        Ok(Self { stop, waker, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let woken = self.waker.wake();
+        if let (Ok(()), Some(thread)) = (woken, self.thread.take()) {
+            // It does not panic on purpose; if it did, the log has it.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! The thread around a core: reads the clock, polls, hands over what arrived, carries out what is left.
+
+use super::adopt;
+use super::commands;
+use super::core::{CheckpointChange, Core, Outbox, Turn};
+use super::mailbox::{Mail, Mailbox};
+use super::relay::FlowTable;
+use super::supervisor::Order;
+use crate::base::fault::Fault;
+use crate::base::id::{CoreId, FlowId};
+use crate::base::share::Share;
+use crate::base::time::Time;
+use crate::call::Checkpoint;
+use crate::dataplane::{Dataplane, FlowReport, Record, monotonic};
+use crate::media::plan::FlowSpec;
+use crate::net::{self, Net, NetEvent};
+use crate::sip::message::{Limits, parse_within, shallow};
+use crate::sip::transport::Hop;
+use crate::store::Journal;
+use crossbeam::channel::{Receiver, Sender};
+use mio::{Events, Poll, Token};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The mailbox's waker.
+pub const WAKER: Token = Token(0);
+/// Media sockets of the plain-socket path.
+pub const MEDIA_TOKENS: std::ops::Range<usize> = 16..(1 << 24);
+/// SIP sockets: this and all above.
+pub const NET_TOKENS: usize = 1 << 24;
+
+/// Longest sleep, so that a clock that jumps or a lost wake-up costs no more than this.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// What other threads read of a core without asking it.
+#[derive(Debug, Default)]
+pub struct Gauges {
+    pub ports_in_use: AtomicU64,
+    pub ports: AtomicU64,
+    pub flows: AtomicU64,
+    pub draining: AtomicBool,
+}
+
+/// A core with its sockets, its part of the data plane and its journal.
+pub struct Worker {
+    pub share: Share,
+    pub core: Core,
+    pub poll: Poll,
+    pub net: Net,
+    pub dataplane: Dataplane,
+    pub journal: Journal,
+    pub mail: Receiver<Mail>,
+    /// All cores, by number.
+    pub cores: Arc<[Mailbox]>,
+    pub orders: Sender<Order>,
+    pub gauges: Arc<Gauges>,
+    pub limits: Limits,
+}
+
+impl Worker {
+    /// Turns until told to stop.
+    ///
+    /// # Errors
+    /// Only when the kernel refuses to poll, which nothing can be done about here.
+    pub fn run(mut self) -> std::io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut arrived = Vec::new();
+        let mut told_idle = false;
+        loop {
+            self.poll.poll(&mut events, Some(self.sleep())).or_else(|error| match error.kind() {
+                std::io::ErrorKind::Interrupted => Ok(()),
+                _ => Err(error),
+            })?;
+            let now = clock();
+            let mut out = Outbox::default();
+            for event in &events {
+                let token = event.token();
+                if self.net.owns(token) {
+                    self.net.ready(now, event, &mut arrived);
+                } else if self.dataplane.owns(token) {
+                    let mut records = Vec::new();
+                    self.dataplane.ready(token, &mut records);
+                    records.into_iter().for_each(|record| self.record(now, &record));
+                }
+            }
+            self.net.expire(now, &mut arrived);
+            for event in arrived.drain(..) {
+                self.arrived(now, event, &mut out);
+            }
+            if !self.read_mail(now, &mut out) {
+                self.finish(now, out);
+                return Ok(());
+            }
+            self.turn(now, &mut out, |core, turn| core.expire(turn));
+            self.finish(now, out);
+            self.gauge();
+            if self.core.is_draining() && self.core.calls() == 0 && !told_idle {
+                told_idle = true;
+                // Without a supervisor the process is ending anyway.
+                let _ = self.orders.send(Order::Idle { core: self.share.core.0 });
+            }
+        }
+    }
+
+    /// Takes over a call of an earlier daemon; the error is for the log.
+    pub fn adopt(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+        let now = clock();
+        let mut out = Outbox::default();
+        let mut adopted = Ok(());
+        self.turn(now, &mut out, |core, turn| adopted = adopt::adopt(core, turn, checkpoint));
+        self.finish(now, out);
+        adopted
+    }
+
+    fn sleep(&self) -> Duration {
+        let deadline = [self.core.next_deadline(), self.net.next_deadline()].into_iter().flatten().min();
+        deadline.map_or(LONGEST_SLEEP, |at| at.since(clock())).min(LONGEST_SLEEP)
+    }
+
+    fn turn(&mut self, now: Time, out: &mut Outbox, act: impl FnOnce(&mut Core, &mut Turn<'_>)) {
+        act(&mut self.core, &mut Turn { now, flows: &mut self.dataplane, out });
+    }
+
+    fn arrived(&mut self, now: Time, event: NetEvent, out: &mut Outbox) {
+        match event {
+            NetEvent::Datagram { hop, bytes } | NetEvent::Frame { hop, bytes } => {
+                let owner = shallow(&bytes).map_or(self.share.core, |id| self.share.owner(id.as_bytes()));
+                if owner == self.share.core {
+                    self.message(now, hop, &bytes, out);
+                } else {
+                    self.post(owner, Mail::Message { hop, bytes: bytes.into_vec() });
+                }
+            }
+            NetEvent::Failed { hop, .. } | NetEvent::Closed { hop, .. } => {
+                // Who waits for an answer on it may live on any core.
+                for core in self.others() {
+                    self.post(core, Mail::Unreachable { hop });
+                }
+                self.turn(now, out, |core, turn| core.transport_failed(turn, hop));
+            }
+        }
+    }
+
+    fn message(&mut self, now: Time, hop: Hop, bytes: &[u8], out: &mut Outbox) {
+        match parse_within(bytes, &self.limits) {
+            Ok(message) => self.turn(now, out, |core, turn| core.receive(turn, message, hop)),
+            Err(error) => self.turn(now, out, |core, turn| core.refuse_malformed(turn, &error, hop)),
+        }
+    }
+
+    /// False when told to stop.
+    fn read_mail(&mut self, now: Time, out: &mut Outbox) -> bool {
+        while let Ok(mail) = self.mail.try_recv() {
+            match mail {
+                Mail::Message { hop, bytes } => self.message(now, hop, &bytes, out),
+                Mail::Send { hop, bytes } => out.sends.push((hop, bytes)),
+                Mail::Unreachable { hop } => {
+                    self.turn(now, out, |core, turn| core.transport_failed(turn, hop));
+                }
+                Mail::Record(record) => self.record(now, &record),
+                Mail::Policy(policy) => self.core.set_policy(policy),
+                Mail::Reloaded(outcome) => self.core.reloaded(now, outcome),
+                Mail::Ask(ask) => {
+                    let mut answer = None;
+                    self.turn(now, out, |core, turn| {
+                        answer = Some(commands::execute(core, turn, ask.command));
+                    });
+                    if let Some(answer) = answer {
+                        // Who asked may have given up.
+                        let _ = ask.reply.send(answer);
+                    }
+                }
+                Mail::Drain => self.core.drain(now),
+                Mail::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn record(&mut self, now: Time, record: &Record) {
+        if let Record::EventStart { flow, event, .. } = record {
+            self.core.telephone_event(now, *flow, *event);
+        }
+    }
+
+    /// Sends and writes down what the turn left; what cannot be sent may leave more.
+    fn finish(&mut self, now: Time, mut out: Outbox) {
+        while !out.sends.is_empty() {
+            for (hop, bytes) in std::mem::take(&mut out.sends) {
+                let holder = hop.connection.map_or(self.share.core, net::owner);
+                if holder != self.share.core {
+                    self.post(holder, Mail::Send { hop, bytes });
+                } else if let Err(error) = self.net.send(now, &hop, &bytes) {
+                    tracing::debug!(%error, "a message could not be sent");
+                    self.turn(now, &mut out, |core, turn| core.transport_failed(turn, hop));
+                }
+            }
+        }
+        for change in out.checkpoints {
+            match change {
+                CheckpointChange::Put { call, bytes } => self.journal.put(call, &bytes),
+                CheckpointChange::Remove { call } => self.journal.remove(call),
+            }
+        }
+        if let Err(error) = self.journal.flush() {
+            tracing::error!(%error, "calls in progress would not survive a restart");
+        }
+    }
+
+    fn gauge(&self) {
+        let (used, all) = self.core.ports().usage();
+        self.gauges.ports_in_use.store(used as u64, Ordering::Relaxed);
+        self.gauges.ports.store(all as u64, Ordering::Relaxed);
+        self.gauges.flows.store(self.dataplane.len() as u64, Ordering::Relaxed);
+        self.gauges.draining.store(self.core.is_draining(), Ordering::Relaxed);
+    }
+
+    fn post(&self, core: CoreId, mail: Mail) {
+        if let Some(mailbox) = self.cores.get(usize::from(core.0)) {
+            mailbox.post(mail);
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = CoreId> + use<> {
+        let own = self.share.core;
+        (0..self.share.cores).map(CoreId).filter(move |core| *core != own)
+    }
+}
+
+impl FlowTable for Dataplane {
+    fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, Fault> {
+        Dataplane::install(self, flows).map_err(|error| told(&error))
+    }
+
+    fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault> {
+        Dataplane::update(self, ids, flows).map_err(|error| told(&error))
+    }
+
+    fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault> {
+        Dataplane::adopt(self, ids, flows).map_err(|error| told(&error))
+    }
+
+    fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport> {
+        Dataplane::remove(self, ids)
+    }
+
+    fn report(&self, id: FlowId) -> Option<FlowReport> {
+        Dataplane::report(self, id)
+    }
+}
+
+fn told(error: &crate::dataplane::DataplaneFault) -> Fault {
+    tracing::warn!(%error, "the data plane refuses a call's flows");
+    error.fault()
+}
+
+/// The kernel's monotonic clock, which outlives the process: stored times stay comparable.
+pub fn clock() -> Time {
+    Time(monotonic() / 1_000)
+}
