@@ -129,3 +129,131 @@ pub fn within_rate(config: &FlowConfig, state: &mut FlowState, now: u64) -> bool
     state.due_at = due + interval;
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{net::Be32, rtp::Rtp};
+    use proptest::prelude::*;
+
+    const A: Addr128 = Addr128::v4([192, 0, 2, 1]);
+    const B: Addr128 = Addr128::v4([192, 0, 2, 2]);
+
+    fn media(ssrc: u32) -> Media {
+        let ssrc = Be32::new(ssrc);
+        Media::Rtp(Rtp { payload_type: 0, marker: 0, sequence: 1, timestamp: 1, ssrc, header_len: 12 })
+    }
+
+    fn open(latch: Latch) -> FlowConfig {
+        let mut config = FlowConfig { gate: Gate::Any, latch, ..FlowConfig::default() };
+        config.payload_types[0] = 8;
+        config
+    }
+
+    /// Admits, and hears the SSRC as accounting would.
+    fn hear(config: &FlowConfig, state: &mut FlowState, from: Addr128, ssrc: u32) -> Result<bool, Reason> {
+        let admitted = admit(config, state, (from, Be16::new(4000)), &media(ssrc), 1)?;
+        (state.heard, state.ssrc) = (1, Be32::new(ssrc));
+        Ok(admitted.latched)
+    }
+
+    #[test]
+    fn each_latch_policy_treats_a_second_source_its_own_way() {
+        let refused = Err(Reason::LatchRefused);
+        // Policy; then from A; from B with another SSRC; from B with the same; back from A.
+        let table = [
+            (Latch::Signalled, [Ok(false), Ok(false), Ok(false), Ok(false)]),
+            (Latch::SameSsrc, [Ok(true), refused, Ok(true), Ok(true)]),
+            (Latch::FirstPacket, [Ok(true), refused, refused, Ok(false)]),
+        ];
+        for (latch, expected) in table {
+            let (config, mut state) = (open(latch), FlowState::default());
+            let same = if latch == Latch::Signalled { 8 } else { 7 };
+            let heard = [(A, 7), (B, 8), (B, same), (A, same)]
+                .map(|(from, ssrc)| hear(&config, &mut state, from, ssrc));
+            assert_eq!(heard, expected, "{latch:?}");
+        }
+    }
+
+    #[test]
+    fn a_raised_latch_epoch_lets_the_far_end_move() {
+        let (mut config, mut state) = (open(Latch::FirstPacket), FlowState::default());
+        assert_eq!(hear(&config, &mut state, A, 1), Ok(true));
+        config.latch_epoch = 1;
+        assert_eq!(hear(&config, &mut state, B, 2), Ok(true));
+        assert_eq!((state.source, state.statistics.latch_changes), (B, 1));
+    }
+
+    #[test]
+    fn a_stranger_neither_latches_nor_uses_up_the_rate() {
+        let config = FlowConfig {
+            gate: Gate::Exact,
+            gate_address: A,
+            gate_port: Be16::new(4000),
+            rate: 1,
+            ..open(Latch::FirstPacket)
+        };
+        let mut state = FlowState::default();
+        for _ in 0..10 {
+            assert_eq!(hear(&config, &mut state, B, 1), Err(Reason::SourceRefused));
+        }
+        assert_eq!(hear(&config, &mut state, A, 1), Ok(true));
+    }
+
+    #[test]
+    fn a_gate_opens_for_its_subnet_alone() {
+        let network = FlowConfig {
+            gate: Gate::Subnet,
+            gate_address: Addr128::v4([192, 0, 2, 0]),
+            gate_prefix: 96 + 24,
+            ..FlowConfig::default()
+        };
+        assert!(gate_opens(&network, A, Be16::new(1)));
+        assert!(!gate_opens(&network, Addr128::v4([192, 0, 3, 1]), Be16::new(1)));
+    }
+
+    #[test]
+    fn another_epoch_starts_afresh() {
+        let mut state = FlowState { epoch: 1, latched: 1, heard: 1, ..FlowState::default() };
+        begin(&FlowConfig { epoch: 2, ..FlowConfig::default() }, &mut state);
+        assert_eq!((state.epoch, state.latched, state.heard), (2, 0, 0));
+    }
+
+    #[test]
+    fn payload_types_are_mapped_and_others_refused() {
+        let mut config = open(Latch::Signalled);
+        config.payload_types[101] = 96 | PT_EVENT;
+        assert_eq!(payload_type(&config, 0), Ok((8, false)));
+        assert_eq!(payload_type(&config, 101), Ok((96, true)));
+        assert_eq!(payload_type(&config, 9), Err(Reason::PayloadType));
+    }
+
+    proptest! {
+        #[test]
+        fn the_rate_holds_over_any_arrivals(
+            rate in 1u32..2000,
+            burst in 0u32..50,
+            gaps in proptest::collection::vec(0u64..20_000_000, 1..300),
+        ) {
+            let config = FlowConfig { rate, burst, ..FlowConfig::default() };
+            let (mut state, mut now, mut passed) = (FlowState::default(), 1_000_000_000, 0u64);
+            let begun = now;
+            for gap in gaps {
+                now += gap;
+                passed += u64::from(within_rate(&config, &mut state, now));
+            }
+            let interval = NANOSECONDS / u64::from(rate);
+            prop_assert!(passed <= (now - begun) / interval + u64::from(burst) + 1);
+        }
+
+        #[test]
+        fn a_stream_within_its_rate_loses_nothing(rate in 1u32..2000, count in 1u64..200) {
+            let config = FlowConfig { rate, burst: 0, ..FlowConfig::default() };
+            let mut state = FlowState::default();
+            let interval = NANOSECONDS / u64::from(rate);
+            for index in 0..count {
+                prop_assert!(within_rate(&config, &mut state, 1 + index * interval));
+            }
+        }
+    }
+}

@@ -232,3 +232,184 @@ fn ipv6_extensions<C: Cursor + ?Sized>(
     }
     Ok((offset, fault))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        flow::FlowKind,
+        rtcp,
+        rtp::{self, Media},
+    };
+    use proptest::prelude::*;
+
+    const PAYLOAD: &[u8] = &[0x80, 0, 0, 1, 0, 0, 0, 160, 1, 2, 3, 4, 0xff];
+
+    fn udp(len: u16) -> Vec<u8> {
+        [&[0x0f, 0xa0, 0x13, 0x88][..], &len.to_be_bytes(), &[0xab, 0xcd]].concat()
+    }
+
+    fn ethernet(tags: &[u16], ether_type: u16) -> Vec<u8> {
+        let mut frame = vec![2; 12];
+        for tag in tags {
+            frame.extend([tag.to_be_bytes(), [0, 7]].concat());
+        }
+        frame.extend(ether_type.to_be_bytes());
+        frame
+    }
+
+    fn ipv4(options: &[u8], fragment: u16, protocol: u8) -> Vec<u8> {
+        let len = (20 + options.len() + 8 + PAYLOAD.len()) as u16;
+        let mut packet = vec![0x45 + (options.len() / 4) as u8, 0xb8];
+        packet.extend(len.to_be_bytes());
+        packet.extend([0, 0]);
+        packet.extend(fragment.to_be_bytes());
+        packet.extend([64, protocol, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2]);
+        packet.extend(options);
+        packet.extend(udp(8 + PAYLOAD.len() as u16));
+        packet.extend(PAYLOAD);
+        packet
+    }
+
+    /// Extension headers as (type, octets after the next-header field).
+    fn ipv6(extensions: &[(u8, &[u8])]) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (index, (_, octets)) in extensions.iter().enumerate() {
+            body.push(extensions.get(index + 1).map_or(PROTOCOL_UDP, |(next, _)| *next));
+            body.extend(*octets);
+        }
+        body.extend(udp(8 + PAYLOAD.len() as u16));
+        body.extend(PAYLOAD);
+        let mut packet = vec![0x6b, 0x80, 0, 0];
+        packet.extend((body.len() as u16).to_be_bytes());
+        packet.extend([extensions.first().map_or(PROTOCOL_UDP, |(next, _)| *next), 64]);
+        packet.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        packet.extend([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+        packet.extend(body);
+        packet
+    }
+
+    fn parsed(frame: &[u8]) -> Headers {
+        match parse(frame) {
+            Parsed::Udp(headers) => headers,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn payload<'a>(frame: &'a [u8], headers: &Headers) -> &'a [u8] {
+        &frame[headers.payload..headers.payload + headers.payload_len]
+    }
+
+    #[test]
+    fn the_payload_is_found_behind_tags_options_and_extensions() {
+        let hop_by_hop: (u8, &[u8]) = (0, &[0, 5, 2, 0, 0, 1, 0]);
+        let destination: (u8, &[u8]) = (60, &[1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        let frames = [
+            [ethernet(&[], 0x0800), ipv4(&[], 0, 17)].concat(),
+            [ethernet(&[0x8100], 0x0800), ipv4(&[], 0x4000, 17)].concat(),
+            [ethernet(&[0x88a8, 0x8100], 0x0800), ipv4(&[1; 40], 0, 17)].concat(),
+            [ethernet(&[], 0x86dd), ipv6(&[])].concat(),
+            [ethernet(&[0x8100, 0x8100], 0x86dd), ipv6(&[hop_by_hop, destination])].concat(),
+        ];
+        for frame in frames {
+            let headers = parsed(&frame);
+            assert_eq!((headers.fault, headers.traffic_class), (None, 0xb8));
+            assert_eq!((headers.source_port.host(), headers.destination_port.host()), (4000, 5000));
+            assert_eq!(payload(&frame, &headers), PAYLOAD);
+        }
+    }
+
+    #[test]
+    fn the_hosts_own_traffic_is_none_of_ours() {
+        let arp = [ethernet(&[], 0x0806), vec![0; 28]].concat();
+        let tcp = [ethernet(&[], 0x0800), ipv4(&[], 0, 6)].concat();
+        let icmpv6 = [ethernet(&[], 0x86dd), ipv6(&[(58, &[0; 7])])].concat();
+        for frame in [arp, tcp, icmpv6] {
+            assert_eq!(parse(&frame[..]), Parsed::Other);
+        }
+        let cut_tcp = &[ethernet(&[], 0x0800), ipv4(&[], 0, 6)].concat()[..34];
+        assert_eq!(parse(cut_tcp), Parsed::Other, "a long TCP packet may lie outside the linear part");
+    }
+
+    #[test]
+    fn fragments_are_named() {
+        let first = [ethernet(&[], 0x0800), ipv4(&[], 0x2000, 17)].concat();
+        assert_eq!(parsed(&first).fault, Some(Reason::Fragment));
+        let later = [ethernet(&[], 0x0800), ipv4(&[], 0x0010, 17)].concat();
+        assert_eq!(parse(&later[..]), Parsed::LaterFragment);
+        let first = [ethernet(&[], 0x86dd), ipv6(&[(44, &[0, 0, 1, 0, 0, 0, 1])])].concat();
+        assert_eq!(parsed(&first).fault, Some(Reason::Fragment));
+        let later = [ethernet(&[], 0x86dd), ipv6(&[(44, &[0, 0, 9, 0, 0, 0, 1])])].concat();
+        assert_eq!(parse(&later[..]), Parsed::LaterFragment);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_packet_has_a_name() {
+        let plain = [ethernet(&[], 0x0800), ipv4(&[], 0, 17)].concat();
+        let change = |at: usize, octet: u8| {
+            let mut frame = plain.clone();
+            frame[at] = octet;
+            frame
+        };
+        assert_eq!(parsed(&change(17, 200)).fault, Some(Reason::Ipv4Header), "longer than the frame");
+        assert_eq!(parsed(&change(39, 9)).fault, Some(Reason::UdpLength));
+        assert_eq!(parsed(&change(26, 224)).fault, Some(Reason::BadAddress));
+        assert_eq!(parse(&change(14, 0x44)[..]), Parsed::Malformed(Reason::Ipv4Header));
+        assert_eq!(parse(&plain[..40]), Parsed::Malformed(Reason::Truncated));
+        let tags = [ethernet(&[0x88a8, 0x8100, 0x8100], 0x0800), ipv4(&[], 0, 17)].concat();
+        assert_eq!(parse(&tags[..]), Parsed::Malformed(Reason::VlanDepth));
+        let option: (u8, &[u8]) = (60, &[0, 1, 4, 0, 0, 0, 0]);
+        let chain = [ethernet(&[], 0x86dd), ipv6(&[option; IPV6_EXTENSIONS_MAX + 1])].concat();
+        assert_eq!(parse(&chain[..]), Parsed::Malformed(Reason::Ipv6Extension));
+        let mut mapped = [ethernet(&[], 0x86dd), ipv6(&[])].concat();
+        mapped[38..54].copy_from_slice(&Addr128::v4([192, 0, 2, 2]).octets());
+        assert_eq!(parse(&mapped[..]), Parsed::Malformed(Reason::BadAddress));
+    }
+
+    #[test]
+    fn padding_behind_the_packet_is_not_payload() {
+        let mut frame = [ethernet(&[], 0x0800), ipv4(&[], 0, 17)].concat();
+        frame.extend([0; 5]);
+        let headers = parsed(&frame);
+        assert_eq!((headers.fault, payload(&frame, &headers)), (None, PAYLOAD));
+    }
+
+    fn frames() -> impl Strategy<Value = Vec<u8>> {
+        let start = prop_oneof![
+            Just(vec![]),
+            Just([ethernet(&[], 0x0800), ipv4(&[], 0, 17)].concat()),
+            Just([ethernet(&[0x8100], 0x86dd), ipv6(&[(0, &[0, 5, 2, 0, 0, 1, 0])])].concat()),
+        ];
+        let changes = proptest::collection::vec((any::<usize>(), any::<u8>()), 0..6);
+        (start, changes, proptest::collection::vec(any::<u8>(), 0..80), 0usize..150).prop_map(
+            |(mut frame, changes, tail, len)| {
+                frame.extend(tail);
+                for (at, octet) in changes {
+                    let at = at % frame.len().max(1);
+                    if let Some(place) = frame.get_mut(at) {
+                        *place = octet;
+                    }
+                }
+                frame.truncate(len);
+                frame
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn no_frame_makes_a_parser_panic_or_name_octets_outside(frame in frames()) {
+            if let Parsed::Udp(headers) = parse(&frame[..]) && headers.fault.is_none() {
+                prop_assert!(headers.payload + headers.payload_len <= frame.len());
+                if let Ok(Media::Rtp(rtp)) =
+                    rtp::parse(&frame[..], headers.payload, headers.payload_len, FlowKind::Mux)
+                {
+                    prop_assert!(rtp.header_len <= headers.payload_len);
+                }
+                let _ = rtcp::check(&frame[..], headers.payload, headers.payload_len);
+            }
+        }
+    }
+}

@@ -20,7 +20,9 @@ pub struct StreamStatistics {
     pub rtcp_packets: u64,
     /// Packets of this flow that were refused or dropped, whatever the reason.
     pub refused: u64,
-    /// Kernel monotonic clock of the last packet admitted (muted ones too), in nanoseconds; 0 before the first.
+    /// Kernel monotonic clock of the last packet admitted (muted ones too) whose time was taken, in nanoseconds;
+    /// 0 before the first. Time is taken of every packet after a pause, and in a dense stream every quarter of
+    /// a second at least (at 250 ticks a second).
     pub last_seen: u64,
     /// Packets expected so far (extended highest sequence number less the first, plus one; summed over sources).
     pub expected: u64,
@@ -28,7 +30,8 @@ pub struct StreamStatistics {
     pub received: u64,
     /// RTP packets that came after one with a higher sequence number.
     pub late: u32,
-    /// Interarrival jitter in units of the RTP clock, times 16 (RFC 3550 appendix A.8).
+    /// Interarrival jitter in units of the RTP clock, times 16 (RFC 3550 appendix A.8), over the pairs of packets
+    /// that [`crate::account::is_timed`] chooses.
     pub jitter_scaled: u32,
     /// Changes of the stream's SSRC.
     pub source_changes: u32,
@@ -99,11 +102,11 @@ pub struct FlowState {
     pub restart: u32,
     /// RTP timestamp of the last packet that jitter was measured on.
     pub timestamp: u32,
-    /// Last timestamp sent.
+    /// Timestamp sent at `sent_at`.
     pub out_timestamp: u32,
     /// When the packet with `timestamp` came, kernel monotonic nanoseconds.
     pub heard_at: u64,
-    /// When the packet with `out_sequence` was sent, kernel monotonic nanoseconds.
+    /// When the packet with `out_timestamp` was sent, kernel monotonic nanoseconds.
     pub sent_at: u64,
     /// Rate limit as virtual scheduling: when the next packet is due, kernel monotonic nanoseconds.
     pub due_at: u64,
@@ -114,7 +117,8 @@ pub struct FlowState {
     pub padding_2: u8,
     /// RTP timestamp that names the telephone-event; valid while `event_phase` is not 0.
     pub event_timestamp: u32,
-    pub padding_3: [u8; 8],
+    /// Coarse ticks of the kernel when time was last taken; of the XDP program alone.
+    pub ticks: u64,
 
     pub rtp_hop: NextHop,
     pub rtcp_hop: NextHop,

@@ -107,6 +107,7 @@ const LOWER: u64 = 0xffff_ffff;
 /// The IP and UDP headers of a packet that leaves.
 #[repr(C)]
 #[derive(Clone, Copy)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
 pub struct Envelope {
     pub source: Addr128,
     pub destination: Addr128,
@@ -181,4 +182,129 @@ pub const fn traffic_class(incoming: u8, dscp: u8) -> u8 {
 fn pair(first: Be16, second: Be16) -> Be32 {
     let ([a, b], [c, d]) = (first.bytes(), second.bytes());
     Be32::from_bytes([a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 1071 as it is printed.
+    fn naive(octets: &[u8]) -> u16 {
+        let mut sum = 0u32;
+        for pair in octets.chunks(2) {
+            sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+        }
+        while sum >> 16 != 0 {
+            sum = (sum & 0xffff) + (sum >> 16);
+        }
+        !(sum as u16)
+    }
+
+    fn octets(words: &[Be32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.bytes()).collect()
+    }
+
+    fn pseudo_header(envelope: &Envelope) -> Vec<u8> {
+        let mut pseudo = [envelope.source.octets(), envelope.destination.octets()].concat();
+        pseudo.extend([0, PROTOCOL_UDP]);
+        pseudo.extend((envelope.payload_len + 8).to_be_bytes());
+        pseudo
+    }
+
+    fn whole_checksum(envelope: &Envelope, payload: &[u8]) -> u16 {
+        let datagram = octets(&envelope.udp(Be16::new(0)));
+        match naive(&[pseudo_header(envelope), datagram, payload.to_vec()].concat()) {
+            0 => 0xffff,
+            checksum => checksum,
+        }
+    }
+
+    fn addresses() -> impl Strategy<Value = (Addr128, Addr128)> {
+        let v4 = (any::<[u8; 4]>(), any::<[u8; 4]>()).prop_map(|(a, b)| (Addr128::v4(a), Addr128::v4(b)));
+        let v6 = (any::<[u64; 2]>(), any::<[u64; 2]>())
+            .prop_map(|([a, b], [c, d])| (Addr128::from_raw(a | 1, b), Addr128::from_raw(c | 1, d)));
+        prop_oneof![v4, v6]
+    }
+
+    fn envelopes() -> impl Strategy<Value = Envelope> {
+        (addresses(), any::<u16>(), any::<u16>(), any::<u8>()).prop_map(
+            |((source, destination), from, to, traffic_class)| Envelope {
+                source,
+                destination,
+                source_port: Be16::new(from),
+                destination_port: Be16::new(to),
+                payload_len: 0,
+                traffic_class,
+                padding: 0,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_difference_gives_the_checksum_that_the_whole_packet_would(
+            old in envelopes(),
+            new in envelopes(),
+            mut payload in proptest::collection::vec(any::<u8>(), 12..200),
+            ssrc: u32,
+        ) {
+            let len = payload.len() as u16;
+            let (old, new) = (Envelope { payload_len: len, ..old }, Envelope { payload_len: len, ..new });
+            let before = whole_checksum(&old, &payload);
+            let old_ssrc = Be32::from_bytes([payload[8], payload[9], payload[10], payload[11]]);
+            payload[8..12].copy_from_slice(&ssrc.to_be_bytes());
+            let adjusted = Sum::of_checksum(Be16::new(before))
+                .minus_address(&old.source)
+                .minus_address(&old.destination)
+                .minus_ports(old.source_port, old.destination_port)
+                .plus_address(&new.source)
+                .plus_address(&new.destination)
+                .plus_ports(new.source_port, new.destination_port)
+                .minus(old_ssrc)
+                .plus(Be32::new(ssrc))
+                .udp_checksum();
+            prop_assert_eq!(adjusted.host(), whole_checksum(&new, &payload));
+        }
+
+        #[test]
+        fn an_ipv4_header_sums_to_zero(envelope in envelopes(), len in 0u16..60_000) {
+            let header = octets(&Envelope { payload_len: len, ..envelope }.ipv4());
+            prop_assert_eq!(naive(&header), 0);
+        }
+
+        #[test]
+        fn the_pseudo_header_sums_as_rfc_768_lists_it(envelope in envelopes(), len in 0u16..60_000) {
+            let envelope = Envelope { payload_len: len, ..envelope };
+            let datagram = octets(&envelope.udp(Be16::new(0)));
+            let whole = naive(&[pseudo_header(&envelope), datagram].concat());
+            prop_assert_eq!(envelope.pseudo_header().checksum().host() % 0xffff, whole % 0xffff);
+        }
+    }
+
+    #[test]
+    fn corruption_on_the_way_in_stays_detectable() {
+        let old = Envelope {
+            source: Addr128::v4([192, 0, 2, 1]),
+            destination: Addr128::v4([192, 0, 2, 2]),
+            source_port: Be16::new(4000),
+            destination_port: Be16::new(5000),
+            payload_len: 4,
+            traffic_class: 0,
+            padding: 0,
+        };
+        let new = Envelope { destination: Addr128::v4([198, 51, 100, 7]), ..old };
+        let sent = whole_checksum(&old, &[1, 2, 3, 4]);
+        let carried = Sum::of_checksum(Be16::new(sent))
+            .minus_address(&old.destination)
+            .plus_address(&new.destination)
+            .udp_checksum();
+        assert_ne!(carried.host(), whole_checksum(&new, &[1, 2, 3, 5]));
+    }
+
+    #[test]
+    fn a_mark_replaces_the_class_and_leaves_congestion_notification() {
+        assert_eq!(traffic_class(0b0000_0011, 46), 46 << 2 | 0b11);
+        assert_eq!(traffic_class(0b1011_1001, crate::flow::DSCP_KEEP), 0b1011_1001);
+    }
 }

@@ -226,3 +226,59 @@ fn change<C: CursorMut + ?Sized>(
 fn word<C: Cursor + ?Sized>(packet: &C, at: usize) -> Option<Be32> {
     Some(packet.window::<4>(at)?.be32(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[u32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    /// A sender report with one report block, and a source description.
+    fn compound(own: u32, timestamp: u32, reported: u32, highest: u32) -> Vec<u8> {
+        let report = [0x81c8_000c, own, 1, 2, timestamp, 3, 4, reported, 5, highest, 6, 7, 8];
+        let description = [0x81ca_0003, own, 0x0104_6a6f, 0x686e_0000];
+        [words(&report), words(&description)].concat()
+    }
+
+    #[test]
+    fn a_compound_fills_its_datagram_exactly() {
+        let good = compound(1, 2, 3, 4);
+        assert_eq!(check(&good[..], 0, good.len()), Ok(()));
+        assert_eq!(check(&good[..], 0, good.len() - 4), Err(Reason::RtcpHeader));
+        let padded = [good, vec![0; 4]].concat();
+        assert_eq!(check(&padded[..], 0, padded.len()), Err(Reason::RtcpHeader));
+        let many = words(&[0x80c9_0001, 1].repeat(PACKETS_MAX + 1));
+        assert_eq!(check(&many[..], 0, many.len()), Err(Reason::RtcpHeader));
+        assert_eq!(check(&many[..], 0, many.len() - 8), Ok(()));
+    }
+
+    #[test]
+    fn what_a_report_says_of_a_stream_follows_the_stream() {
+        let mut packet = compound(0xa, 1000, 0xb1, 0x0002_0005);
+        let translation = Translation {
+            own: (Be32::new(0xa), Be32::new(0xa1)),
+            timestamp_offset: 500,
+            reported: (Be32::new(0xb1), Be32::new(0xb)),
+            sequence_offset: 7,
+        };
+        let len = packet.len();
+        let before = Sum::default();
+        let sum = |packet: &[u8]| {
+            packet.chunks(4).fold(before, |sum, word| sum.plus(Be32::from_bytes(word.try_into().unwrap())))
+        };
+        let old = sum(&packet);
+        let carried = translate(&mut packet[..], 0, len, &translation, old);
+        assert_eq!(packet, compound(0xa1, 1500, 0xb, 0x0002_fffe));
+        assert_eq!(carried.udp_checksum(), sum(&packet).udp_checksum());
+    }
+
+    #[test]
+    fn streams_that_pass_unchanged_leave_their_reports_alone() {
+        let state =
+            FlowState { heard: 1, ssrc: Be32::new(5), out_ssrc: Be32::new(5), ..FlowState::default() };
+        assert!(Translation::new(Some(&state), Some(&state)).is_identity());
+        assert!(Translation::new(None, None).is_identity());
+    }
+}

@@ -138,3 +138,56 @@ impl TelephoneEvent {
         Some(Self { code: event.octet(0), end: event.octet(1) & 0x80 != 0, duration: event.be16(2).host() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rtp(first: u8, second: u8, rest: &[u8]) -> Vec<u8> {
+        [&[first, second, 0x12, 0x34, 0, 0, 0, 160, 0xde, 0xad, 0xbe, 0xef], rest].concat()
+    }
+
+    fn parsed(payload: &[u8], kind: FlowKind) -> Result<Media, Reason> {
+        parse(payload, 0, payload.len(), kind)
+    }
+
+    #[test]
+    fn the_fixed_header_is_read() {
+        let expected = Rtp {
+            payload_type: 8,
+            marker: 0x80,
+            sequence: 0x1234,
+            timestamp: 160,
+            ssrc: Be32::new(0xdead_beef),
+            header_len: 12,
+        };
+        assert_eq!(parsed(&rtp(0x80, 0x88, &[1; 160]), FlowKind::Rtp), Ok(Media::Rtp(expected)));
+    }
+
+    #[test]
+    fn sources_extension_and_padding_have_to_fit() {
+        let header_len = |payload: &[u8]| match parsed(payload, FlowKind::Rtp) {
+            Ok(Media::Rtp(rtp)) => Ok(rtp.header_len),
+            Ok(Media::Rtcp(_)) => Err(Reason::RtcpUnexpected),
+            Err(reason) => Err(reason),
+        };
+        assert_eq!(header_len(&rtp(0x82, 0, &[0; 8])), Ok(20));
+        assert_eq!(header_len(&rtp(0x83, 0, &[0; 8])), Err(Reason::RtpHeader));
+        assert_eq!(header_len(&rtp(0x90, 0, &[0, 0, 0, 1, 9, 9, 9, 9])), Ok(20));
+        assert_eq!(header_len(&rtp(0x90, 0, &[0, 0, 0, 2, 9, 9, 9, 9])), Err(Reason::RtpHeader));
+        assert_eq!(header_len(&rtp(0xa0, 0, &[0, 0, 3])), Ok(12));
+        assert_eq!(header_len(&rtp(0xa0, 0, &[0, 0, 4])), Err(Reason::RtpHeader));
+        assert_eq!(header_len(&rtp(0xa0, 0, &[0, 0, 0])), Err(Reason::RtpHeader));
+    }
+
+    #[test]
+    fn rtp_and_rtcp_are_told_apart_by_the_second_octet() {
+        let report = rtp(0x80, 200, &[0; 16]);
+        assert!(matches!(parsed(&report, FlowKind::Mux), Ok(Media::Rtcp(Rtcp { packet_type: 200, .. }))));
+        assert_eq!(parsed(&report, FlowKind::Rtp), Err(Reason::RtcpUnexpected));
+        assert_eq!(parsed(&rtp(0x80, 0, &[]), FlowKind::Rtcp), Err(Reason::RtpUnexpected));
+        assert!(matches!(parsed(&rtp(0x80, 224, &[]), FlowKind::Mux), Ok(Media::Rtp(_))));
+        assert_eq!(parsed(&rtp(0x40, 0, &[]), FlowKind::Mux), Err(Reason::NotRtp));
+        assert_eq!(parsed(&[0x80; 7], FlowKind::Mux), Err(Reason::NotRtp));
+    }
+}

@@ -24,6 +24,7 @@ pub fn parse(packet: &Packet, headers: &Headers, flow: &Flow) -> Result<Media, R
 /// Gives the outgoing payload type.
 #[inline(always)]
 pub fn rtp(packet: &Packet, headers: &Headers, flow: &mut Flow, rtp: Rtp) -> Result<u8, Reason> {
+    flow.take_time(account::is_timed(flow.config, flow.state, &rtp));
     let admitted = admit(headers, flow, &Media::Rtp(rtp))?;
     account::hear_rtp(flow.config, flow.state, &rtp, admitted.event, flow.now);
     if admitted.event && flow.config.flags & flag::TELEPHONE_EVENT != 0 {
@@ -38,6 +39,7 @@ pub fn rtcp(packet: &Packet, headers: &Headers, flow: &mut Flow, rtcp: Rtcp) -> 
     if cw_rtcp_fits(packet.raw_context(), offset, len) == 0 {
         return Err(Reason::RtcpHeader);
     }
+    flow.take_time(true);
     let admitted = admit(headers, flow, &Media::Rtcp(rtcp))?;
     account::hear_rtcp(flow.config, flow.state, &rtcp, flow.now);
     if flow.config.flags & flag::RTCP_COPY != 0 {

@@ -92,7 +92,8 @@ fn plain(header: RecordHeader) {
 
 #[inline(always)]
 fn of_flow(flow: &Flow, kind: RecordKind) -> RecordHeader {
-    header(flow.config.slot, flow.config.epoch, flow.now, kind)
+    // SAFETY: the helper takes nothing and returns a number.
+    header(flow.config.slot, flow.config.epoch, unsafe { bpf_ktime_get_ns() }, kind)
 }
 
 #[inline(always)]

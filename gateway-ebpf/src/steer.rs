@@ -1,7 +1,7 @@
 //! Which flow a packet belongs to.
 
 use crate::maps;
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use gateway_common::{
     admit,
     flow::{FlowConfig, FlowKey},
@@ -14,9 +14,26 @@ use gateway_common::{
 pub struct Flow {
     pub config: &'static FlowConfig,
     pub state: &'static mut FlowState,
-    /// Kernel monotonic nanoseconds.
+    /// Kernel monotonic nanoseconds, or 0 for a time not taken.
     pub now: u64,
 }
+
+impl Flow {
+    /// Takes the time of a packet for which it is `needed`, and of one that comes after a pause.
+    #[inline(always)]
+    pub fn take_time(&mut self, needed: bool) {
+        // SAFETY: the helper takes nothing and returns a number; the kernel compiles it to one load.
+        let ticks = unsafe { bpf_jiffies64() };
+        if needed || ticks.wrapping_sub(self.state.ticks) >= TICKS_MAX {
+            self.state.ticks = ticks;
+            // SAFETY: the helper takes nothing and returns a number.
+            self.now = unsafe { bpf_ktime_get_ns() };
+        }
+    }
+}
+
+/// Ticks that may pass without a time taken: a quarter of a second where 250 make a second.
+const TICKS_MAX: u64 = 64;
 
 /// The flow of the packet's local address and port; `None` when there is none.
 #[inline(always)]
@@ -30,8 +47,7 @@ pub fn steer(headers: &Headers) -> Result<Option<Flow>, Reason> {
     // loses counts and nothing else: all its fields are integers.
     let state = unsafe { &mut *state };
     admit::begin(config, state);
-    // SAFETY: the helper takes nothing and returns a number.
-    Ok(Some(Flow { config, state, now: unsafe { bpf_ktime_get_ns() } }))
+    Ok(Some(Flow { config, state, now: 0 }))
 }
 
 /// State of another flow, read only.
