@@ -20,8 +20,9 @@ use crate::observe::calls::Progress;
 use crate::observe::event::Datapath;
 use axum::Router;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use prometheus_client::encoding::text::encode;
@@ -118,7 +119,17 @@ fn router(served: Served) -> Router {
         .route("/v1/drops", get(async |State(served): Shared| served.answer(AdminCommand::Drops).await))
         .route("/v1/reload", post(async |State(served): Shared| served.answer(AdminCommand::Reload).await))
         .route("/v1/drain", post(async |State(served): Shared| served.answer(AdminCommand::Drain).await))
+        .layer(from_fn(refuse_browsers))
         .with_state(Arc::new(served))
+}
+
+/// A web page that an operator looks at can make the browser send orders to loopback; it cannot keep the browser
+/// from saying whose page it was (Fetch standard, section 3.1).
+async fn refuse_browsers(request: Request, next: Next) -> Response {
+    if request.method() != Method::GET && request.headers().contains_key(header::ORIGIN) {
+        return (StatusCode::FORBIDDEN, "orders are not taken from web pages\n").into_response();
+    }
+    next.run(request).await
 }
 
 impl Served {
@@ -332,6 +343,16 @@ mod tests {
         assert_eq!(client.text("/health").unwrap(), "alive\n");
         let told = client.text("/ready").unwrap_err().to_string();
         assert!(told.contains("draining") && told.contains("media on eth0 goes by generic"), "{told}");
+    }
+
+    #[test]
+    fn orders_from_web_pages_are_refused() {
+        let (admin, _client) = node(one_call);
+        let url = format!("http://{}/v1/drain", admin.address());
+        let agent = ureq::Agent::new_with_defaults();
+        let from_page = agent.post(&url).header("Origin", "http://example.net").send_empty();
+        assert!(matches!(from_page, Err(ureq::Error::StatusCode(403))));
+        assert!(agent.post(&url).send_empty().is_ok());
     }
 
     #[test]

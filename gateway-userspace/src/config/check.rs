@@ -16,6 +16,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 mod policy;
+mod trunk;
 
 const STATE_DIRECTORY: &str = "/var/lib/causeway";
 const CDR_FILE: &str = "cdr.jsonl";

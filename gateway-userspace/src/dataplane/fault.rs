@@ -12,32 +12,30 @@ use std::path::PathBuf;
 pub enum DataplaneFault {
     #[error(
         "no permission to {doing}: run as root, or give the daemon CAP_BPF and CAP_NET_ADMIN \
-         (AmbientCapabilities= in its unit); dataplane.mode = \"sockets\" needs neither"
+         (AmbientCapabilities= in its unit); [dataplane] mode = \"sockets\" needs neither"
     )]
     NoPermission { doing: String },
     #[error(
         "kernel {found} is too old for the XDP program, which needs {needed} or newer: \
-         upgrade the kernel, or set dataplane.mode = \"sockets\""
+         upgrade the kernel, or set [dataplane] mode = \"sockets\""
     )]
     KernelTooOld { found: String, needed: String },
     #[error(
         "this daemon was built without its XDP program: run `cargo xtask ebpf` and build it again, \
-         or set dataplane.mode = \"sockets\""
+         or set [dataplane] mode = \"sockets\""
     )]
     ObjectNotEmbedded,
     #[error("the embedded XDP object cannot be read ({why}): build it again with `cargo xtask ebpf`")]
     ObjectInvalid { why: String },
     #[error(
         "the kernel's verifier refused program {program}; end of its log:\n{log}\n\
-         report it with the kernel's version, and set dataplane.mode = \"sockets\" meanwhile"
+         report it with the kernel's version, and set [dataplane] mode = \"sockets\" meanwhile"
     )]
     VerifierRefused { program: String, log: String },
-    #[error(
-        "no interface for media: name at least one in dataplane.interfaces, or set dataplane.mode = \"sockets\""
-    )]
+    #[error("no interface for media: add [[interface]] with its name, or set [dataplane] mode = \"sockets\"")]
     NoInterfaces,
     #[error(
-        "interface {interface} does not exist: correct dataplane.interfaces (`ip link` lists what there is)"
+        "interface {interface} does not exist: correct [[interface]] name (`ip link` lists what there is)"
     )]
     InterfaceMissing { interface: String },
     #[error("interface {interface} is down: `ip link set dev {interface} up`")]
@@ -48,7 +46,7 @@ pub enum DataplaneFault {
     )]
     InterfaceBusy { interface: String },
     #[error(
-        "interface {interface} refused the XDP program in {mode} mode: {why}; set dataplane.mode = \"auto\""
+        "interface {interface} refused the XDP program in {mode} mode: {why}; set [dataplane] mode = \"auto\""
     )]
     AttachRefused { interface: String, mode: &'static str, why: String },
     #[error(
@@ -58,11 +56,11 @@ pub enum DataplaneFault {
     ForwardingOff { setting: &'static str, why: String },
     #[error(
         "{path} is not on a BPF file system ({why}): `mount -t bpf bpf /sys/fs/bpf`, and keep \
-         dataplane.pin_directory below it"
+         [dataplane] pin_directory below it"
     )]
     NotBpffs { path: PathBuf, why: String },
     #[error(
-        "another daemon runs on {path}: stop it first, or give this one a dataplane.pin_directory of its own"
+        "another daemon runs on {path}: stop it first, or give this one a [dataplane] pin_directory of its own"
     )]
     PinDirectoryBusy { path: PathBuf },
     #[error(
@@ -70,9 +68,9 @@ pub enum DataplaneFault {
          {ours:#018x}): let that version end its calls, or discard them with `rm -r {path}`"
     )]
     AbiMismatch { path: PathBuf, found: u64, ours: u64 },
-    #[error("nothing is pinned in {path}: no daemon relays from there (see dataplane.pin_directory)")]
+    #[error("nothing is pinned in {path}: no daemon relays from there (see [dataplane] pin_directory)")]
     NothingPinned { path: PathBuf },
-    #[error("the flow table is full ({flows} flows): raise dataplane.flows and restart without calls")]
+    #[error("the flow table is full ({flows} flows): raise [dataplane] flows and restart without calls")]
     FlowTableFull { flows: u32 },
     #[error("another flow already arrives at {at}: two calls were given one port")]
     AddressInUse { at: SocketAddr },

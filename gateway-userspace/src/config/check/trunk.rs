@@ -1,0 +1,218 @@
+//! One trunk: what its fields say, each by itself.
+
+use super::super::error::ConfigErrors;
+use super::super::file::{self, Field, Span};
+use super::parsed;
+use crate::media::plan::RateLimit;
+use crate::media::{GatePolicy, MediaPolicy};
+use crate::policy::{Advertised, Peer, Trunk};
+use crate::rtp::Encoding;
+use crate::sip::transport::Transport;
+use gateway_common::flow::Latch;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use toml::Spanned;
+
+const SIP_PORT: u16 = 5060;
+const PEER_TIMEOUT_MS: u32 = 4_000;
+/// Packets at once above the rate: a second of 20 ms packets, which is what a short outage lets pile up.
+const BURST: u32 = 50;
+
+/// `None` when a field is wrong; `errors` says which.
+pub(super) fn trunk(
+    entry: &Span,
+    written: &file::Trunk,
+    label: &str,
+    errors: &mut ConfigErrors,
+) -> Option<Trunk> {
+    let name = required(entry, &written.name, label, "name = \"operator\"", errors);
+    let listen = required(entry, &written.listen, label, "listen = \"udp:192.0.2.1:5060\"", errors)
+        .and_then(|text| listen(text, label, errors));
+    let field = format!("{label} media_address");
+    let fix = "write an address of this host, as in \"192.0.2.1\"";
+    let media_address: Option<Option<IpAddr>> = match &written.media_address {
+        None => Some(None),
+        Some(text) => parsed(text, &field, fix, errors).map(Some),
+    };
+    let advertised = match &written.advertised {
+        None => Some(None),
+        Some(text) => advertised(text, label, errors).map(Some),
+    };
+    let peers: Vec<_> = written.peers.iter().map(|peer| self::peer(peer, label, errors)).collect();
+    let allowed: Vec<_> = written.allowed.iter().map(|text| network(text, label, errors)).collect();
+    let media = media(&written.media, label, errors);
+    let (transport, listen) = listen?;
+    Some(Trunk {
+        name: name?.get_ref().trim().to_owned(),
+        peers: peers.into_iter().collect::<Option<_>>()?,
+        allowed: allowed.into_iter().collect::<Option<_>>()?,
+        transport,
+        listen,
+        advertised: advertised?,
+        media_address: media_address?.unwrap_or_else(|| listen.ip()),
+        media: media?,
+        peer_timeout: Duration::from_millis(super::value(&written.peer_timeout_ms, PEER_TIMEOUT_MS).into()),
+    })
+}
+
+pub(super) fn required<'a>(
+    entry: &Span,
+    field: &'a Field<String>,
+    label: &str,
+    example: &str,
+    errors: &mut ConfigErrors,
+) -> Option<&'a Spanned<String>> {
+    if field.is_none() {
+        let name = example.split(' ').next().unwrap_or_default();
+        errors.add(Some(entry.clone()), format!("{label} {name}"), "is missing", format!("add {example}"));
+    }
+    field.as_ref()
+}
+
+/// `udp:192.0.2.1:5060`, `tcp:[2001:db8::1]:5060`.
+fn listen(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<(Transport, SocketAddr)> {
+    let written = text.get_ref().trim();
+    let (scheme, rest) = written.split_once(':').unwrap_or((written, ""));
+    let transport = match scheme.to_ascii_lowercase().as_str() {
+        "udp" => Some(Transport::Udp),
+        "tcp" => Some(Transport::Tcp),
+        _ => None,
+    };
+    let address = socket_address(if transport.is_some() { rest } else { written });
+    let fix = match (transport, address) {
+        (Some(transport), Some(address)) => return Some((transport, address)),
+        _ if scheme.eq_ignore_ascii_case("tls") => {
+            "this version carries SIP over UDP and TCP only: write \"tcp:192.0.2.1:5060\"".to_owned()
+        }
+        (None, Some(address)) => {
+            format!("write the transport in front: \"udp:{address}\" or \"tcp:{address}\"")
+        }
+        _ => "write transport, address and port, as in \"udp:192.0.2.1:5060\" or \"tcp:[2001:db8::1]:5060\""
+            .to_owned(),
+    };
+    errors.add(
+        Some(text.span()),
+        format!("{label} listen"),
+        format!("{written:?} is no address to listen on"),
+        fix,
+    );
+    None
+}
+
+/// With port 5060 unless another is written; an IPv6 address with a port in brackets.
+pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
+    let text = text.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    text.parse().ok().or_else(|| bare.parse().ok().map(|address: IpAddr| SocketAddr::new(address, SIP_PORT)))
+}
+
+fn peer(written: &Spanned<file::Peer>, label: &str, errors: &mut ConfigErrors) -> Option<Peer> {
+    let file::Peer { address, priority, weight } = written.get_ref();
+    let parsed = socket_address(address.get_ref());
+    if parsed.is_none() {
+        let message = format!("{:?} is no IP address and port; names are not looked up", address.get_ref());
+        let fix = "write address and port, as in \"192.0.2.20:5060\" or \"[2001:db8::20]:5060\"";
+        errors.add(Some(address.span()), format!("{label} peers"), message, fix);
+    }
+    Some(Peer { address: parsed?, priority: *priority, weight: *weight })
+}
+
+fn network(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<IpNet> {
+    let written = text.get_ref().trim();
+    let field = format!("{label} allowed");
+    let parsed: Option<IpNet> =
+        written.parse().ok().or_else(|| written.parse::<IpAddr>().ok().map(IpNet::from));
+    let Some(network) = parsed else {
+        let fix = "write address and prefix length, as in \"192.0.2.0/24\", or one address";
+        errors.add(Some(text.span()), field, format!("{written:?} is no network"), fix);
+        return None;
+    };
+    if network != network.trunc() {
+        let message = format!("{network} has bits behind its prefix");
+        let fix =
+            format!("write \"{}\" for the network, or \"{}\" for the host", network.trunc(), network.addr());
+        errors.add(Some(text.span()), field, message, fix);
+    }
+    Some(network.trunc())
+}
+
+/// Host and port, or a host alone with port 5060.
+fn advertised(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<Advertised> {
+    let written = text.get_ref().trim();
+    if let Some(address) = socket_address(written) {
+        return Some(Advertised::of(address));
+    }
+    let (host, port) =
+        written.rsplit_once(':').map_or((written, Some(SIP_PORT)), |(host, port)| (host, port.parse().ok()));
+    let is_name = |host: &str| {
+        let sound =
+            |label: &str| !label.is_empty() && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+        host.split('.').all(sound)
+    };
+    match port.filter(|port| *port > 0 && is_name(host)) {
+        Some(port) => Some(Advertised { host: host.into(), port }),
+        None => {
+            let message = format!("{written:?} is no host and port");
+            let fix = "write what peers reach, as in \"sbc.example.net:5060\" or \"203.0.113.1:5060\"";
+            errors.add(Some(text.span()), format!("{label} advertised"), message, fix);
+            None
+        }
+    }
+}
+
+fn media(written: &file::TrunkMedia, label: &str, errors: &mut ConfigErrors) -> Option<MediaPolicy> {
+    let standard = MediaPolicy::default();
+    let gate = match &written.gate {
+        None => Some(standard.gate),
+        Some(text) => gate(text, label, errors),
+    };
+    let rate = match (&written.packets_per_second, &written.burst) {
+        (None, None) => None,
+        (None, Some(burst)) => {
+            let fix = "add packets_per_second, or leave burst out";
+            errors.add(Some(burst.span()), format!("{label} media.burst"), "bounds nothing by itself", fix);
+            None
+        }
+        (Some(rate), burst) => {
+            Some(RateLimit { packets_per_second: *rate.get_ref(), burst: super::value(burst, BURST) })
+        }
+    };
+    let codecs = written
+        .codecs
+        .as_ref()
+        .map(|list| list.get_ref().iter().map(|name| Encoding::named(name.get_ref())).collect::<Vec<_>>());
+    Some(MediaPolicy {
+        gate: gate?,
+        latch: written.latch.as_ref().map_or(standard.latch, |latch| match latch.get_ref() {
+            file::Latch::Signalled => Latch::Signalled,
+            file::Latch::SameSsrc => Latch::SameSsrc,
+            file::Latch::FirstPacket => Latch::FirstPacket,
+        }),
+        dscp: written.dscp.as_ref().map(|dscp| *dscp.get_ref()),
+        rate,
+        codecs,
+        offer_rtcp_mux: super::value(&written.offer_rtcp_mux, standard.offer_rtcp_mux),
+    })
+}
+
+fn gate(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<GatePolicy> {
+    match text.get_ref().trim() {
+        "signalled" => Some(GatePolicy::Signalled),
+        "host" => Some(GatePolicy::Around { ipv4_prefix: 32, ipv6_prefix: 128 }),
+        "any" => Some(GatePolicy::Any),
+        written => {
+            let network = written.parse().ok().map(|network: IpNet| GatePolicy::Network(network.trunc()));
+            if network.is_none() {
+                let fix = "write \"signalled\", \"host\", \"any\", or a network as in \"192.0.2.0/24\"";
+                errors.add(
+                    Some(text.span()),
+                    format!("{label} media.gate"),
+                    format!("{written:?} is no gate"),
+                    fix,
+                );
+            }
+            network
+        }
+    }
+}
