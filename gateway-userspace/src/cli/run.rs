@@ -28,7 +28,9 @@ enum LogFormat {
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let filter = EnvFilter::try_from_env("CAUSEWAY_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
+        let wanted = std::env::var("CAUSEWAY_LOG").unwrap_or_else(|_| LOG.to_owned());
+        let filter = EnvFilter::try_new(&wanted)
+            .map_err(|error| Failure::Other(format!("CAUSEWAY_LOG={wanted:?} is no log filter: {error}")))?;
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match self.log_format {
             LogFormat::Text => subscriber.init(),
