@@ -4,7 +4,9 @@
 #![expect(unreachable_pub, reason = "modules of a test binary have no outside")]
 
 mod lab;
+mod lifecycle;
 mod random;
 mod row;
 mod rows;
 mod table;
+mod wires;

@@ -5,7 +5,7 @@ use super::fault::{DataplaneFault, chain, os_error};
 use super::pins::PinDirectory;
 use aya::maps::MapError;
 use aya::programs::{ProgramError, Xdp};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use gateway_common::abi::{FINGERPRINT, name};
 
 /// The XDP objects that the build embedded.
@@ -16,8 +16,15 @@ pub mod object {
 /// Oldest kernel that the object is verified on.
 const KERNEL_NEEDED: (u32, u32) = (6, 1);
 
+/// The verifier gives up (EAGAIN) when anything waits to interrupt its thread; so often it is asked again.
+const INTERRUPTED_MAX: usize = 20;
+
 /// Lines of the verifier's log that an error quotes.
 const LOG_LINES: usize = 24;
+
+/// Entries of the flow table beyond the slots: a flow that changes where its packets arrive has two entries for
+/// a moment, even when the table is full.
+const MOVING: u32 = 256;
 
 /// Maps that outlive the daemon.
 pub(super) const PINNED_MAPS: [&str; 8] = [
@@ -56,14 +63,41 @@ pub(super) fn check(settings: &Settings) -> Result<(), DataplaneFault> {
 
 /// Loads the object; maps that are pinned already are those of the pins, the others are made and pinned.
 pub(super) fn load(settings: &Settings, pins: &PinDirectory) -> Result<Ebpf, DataplaneFault> {
+    // The verifier's log makes verification many times longer: it is written only when it will be read.
+    match load_with(settings, pins, VerifierLogLevel::STATS) {
+        Err(DataplaneFault::VerifierRefused { .. }) => load_with(settings, pins, VerifierLogLevel::default()),
+        done => done,
+    }
+}
+
+fn load_with(
+    settings: &Settings,
+    pins: &PinDirectory,
+    log: VerifierLogLevel,
+) -> Result<Ebpf, DataplaneFault> {
     let mut loader = EbpfLoader::new();
     for map in PINNED_MAPS {
         loader.map_pin_path(map, pins.map(map));
     }
-    loader.map_max_entries(name::FLOWS, settings.flows).map_max_entries(name::STATES, settings.flows);
+    let table = settings.flows.saturating_add(MOVING);
+    loader
+        .verifier_log_level(log)
+        .map_max_entries(name::FLOWS, table)
+        .map_max_entries(name::STATES, settings.flows);
     let mut ebpf = loader.load(chosen(settings)).map_err(|error| unloadable(settings, &error))?;
-    program(&mut ebpf)?.load().map_err(|error| refused(name::PROGRAM, error))?;
-    Ok(ebpf)
+    let xdp = program(&mut ebpf)?;
+    let interrupted = |result: &Result<(), ProgramError>| {
+        matches!(result, Err(ProgramError::LoadError { io_error, .. })
+            if io_error.raw_os_error() == Some(libc::EAGAIN))
+    };
+    let mut loaded = xdp.load();
+    for _ in 0..INTERRUPTED_MAX {
+        if !interrupted(&loaded) {
+            break;
+        }
+        loaded = xdp.load();
+    }
+    loaded.map_err(|error| refused(name::PROGRAM, error)).map(|()| ebpf)
 }
 
 /// The program that runs on every media interface.
