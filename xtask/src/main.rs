@@ -9,6 +9,7 @@ mod lab;
 mod media;
 mod packages;
 mod report;
+mod run;
 mod setup;
 mod steps;
 mod test;
@@ -40,6 +41,8 @@ enum Task {
     Verify(verify::Arguments),
     /// Three hosts as network namespaces, with nothing but the gateway between caller and callee
     Lab(lab::Arguments),
+    /// Run the daemon on the gateway of the lab, in the foreground
+    Run(run::Arguments),
     /// The whole proof: formatting, lints, unit tests, verifiers, data plane, calls, real peers
     Test(test::Arguments),
     /// Check whether this host is fit for production; every finding with its fix
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Ebpf(options) => ebpf::run_task(&options),
         Task::Verify(arguments) => verify::run_task(&arguments),
         Task::Lab(arguments) => lab::run_task(&arguments),
+        Task::Run(arguments) => run::run_task(&arguments),
         Task::Test(arguments) => test::run_task(&arguments),
         Task::Doctor(arguments) => doctor::run_task(&arguments),
         Task::Bench(arguments) => bench::run_task(&arguments),

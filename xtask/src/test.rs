@@ -156,7 +156,7 @@ impl Runner<'_> {
             }
             Check::Common => self.suite(name, &["--package", "gateway-common"]),
             Check::Userspace => self.suite(name, &["--package", "gateway-userspace"]),
-            Check::Xtask => self.suite(name, &["--package", "xtask", "--features", "kernel"]),
+            Check::Xtask => self.suite(name, &["--package", "xtask", "--features", "kernel,bench"]),
             Check::Call | Check::Dataplane | Check::Interop => {
                 self.suite(name, &["--package", "gateway-tests", "--test", name])
             }
