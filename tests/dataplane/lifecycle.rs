@@ -196,12 +196,13 @@ fn a_new_link_address_of_a_neighbour_reaches_flows_that_have_the_old_one() -> Re
     let wires = Wires::new("watch")?;
     let (mut caller, mut callee) = wires.phones()?;
     let node = Node::boot(&wires.settings())?;
-    let mut watch = node.watch()?;
     let mut dataplane = node.worker(CoreId(0), 1)?;
     let ids = dataplane.install(&plan())?;
     wires.resolved("192.0.2.10")?;
     wires.resolved("198.51.100.9")?;
     talk(&mut caller, &mut callee, 5)?;
+    // A watch that begins now has to know the link addresses that flows use already.
+    let mut watch = node.watch()?;
     let mut records = Vec::new();
     watch.drain(&mut records)?;
     let latched =

@@ -79,6 +79,16 @@ impl Requests {
         Ok(answers.into_iter().filter_map(device).collect())
     }
 
+    /// Every neighbour entry of the namespace.
+    pub(super) fn neighbours(&mut self) -> io::Result<Vec<NeighbourChange>> {
+        let all = RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default());
+        let entry = |answer: &RouteNetlinkMessage| match answer {
+            RouteNetlinkMessage::NewNeighbour(entry) => neighbour(entry, true),
+            _ => None,
+        };
+        Ok(self.ask(all, NLM_F_DUMP)?.iter().filter_map(entry).collect())
+    }
+
     /// The next hop towards `to`; `None` where no link address is needed or possible: a local address, a
     /// blackhole, no route.
     pub(super) fn next_hop(&mut self, to: IpAddr) -> io::Result<Option<NextHopAddress>> {

@@ -52,19 +52,22 @@ impl Watch {
         let ring = Map::RingBuf(inspect::map(pins.path(), name::RECORDS)?)
             .try_into()
             .map_err(|error| DataplaneFault::map("open the ring of records", &error))?;
+        // Heard of before they are listed, so that no change falls in between.
+        let events = Events::open().map_err(netlink)?;
+        let mut requests = Requests::open().map_err(netlink)?;
+        let mut known = KnownNeighbours::default();
+        for entry in requests.neighbours().map_err(netlink)? {
+            known.learn(entry.hop, entry.link_address);
+        }
         Ok(Self(Some(Sources {
             ring,
-            events: Events::open().map_err(netlink)?,
+            events,
             // Only the traced program has a log.
             logger: program.and_then(|id| EbpfLogger::init_from_id(id).ok()),
             generation: generation(pins)?,
-            links: LinkTable {
-                directory: pins.path().to_owned(),
-                media,
-                requests: Requests::open().map_err(netlink)?,
-            },
+            links: LinkTable { directory: pins.path().to_owned(), media, requests },
             neighbours: Neighbours::open().map_err(netlink)?,
-            known: KnownNeighbours::default(),
+            known,
         })))
     }
 

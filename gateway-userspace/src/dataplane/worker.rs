@@ -129,7 +129,8 @@ impl Dataplane {
     }
 
     /// Takes over flows that a daemon before this one installed: `ids` as it stored them, `flows` the plan that
-    /// they were installed with. The kernel's configuration is written only where it differs.
+    /// they were installed with. The kernel's configuration is written only where it differs. Records of a slot
+    /// in another worker's range ([`super::Split::owner`]) go to that worker: adopt with the split that installed.
     ///
     /// # Errors
     /// [`DataplaneFault::UnknownFlow`] when one of them is no longer pinned; then none is taken over.
