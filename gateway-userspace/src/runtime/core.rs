@@ -234,6 +234,16 @@ impl Core {
         }
     }
 
+    /// A copy of RTCP that the data plane relayed on a flow of ours.
+    pub fn rtcp(&mut self, now: Time, flow: FlowId, compound: &[u8]) {
+        let entry = self.slots.get(&flow.slot).and_then(|call| self.calls.get_mut(call));
+        if let Some(entry) = entry
+            && let Some(from) = entry.relay.side_of(flow)
+        {
+            entry.relay.rtcp(from, compound, now);
+        }
+    }
+
     pub(super) fn publish(&mut self, now: Time, event: &observe::Event) {
         self.observer.publish(now, event);
     }

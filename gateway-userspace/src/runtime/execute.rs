@@ -9,6 +9,7 @@ use crate::observe;
 use crate::observe::event::CallEnd;
 use crate::sip::message::Draft;
 use crate::sip::transport::Hop;
+use std::sync::Arc;
 
 pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions: Vec<Action>) {
     for action in actions {
@@ -89,8 +90,9 @@ fn conclude(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut end: CallEnd) 
             core.slots.remove(&flow.slot);
         }
         entry.relay.end(turn.flows);
-        end.from_caller = entry.relay.quality(Side::Caller);
-        end.from_callee = entry.relay.quality(Side::Callee);
+        let codec = |name: &Option<Arc<str>>| name.as_deref().and_then(|name| name.parse().ok());
+        end.from_caller = entry.relay.quality(Side::Caller, codec(&end.caller_codec).as_ref());
+        end.from_callee = entry.relay.quality(Side::Callee, codec(&end.callee_codec).as_ref());
     }
     turn.out.checkpoints.push(CheckpointChange::Remove { call: id });
     core.publish(turn.now, &observe::Event::Ended(Box::new(end)));

@@ -2,10 +2,14 @@
 
 use crate::base::fault::Fault;
 use crate::base::id::{FlowId, Side};
+use crate::base::time::Time;
 use crate::dataplane::{FlowReport, RelayPath};
 use crate::media::MediaPlan;
 use crate::media::plan::FlowSpec;
 use crate::observe::event::MediaQuality;
+use crate::rtp::Codec;
+use crate::rtp::quality::{self, Conditions};
+use crate::rtp::rtcp::{self, RoundTrip};
 use gateway_common::flow::FlowKind;
 use std::time::Duration;
 
@@ -30,12 +34,24 @@ pub struct Relay {
     shape: Vec<(Side, FlowKind)>,
     /// By side: what flows counted that are gone.
     past: [MediaQuality; 2],
+    /// By side: the way to that side's far end and back, once RTCP told.
+    ways: Option<Box<[Way; 2]>>,
 }
+
+/// The network between us and one far end.
+#[derive(Debug, Default)]
+struct Way {
+    reports: RoundTrip,
+    round_trip: Option<Duration>,
+}
+
+/// What one packet carries where nobody knows better: the usual 20 ms of speech (RFC 3551 section 4.2).
+const PACKET: Duration = Duration::from_millis(20);
 
 impl Relay {
     /// Flows taken over from another daemon; `plan` is what they carry.
     pub fn adopted(flows: Vec<FlowId>, plan: &MediaPlan) -> Self {
-        Self { flows, shape: shape(plan), past: Default::default() }
+        Self { flows, shape: shape(plan), ..Self::default() }
     }
 
     pub fn flows(&self) -> &[FlowId] {
@@ -65,9 +81,45 @@ impl Relay {
         }
     }
 
-    /// Media that `side` sent, flows that are gone included.
-    pub fn quality(&self, side: Side) -> MediaQuality {
-        self.past[index(side)]
+    /// Media that `side` sent, flows that are gone included, with the E-model's estimate of how it was heard.
+    pub fn quality(&self, side: Side, codec: Option<&Codec>) -> MediaQuality {
+        let mut heard = self.past[index(side)];
+        if let Some(codec) = codec.filter(|_| heard.packets > 0) {
+            let jitter = Duration::from_secs_f64(heard.jitter_ms.max(0.0) / 1_000.0);
+            let conditions = Conditions {
+                delay: quality::mouth_to_ear(self.round_trip(), PACKET, jitter),
+                loss: heard.lost as f64 / (heard.packets + heard.lost) as f64,
+                burst_ratio: 1.0,
+            };
+            heard.mos = Some(quality::estimate(codec, &conditions));
+        }
+        heard
+    }
+
+    /// A copy of RTCP that `from` sent. A sender report is on its way to the other far end; report blocks say how
+    /// long ago one that was sent to this far end had passed us.
+    pub fn rtcp(&mut self, from: Side, compound: &[u8], now: Time) {
+        let ways = self.ways.get_or_insert_default();
+        // A copy may be cut, and a peer may send anything: what can be read is used.
+        for packet in rtcp::packets(compound).map_while(Result::ok) {
+            let (sender, reports) = match packet {
+                rtcp::Packet::SenderReport { sender, reports, .. } => (Some(sender), reports),
+                rtcp::Packet::ReceiverReport { reports, .. } => (None, reports),
+                _ => continue,
+            };
+            if let Some(sender) = sender {
+                ways[index(from.other())].reports.sender_report(&sender, now);
+            }
+            let way = &mut ways[index(from)];
+            for block in &reports {
+                way.round_trip = way.reports.report(block, now).or(way.round_trip);
+            }
+        }
+    }
+
+    /// From far end to far end and back, as far as it was measured.
+    fn round_trip(&self) -> Duration {
+        self.ways.iter().flat_map(|ways| ways.iter()).filter_map(|way| way.round_trip).sum()
     }
 
     pub fn side_of(&self, flow: FlowId) -> Option<Side> {

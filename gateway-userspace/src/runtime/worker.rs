@@ -179,8 +179,10 @@ impl Worker {
     }
 
     fn record(&mut self, now: Time, record: &Record) {
-        if let Record::EventStart { flow, event, .. } = record {
-            self.core.telephone_event(now, *flow, *event);
+        match record {
+            Record::EventStart { flow, event, .. } => self.core.telephone_event(now, *flow, *event),
+            Record::Rtcp { flow, at, payload } => self.core.rtcp(Time(at / 1_000), *flow, payload),
+            Record::EventEnd { .. } | Record::Latched { .. } | Record::NeighbourWanted { .. } => {}
         }
     }
 
