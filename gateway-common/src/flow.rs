@@ -16,14 +16,15 @@ use crate::{
 pub struct FlowKey {
     pub address: Addr128,
     pub port: Be16,
-    /// Always zero: the kernel hashes every byte of a key.
-    pub padding: [u8; 6],
+    /// Always zero: the kernel hashes every byte of a key. In whole words, which the program writes as such.
+    pub padding: u16,
+    pub padding_2: u32,
 }
 
 impl FlowKey {
     #[inline(always)]
     pub const fn new(address: Addr128, port: Be16) -> Self {
-        Self { address, port, padding: [0; 6] }
+        Self { address, port, padding: 0, padding_2: 0 }
     }
 }
 
