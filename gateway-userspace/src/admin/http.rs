@@ -175,6 +175,9 @@ async fn health(State(served): Shared) -> Response {
 async fn ready(State(served): Shared) -> Response {
     let status = served.port.status().await;
     let mut text = String::new();
+    if status.media.is_empty() {
+        text.push_str("degraded: all media goes by sockets\n");
+    }
     for media in status.media.iter().filter(|media| media.path != Datapath::Native) {
         text.push_str(&format!("degraded: media on {} goes by {}\n", media.interface, media.path.label()));
     }

@@ -16,6 +16,9 @@ pub fn status(status: &NodeStatus) -> String {
     };
     row("node", format!("{} (causeway {})", status.node, status.version));
     row("state", format!("{state}, up {}", span(status.uptime_ms)));
+    if status.media.is_empty() {
+        row("media", "all by plain sockets: no interface has XDP".to_owned());
+    }
     for media in &status.media {
         row("media", format!("{} by {}", media.interface, media.path.label()));
     }

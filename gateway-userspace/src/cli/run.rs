@@ -4,6 +4,7 @@ use super::Failure;
 use clap::{Args, ValueEnum};
 use gateway_userspace::runtime::boot::{self, RunError};
 use gateway_userspace::runtime::supervisor::Outcome;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use tracing_subscriber::EnvFilter;
 
@@ -31,7 +32,10 @@ impl Run {
         let wanted = std::env::var("CAUSEWAY_LOG").unwrap_or_else(|_| LOG.to_owned());
         let filter = EnvFilter::try_new(&wanted)
             .map_err(|error| Failure::Other(format!("CAUSEWAY_LOG={wanted:?} is no log filter: {error}")))?;
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(io::stderr)
+            .with_ansi(io::stderr().is_terminal());
         match self.log_format {
             LogFormat::Text => subscriber.init(),
             LogFormat::Json => subscriber.json().init(),

@@ -163,6 +163,29 @@ pub struct MediaQuality {
     pub mos: Option<f64>,
 }
 
+impl SipSummary {
+    /// Of a message as this gateway writes it: header names in full, no folded lines. `None` for other bytes.
+    pub fn of_sent(side: Side, bytes: &[u8]) -> Option<Self> {
+        let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
+        let head = std::str::from_utf8(bytes.get(..end)?).ok()?;
+        let mut lines = head.split("\r\n");
+        let line = match lines.next()?.strip_prefix("SIP/2.0 ") {
+            None => StartLine::Request,
+            Some(status) => StartLine::Response { status: status.get(..3)?.parse().ok()? },
+        };
+        let (cseq, method) = lines.find_map(|line| line.strip_prefix("CSeq: "))?.split_once(' ')?;
+        Some(Self {
+            side,
+            direction: Direction::Sent,
+            line,
+            cseq: cseq.parse().ok()?,
+            method: Method::new(method.trim()),
+            has_sdp: bytes.len() > end + 4,
+            repeated: false,
+        })
+    }
+}
+
 impl Method {
     pub fn new(name: &str) -> Self {
         let mut text = [0; 9];
@@ -360,6 +383,20 @@ mod tests {
         assert_eq!(Method::new("SUBSCRIBE").as_str(), "SUBSCRIBE");
         assert_eq!(Method::new("SUBSCRIBEX").as_str(), "SUBSCRIBE");
         assert_eq!(Method::new("A\x1b[\u{e9}").as_str(), "A?[??");
+    }
+
+    #[test]
+    fn a_message_that_was_written_is_summed_up_from_its_bytes() {
+        let ringing = b"SIP/2.0 180 Ringing\r\nVia: x\r\nCSeq: 7 INVITE\r\nContent-Length: 0\r\n\r\n";
+        let summary = SipSummary::of_sent(Side::Caller, ringing).unwrap();
+        let expected = samples::sip(Side::Caller, Direction::Sent, Some(180), "INVITE", false);
+        assert_eq!(summary, SipSummary { cseq: 7, ..expected });
+        let bye = b"INVITE sip:a@b SIP/2.0\r\nCSeq: 1 INVITE\r\n\r\nv=0\r\n";
+        let expected = samples::sip(Side::Callee, Direction::Sent, None, "INVITE", true);
+        assert_eq!(SipSummary::of_sent(Side::Callee, bye), Some(expected));
+        for cut in 0..ringing.len() - 1 {
+            assert_eq!(SipSummary::of_sent(Side::Caller, &ringing[..cut]), None);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::call::{self, Action, Call, CallSettings, CallTimer, MediaPorts, Reque
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::Snapshot;
-use crate::sip::message::{Message, ParseError, Response};
+use crate::sip::message::{Message, ParseError, Response, shallow};
 use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
 use crate::sip::transport::{Hop, fill_received, response_destination};
 use smallvec::SmallVec;
@@ -139,7 +139,7 @@ impl Core {
         if let Message::Request(request) = &mut message {
             fill_received(request, hop.remote);
         }
-        self.note(turn.now, Direction::Received, &message);
+        self.note_received(turn.now, &message);
         self.transactions.receive(turn.now, message, hop, &mut self.outputs);
         self.settle(turn);
     }
@@ -295,7 +295,7 @@ impl Core {
     }
 
     /// Tells observers of a message that came in.
-    fn note(&mut self, now: Time, direction: Direction, message: &Message) {
+    fn note_received(&mut self, now: Time, message: &Message) {
         let head = message.head();
         let Some((call, side)) = self.legs.get(head.call_id.as_str()).and_then(|legs| legs.first()).copied()
         else {
@@ -307,7 +307,7 @@ impl Core {
         };
         let message = SipSummary {
             side,
-            direction,
+            direction: Direction::Received,
             line,
             cseq: head.cseq.number,
             method: Method::new(head.cseq.method.as_str()),
@@ -315,5 +315,16 @@ impl Core {
             repeated: false,
         };
         self.publish(now, &observe::Event::Sip { call: Some(call), message });
+    }
+
+    /// Tells observers of a message that goes out, retransmissions included.
+    pub(super) fn note_sent(&mut self, now: Time, bytes: &[u8]) {
+        let Some(call_id) = shallow(bytes) else { return };
+        let Ok(call_id) = std::str::from_utf8(call_id.as_bytes()) else { return };
+        let leg = self.legs.get(call_id).and_then(|legs| legs.first()).copied();
+        let Some((call, side)) = leg else { return };
+        if let Some(message) = SipSummary::of_sent(side, bytes) {
+            self.publish(now, &observe::Event::Sip { call: Some(call), message });
+        }
     }
 }

@@ -12,7 +12,10 @@ use std::sync::Arc;
 
 pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
     match output {
-        Output::Send { hop, bytes } => turn.out.sends.push((hop, bytes)),
+        Output::Send { hop, bytes } => {
+            core.note_sent(turn.now, &bytes);
+            turn.out.sends.push((hop, bytes));
+        }
         Output::Request { id, request, hop } => match request.head.to.tag() {
             Some(_) => inside_dialog(core, turn, id, request, hop),
             None => outside_dialog(core, turn, id, request, hop),

@@ -12,7 +12,7 @@ use crate::call::leg::{Leg, Legs, SDP, TrunkRef};
 use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
 use crate::media::MediaPlan;
 use crate::observe;
-use crate::observe::event::CallStart;
+use crate::observe::event::{self, CallStart, SipSummary};
 use crate::policy::{self, Candidates};
 use crate::sdp::{self, Finality};
 use crate::sip::dialog::Dialog;
@@ -72,6 +72,16 @@ pub(in crate::call) fn begin(
         source: hop.remote,
     };
     context.push(Action::Publish(observe::Event::CallStarted(Box::new(start.clone()))));
+    let invite = SipSummary {
+        side: Side::Caller,
+        direction: event::Direction::Received,
+        line: event::StartLine::Request,
+        cseq: request.head.cseq.number,
+        method: event::Method::new(request.head.cseq.method.as_str()),
+        has_sdp: !request.body.is_empty(),
+        repeated: false,
+    };
+    context.push(Action::Publish(observe::Event::Sip { call: Some(id), message: invite }));
     let trying = Response::to_request(&request, StatusCode::TRYING);
     context.push(Action::Respond { side: Side::Caller, server, response: Box::new(trying) });
     let facts = Facts::new(start, context.now);
