@@ -2,12 +2,14 @@
 
 mod bench;
 mod command;
+mod demo;
 mod doctor;
 mod ebpf;
 mod lab;
-#[cfg(feature = "bench")]
 mod media;
+mod namespace;
 mod packages;
+mod packet_socket;
 mod report;
 mod run;
 mod setup;
@@ -47,6 +49,8 @@ enum Task {
     Test(test::Arguments),
     /// Check whether this host is fit for production; every finding with its fix
     Doctor(doctor::Arguments),
+    /// Place real SIPp calls with audio through Causeway in a lab, and watch them
+    Demo(demo::Arguments),
     /// Measure what a relayed packet costs
     Bench(bench::Arguments),
 }
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::run_task(&arguments),
         Task::Test(arguments) => test::run_task(&arguments),
         Task::Doctor(arguments) => doctor::run_task(&arguments),
+        Task::Demo(arguments) => demo::run_task(&arguments),
         Task::Bench(arguments) => bench::run_task(&arguments),
     };
     match result {

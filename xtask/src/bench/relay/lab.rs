@@ -5,15 +5,12 @@
 
 use crate::command::ask;
 use crate::lab::{Description, Lab};
+pub(crate) use crate::namespace::enter;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use std::fs::File;
 use std::net::Ipv4Addr;
-use std::os::fd::AsFd;
 use std::process::Command;
-use std::thread;
 
 /// Name of the only interface of caller and callee.
 pub(crate) const ENDPOINT_INTERFACE: &str = "to-gateway";
@@ -144,21 +141,4 @@ fn port(description: &Description, host: &str, interface: &str) -> Result<Port> 
         interface.mac.split(':').filter_map(|octet| u8::from_str_radix(octet, 16).ok()).collect();
     let mac = octets.try_into().ok().with_context(missing)?;
     Ok(Port { address: addresses.next().with_context(missing)?, mac })
-}
-
-/// Does `work` on a thread of its own inside a network namespace. Sockets and attachments made there stay there.
-///
-/// # Errors
-/// The namespace does not exist or may not be entered, or `work` fails.
-pub(crate) fn enter<T: Send>(namespace: &str, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let path = format!("/run/netns/{namespace}");
-    let file = File::open(&path).with_context(|| format!("network namespace {path}"))?;
-    thread::scope(|scope| {
-        let inside = scope.spawn(|| {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                .with_context(|| format!("cannot enter {path} (root is needed)"))?;
-            work()
-        });
-        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
 }

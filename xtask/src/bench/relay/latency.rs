@@ -5,8 +5,8 @@
 //! gone to sleep before the next one: what is seen is the delay of a quiet relay, wake-up included.
 
 use super::lab::{ENDPOINT_INTERFACE, Path, Side, enter};
-use super::packet_socket::PacketSocket;
 use super::traffic::{HEADERS, Replay};
+use crate::packet_socket::{PacketSocket, Received};
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use std::thread;
@@ -67,7 +67,7 @@ fn listen(socket: &PacketSocket) -> Result<Latency> {
     let mut seen = Latency { sent: 0, received: 0, reordered: 0, histogram: histogram()? };
     let mut last_sequence = std::collections::HashMap::new();
     let mut buffer = [0; 2048];
-    while let Some((frame, arrived)) = socket.receive(&mut buffer).context("receive")? {
+    while let Some(Received { frame, at: arrived, .. }) = socket.receive(&mut buffer).context("receive")? {
         let Some((headers, payload)) = frame.split_first_chunk::<HEADERS>() else { continue };
         let Some(sent_at) = read_time(payload) else { continue };
         let (sequence, ssrc) = (u16::from_be_bytes([headers[44], headers[45]]), &headers[50..54]);

@@ -18,7 +18,6 @@ pub(super) mod causeway;
 mod contender;
 pub(super) mod lab;
 mod latency;
-mod packet_socket;
 mod processor_time;
 pub(super) mod programs;
 mod recording;

@@ -2,7 +2,7 @@
 //! at which all packets end.
 
 use super::lab::{ENDPOINT_INTERFACE, Path, Side, enter};
-use super::packet_socket::interface_index;
+use crate::packet_socket::interface_index;
 use anyhow::{Context, Result};
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{Xdp, XdpMode};

@@ -6,9 +6,9 @@
 //! to the kernel at once.
 
 use super::lab::{ENDPOINT_INTERFACE, Path, Port, Side, enter};
-use super::packet_socket::{BATCH, Frame, PacketSocket};
 use super::processor_time;
 use super::recording::{Packet, Recording};
+use crate::packet_socket::{BATCH, Frame, PacketSocket};
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use std::io::IoSlice;

@@ -4,17 +4,32 @@
 
 use anyhow::{Context, Result};
 use std::ffi::CString;
-use std::io::{self, IoSlice};
+use std::io;
+#[cfg(feature = "bench")]
+use std::io::IoSlice;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::{from_mut, from_ref};
 use std::time::Duration;
 
 /// Frames that [`PacketSocket::send`] hands to the kernel at once.
+#[cfg(feature = "bench")]
 pub(crate) const BATCH: usize = 64;
 
 /// A frame in two parts: headers that differ, and audio that many frames share.
+#[cfg(feature = "bench")]
 pub(crate) type Frame<'a> = [IoSlice<'a>; 2];
+
+/// A frame as the kernel saw it pass an interface.
+#[derive(Debug)]
+pub(crate) struct Received<'a> {
+    pub(crate) frame: &'a [u8],
+    /// By the real-time clock.
+    #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "only benches measure delays"))]
+    pub(crate) at: Duration,
+    /// Sent by this host, not to it.
+    pub(crate) outgoing: bool,
+}
 
 /// A raw packet socket bound to one interface of the namespace it was opened in.
 #[derive(Debug)]
@@ -27,21 +42,33 @@ impl PacketSocket {
     ///
     /// # Errors
     /// No such interface, or no CAP_NET_RAW.
+    #[cfg(feature = "bench")]
     pub(crate) fn sender(interface: &str) -> Result<Self> {
         let socket = Self::open(interface, 0)?;
         socket.set_option(libc::SOL_PACKET, libc::PACKET_QDISC_BYPASS, &1_i32)?;
         Ok(socket)
     }
 
-    /// Hears IPv4 frames that arrive, whatever address they are for. Receiving gives up after `patience`.
+    /// Hears frames that arrive, whatever address they are for. Receiving gives up after `patience`.
     ///
     /// # Errors
     /// No such interface, or no CAP_NET_RAW.
+    #[cfg(feature = "bench")]
     pub(crate) fn receiver(interface: &str, patience: Duration) -> Result<Self> {
         /// From `linux/if_packet.h`.
         const PACKET_IGNORE_OUTGOING: i32 = 23;
-        let socket = Self::open(interface, libc::ETH_P_IP as u16)?;
+        let socket = Self::tap(interface, patience)?;
         socket.set_option(libc::SOL_PACKET, PACKET_IGNORE_OUTGOING, &1_i32)?;
+        Ok(socket)
+    }
+
+    /// Hears frames in both directions. Receiving gives up after `patience`.
+    ///
+    /// # Errors
+    /// No such interface, or no CAP_NET_RAW.
+    pub(crate) fn tap(interface: &str, patience: Duration) -> Result<Self> {
+        // Not ETH_P_IP: for one protocol alone the kernel does not show what this host sends.
+        let socket = Self::open(interface, libc::ETH_P_ALL as u16)?;
         socket.set_option(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &(16 << 20_i32))?;
         socket.set_option(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, &1_i32)?;
         let timeout = libc::timeval {
@@ -82,6 +109,7 @@ impl PacketSocket {
 
     /// Sends up to [`BATCH`] frames with one system call; answers how many went. Fewer than asked for means
     /// that the interface refused the next one (its ring is full).
+    #[cfg(feature = "bench")]
     pub(crate) fn send(&self, frames: &[Frame<'_>]) -> io::Result<usize> {
         let count = frames.len().min(BATCH);
         // SAFETY: zero is a value for each field: null pointers with lengths of 0.
@@ -100,24 +128,30 @@ impl PacketSocket {
         }
     }
 
-    /// Waits for a frame; answers its octets and when the kernel took it in, by the real-time clock. `None`
-    /// when nothing came for the patience of this socket.
-    pub(crate) fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<(&'a [u8], Duration)>> {
+    /// Waits for a frame; `None` when nothing came for the patience of this socket.
+    pub(crate) fn receive<'a>(&self, buffer: &'a mut [u8]) -> io::Result<Option<Received<'a>>> {
         let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         let mut control = [0_u64; 8];
+        // SAFETY: zero is a value for each field of this structure of integers.
+        let mut address: libc::sockaddr_ll = unsafe { zeroed() };
         // SAFETY: zero is a value for each field: null pointers with lengths of 0.
         let mut message: libc::msghdr = unsafe { zeroed() };
+        message.msg_name = from_mut(&mut address).cast();
+        message.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
         message.msg_iov = from_mut(&mut part);
         message.msg_iovlen = 1;
         message.msg_control = control.as_mut_ptr().cast();
         message.msg_controllen = size_of_val(&control);
-        // SAFETY: the message describes `buffer` and `control`, which outlive the call.
+        // SAFETY: the message describes `buffer`, `control` and `address`, which outlive the call.
         let received = unsafe { libc::recvmsg(self.descriptor.as_raw_fd(), from_mut(&mut message), 0) };
         let length = match check(received) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             received => received?,
         };
-        Ok(buffer.get(..length).map(|frame| (frame, arrival(&message))))
+        /// From `linux/if_packet.h`.
+        const PACKET_OUTGOING: u8 = 4;
+        let outgoing = address.sll_pkttype == PACKET_OUTGOING;
+        Ok(buffer.get(..length).map(|frame| Received { frame, at: arrival(&message), outgoing }))
     }
 }
 

@@ -1,0 +1,243 @@
+//! The daemon in the lab: built, configured, started, asked and stopped.
+
+use crate::command::{ask, run};
+use crate::lab::Lab;
+use crate::steps::Steps;
+use crate::workspace::{Workspace, cargo};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Pins of the demo's data plane, beside those of a daemon that may run on this host.
+const PINS: &str = "/sys/fs/bpf/causeway-demo";
+/// How long the daemon may take until it answers, and until it ends.
+const START: Duration = Duration::from_secs(15);
+const STOP: Duration = Duration::from_secs(10);
+
+/// Builds the daemon, which embeds the XDP objects that were built before it.
+pub(super) fn build(workspace: &Workspace, steps: &Steps) -> Result<PathBuf> {
+    steps.run("daemon", |step| {
+        let mut command = Command::new(cargo());
+        command
+            .args(["build", "--package", "gateway-userspace", "--bin", "causeway"])
+            .current_dir(&workspace.root)
+            .env("CARGO_TERM_PROGRESS_WHEN", "always")
+            .env("CARGO_TERM_PROGRESS_WIDTH", "120");
+        run(workspace, step, &mut command)?;
+        Ok(workspace.target.join("debug/causeway"))
+    })
+}
+
+/// A running daemon; it is ended when this is dropped.
+pub(super) struct Daemon<'a> {
+    lab: &'a Lab<'a>,
+    program: &'a Path,
+    process: Child,
+    configuration: PathBuf,
+    records: PathBuf,
+}
+
+/// What `causeway status --json` says, as far as the demo shows it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Status {
+    pub(super) calls: u64,
+    pub(super) setup_p50_ms: Option<f64>,
+    pub(super) setup_p99_ms: Option<f64>,
+    pub(super) packets_relayed: u64,
+    pub(super) packets_dropped: u64,
+    media: Vec<MediaPath>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MediaPath {
+    path: String,
+}
+
+impl Status {
+    /// The path of media, the same on every interface.
+    ///
+    /// # Errors
+    /// There is no interface, or they differ.
+    pub(super) fn datapath(&self) -> Result<String> {
+        let first = self.media.first().context("the daemon has no media interface")?;
+        ensure!(
+            self.media.iter().all(|other| other.path == first.path),
+            "media paths differ: {:?}",
+            self.media
+        );
+        Ok(first.path.clone())
+    }
+}
+
+impl<'a> Daemon<'a> {
+    /// Starts it on the gateway and waits until it answers.
+    ///
+    /// # Errors
+    /// It ends or keeps silent; the end of its log is in the error.
+    pub(super) fn start(lab: &'a Lab<'a>, program: &'a Path, directory: &Path) -> Result<Self> {
+        let configuration = directory.join("causeway.toml");
+        let records = directory.join("cdr.jsonl");
+        fs::write(&configuration, configuration_text(&directory.join("state"), &records))
+            .with_context(|| configuration.display().to_string())?;
+        fs::create_dir_all(directory.join("state"))?;
+        let log = directory.join("causeway.log");
+        let log_file = File::create(&log).with_context(|| log.display().to_string())?;
+        let process = lab
+            .on("gateway", &program.to_string_lossy())
+            .arg("run")
+            .arg("--config")
+            .arg(&configuration)
+            .stdin(Stdio::null())
+            .stdout(log_file.try_clone()?)
+            .stderr(log_file)
+            .spawn()
+            .context("cannot start the daemon in the lab")?;
+        let mut daemon = Self { lab, program, process, configuration, records };
+        let started = Instant::now();
+        loop {
+            if let Some(status) = daemon.process.try_wait()? {
+                bail!("the daemon ended at start with {status}:\n{}", tail(&log));
+            }
+            match daemon.status() {
+                Ok(_) => return Ok(daemon),
+                Err(error) if started.elapsed() > START => {
+                    return Err(error.context(format!("the daemon does not answer:\n{}", tail(&log))));
+                }
+                Err(_) => thread::sleep(Duration::from_millis(100)),
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> Result<Status> {
+        let mut command = self.lab.on("gateway", &self.program.to_string_lossy());
+        let answer = ask(command.args(["status", "--json", "--config"]).arg(&self.configuration))?;
+        serde_json::from_str(&answer).context("answer of `causeway status`")
+    }
+
+    /// Drains and ends it; what is left are its records.
+    ///
+    /// # Errors
+    /// It does not end by itself.
+    pub(super) fn stop(mut self) -> Result<Records> {
+        let started = Instant::now();
+        self.signal(Signal::INT);
+        while self.process.try_wait()?.is_none() {
+            ensure!(started.elapsed() < STOP, "the daemon did not end {} s after SIGINT", STOP.as_secs());
+            thread::sleep(Duration::from_millis(50));
+        }
+        Ok(Records { path: self.records.clone() })
+    }
+
+    fn signal(&self, signal: Signal) {
+        // `lab.sh exec` becomes the program, so the child's number is the daemon's.
+        if let Some(process) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw)
+            && let Err(error) = kill_process(process, signal)
+        {
+            eprintln!("signal to the daemon: {error}");
+        }
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if matches!(self.process.try_wait(), Ok(None))
+            && let Err(error) = self.process.kill().and_then(|()| self.process.wait())
+        {
+            eprintln!("the daemon (process {}) was not ended: {error}", self.process.id());
+        }
+        // Pins outlive a daemon on purpose; the interfaces of these go with the lab.
+        fs::remove_dir_all(PINS).ok();
+    }
+}
+
+/// Call detail records of a daemon that has ended.
+pub(super) struct Records {
+    path: PathBuf,
+}
+
+impl Records {
+    /// RTP packets of all calls that the kernel relayed.
+    ///
+    /// # Errors
+    /// No records, or a line that is none.
+    pub(super) fn packets_in_kernel(&self) -> Result<f64> {
+        #[derive(Deserialize)]
+        struct Record {
+            from_caller: Quality,
+            from_callee: Quality,
+            fast_path_share: Option<f64>,
+        }
+        #[derive(Deserialize)]
+        struct Quality {
+            packets: u64,
+        }
+        let text =
+            fs::read_to_string(&self.path).with_context(|| format!("records in {}", self.path.display()))?;
+        let mut total = 0.0;
+        for line in text.lines() {
+            let record: Record = serde_json::from_str(line).context("call detail record")?;
+            let packets = record.from_caller.packets + record.from_callee.packets;
+            total += packets as f64 * record.fast_path_share.unwrap_or(0.0);
+        }
+        Ok(total)
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// A carrier on the one side and a service on the other, in the lab's addresses.
+fn configuration_text(state: &Path, records: &Path) -> String {
+    format!(
+        r#"# Written by `cargo xtask demo`.
+[node]
+name = "demo"
+state_directory = "{state}"
+
+[dataplane]
+pin_directory = "{PINS}"
+
+[[interface]]
+name = "to-caller"
+
+[[interface]]
+name = "to-callee"
+
+[cdr]
+path = "{records}"
+
+[[trunk]]
+name = "carrier"
+listen = "udp:10.81.1.1:5060"
+peers = [{{ address = "10.81.1.2:5060" }}]
+
+[trunk.media]
+latch = "same-ssrc"
+dscp = 46
+
+[[trunk]]
+name = "service"
+listen = "udp:10.81.2.1:5060"
+peers = [{{ address = "10.81.2.2:5060" }}]
+
+[trunk.media]
+latch = "same-ssrc"
+dscp = 46
+
+[[route]]
+prefix = ""
+from = "carrier"
+to = "service"
+"#,
+        state = state.display(),
+        records = records.display(),
+    )
+}

@@ -1,0 +1,150 @@
+//! `cargo xtask demo`: real SIPp calls with audio out of one network namespace, through Causeway, into another.
+//!
+//! ```text
+//!     SIPp ── to-gateway ═══ to-caller ── causeway ── to-callee ═══ to-gateway ── SIPp
+//!    caller                              (gateway)                              callee
+//! ```
+//!
+//! Both ends play the recording. What they send and receive is counted on their own interfaces, so that the
+//! figures do not rest on what Causeway says of itself; only the kernel's share does.
+
+mod daemon;
+mod peers;
+mod tap;
+mod view;
+
+use crate::lab::Lab;
+use crate::media::media_pcap;
+use crate::packages::Need;
+use crate::setup::{self, Options};
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use crate::{ebpf, packages};
+use anyhow::{Context, Result, ensure};
+use daemon::Daemon;
+use peers::{Callee, Caller, Outcome};
+use serde::Serialize;
+use std::fs;
+use std::time::Duration;
+use tap::Taps;
+
+/// Name of the lab, and of everything else that the demo makes.
+const PREFIX: &str = "cwdemo";
+/// How often the view is renewed.
+const REFRESH: Duration = Duration::from_millis(500);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Calls to place
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    calls: u32,
+    /// Calls to begin each second
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    rate: u32,
+    /// End with the figures as one line of JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// The last line of `--json`.
+#[derive(Debug, Serialize)]
+struct Figures {
+    placed: u64,
+    answered: u64,
+    failed: u64,
+    /// RTP packets that left the two ends, and that reached the other one.
+    rtp_sent: u64,
+    rtp_received: u64,
+    rtp_lost: u64,
+    /// Of the packets received, the share that Causeway relayed in the kernel.
+    kernel_share: f64,
+    /// From INVITE to 200, as the caller measures it.
+    setup_p50_ms: f64,
+    setup_p99_ms: f64,
+    /// How packets are taken from the interfaces: `native`, `generic`, `sockets`.
+    datapath: String,
+}
+
+pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
+    ensure!(
+        packages::Host::inspect()?.root,
+        "the demo makes namespaces and loads programs: sudo cargo xtask demo"
+    );
+    let (workspace, steps) = (Workspace::find()?, Steps::new());
+    let needs = [Need::Ebpf, Need::Lab, Need::Peers];
+    let ready = setup::ensure(&steps, &workspace, &needs, &arguments.options)?.or_fail()?;
+    ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
+    let program = daemon::build(&workspace, &steps)?;
+
+    let directory = workspace.target.join("xtask/demo");
+    // Records and state of the demo before belong to calls that are over.
+    fs::remove_dir_all(&directory).ok();
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let recording = directory.join("speech.pcap");
+    media_pcap(&recording)?;
+
+    let lab = Lab { workspace: &workspace, prefix: PREFIX.to_owned() };
+    lab.down(&steps)?;
+    lab.up(&steps)?;
+    let shown = run(arguments, &lab, &steps, &program, &directory, &recording);
+    let removed = lab.down(&steps);
+    let figures = shown?;
+    removed?;
+    view::print_figures(&figures);
+    if arguments.json {
+        println!("{}", serde_json::to_string(&figures)?);
+    }
+    ensure!(
+        figures.failed == 0 && figures.answered == u64::from(arguments.calls),
+        "not every call was answered"
+    );
+    Ok(())
+}
+
+/// The demo in a lab that is up.
+fn run(
+    arguments: &Arguments,
+    lab: &Lab<'_>,
+    steps: &Steps,
+    program: &std::path::Path,
+    directory: &std::path::Path,
+    recording: &std::path::Path,
+) -> Result<Figures> {
+    let daemon = steps.run("causeway", |step| {
+        let daemon = Daemon::start(lab, program, directory)?;
+        step.detail(format!("SIP and media by {}", daemon.status()?.datapath()?));
+        Ok(daemon)
+    })?;
+    let datapath = daemon.status()?.datapath()?;
+    let taps = Taps::open(PREFIX)?;
+    let _callee = Callee::start(lab, directory, recording)?;
+    let mut caller = Caller::start(lab, directory, recording, arguments.calls, arguments.rate)?;
+
+    let mut view = view::View::new(arguments.calls);
+    let outcome = loop {
+        if let Some(outcome) = caller.outcome()? {
+            break outcome;
+        }
+        std::thread::sleep(REFRESH);
+        view.show(&daemon.status()?, taps.counts());
+    };
+    view.finish();
+    let counts = taps.close()?;
+    let kernel = daemon.stop()?.packets_in_kernel()?;
+    let Outcome { placed, answered, failed, setup_ms } = outcome;
+    ensure!(counts.received > 0, "no RTP arrived; SIPp's messages are in {}", directory.display());
+    Ok(Figures {
+        placed,
+        answered,
+        failed,
+        rtp_sent: counts.sent,
+        rtp_received: counts.received,
+        rtp_lost: counts.sent.saturating_sub(counts.received),
+        kernel_share: kernel.min(counts.received as f64) / counts.received as f64,
+        setup_p50_ms: peers::quantile(&setup_ms, 0.5),
+        setup_p99_ms: peers::quantile(&setup_ms, 0.99),
+        datapath,
+    })
+}

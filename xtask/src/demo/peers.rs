@@ -1,0 +1,194 @@
+//! The two ends: SIPp as caller and as callee, both with audio.
+
+use crate::lab::Lab;
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const CALLER_SCENARIO: &str = include_str!("uac.xml");
+const CALLEE_SCENARIO: &str = include_str!("uas.xml");
+/// The called number.
+const SERVICE: &str = "442079460000";
+/// SIPp ends by itself when the calls do not: the time to begin them all, and this.
+const GRACE_SECONDS: u32 = 60;
+
+/// What became of the calls, as the caller saw it.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) placed: u64,
+    pub(super) answered: u64,
+    pub(super) failed: u64,
+    /// From INVITE to 200 of each answered call, in order of size.
+    pub(super) setup_ms: Vec<f64>,
+}
+
+/// The smallest of the ordered `values` that is not below `quantile` of them; 0 when there are none.
+pub(super) fn quantile(values: &[f64], quantile: f64) -> f64 {
+    let rank = (values.len() as f64 * quantile).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
+/// SIPp that answers calls until this is dropped.
+pub(super) struct Callee {
+    _process: Process,
+}
+
+impl Callee {
+    /// # Errors
+    /// SIPp cannot be started.
+    pub(super) fn start(lab: &Lab<'_>, directory: &Path, recording: &Path) -> Result<Self> {
+        let scenario = write_scenario(directory, "callee.xml", CALLEE_SCENARIO, recording)?;
+        let mut command = sipp(lab, "callee", "10.81.2.2", &scenario);
+        Ok(Self { _process: Process::start(&mut command, directory, "callee")? })
+    }
+}
+
+/// SIPp that places the calls and ends.
+pub(super) struct Caller {
+    process: Process,
+    directory: PathBuf,
+}
+
+impl Caller {
+    /// # Errors
+    /// SIPp cannot be started.
+    pub(super) fn start(
+        lab: &Lab<'_>,
+        directory: &Path,
+        recording: &Path,
+        calls: u32,
+        rate: u32,
+    ) -> Result<Self> {
+        let scenario = write_scenario(directory, "caller.xml", CALLER_SCENARIO, recording)?;
+        let mut command = sipp(lab, "caller", "10.81.1.2", &scenario);
+        let calls_text = calls.to_string();
+        command
+            .args([
+                "10.81.1.1:5060",
+                "-s",
+                SERVICE,
+                "-m",
+                &calls_text,
+                "-l",
+                &calls_text,
+                "-r",
+                &rate.to_string(),
+            ])
+            .args(["-timeout", &format!("{}s", calls / rate + GRACE_SECONDS)])
+            .args(["-trace_stat", "-fd", "1", "-stf", "caller.csv", "-trace_rtt", "-rtt_freq", "1"]);
+        Ok(Self {
+            process: Process::start(&mut command, directory, "caller")?,
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// What became of the calls, once all of them are over.
+    ///
+    /// # Errors
+    /// SIPp could not run its scenario.
+    pub(super) fn outcome(&mut self) -> Result<Option<Outcome>> {
+        let Some(status) = self.process.child.try_wait().context("SIPp")? else { return Ok(None) };
+        // 0: all calls succeeded; 1: some failed; 97: it ended on its own time limit. All leave statistics.
+        if !matches!(status.code(), Some(0 | 1 | 97)) {
+            bail!("SIPp of the caller ended with {status}: {}", self.process.complaint());
+        }
+        let text = fs::read_to_string(self.directory.join("caller.csv")).context("SIPp's statistics")?;
+        let column =
+            |name: &str| last_value(&text, name).with_context(|| format!("{name} in SIPp's statistics"));
+        Ok(Some(Outcome {
+            placed: column("TotalCallCreated")?,
+            answered: column("SuccessfulCall(C)")?,
+            failed: column("FailedCall(C)")?,
+            setup_ms: response_times(&self.directory)?,
+        }))
+    }
+}
+
+fn sipp(lab: &Lab<'_>, host: &str, address: &str, scenario: &Path) -> Command {
+    let mut command = lab.on(host, "sipp");
+    command.arg("-sf").arg(scenario);
+    command.args(["-i", address, "-mi", address, "-p", "5060", "-mp", "10000", "-nostdin", "-trace_err"]);
+    command
+}
+
+fn write_scenario(directory: &Path, name: &str, text: &str, recording: &Path) -> Result<PathBuf> {
+    let path = directory.join(name);
+    let text = text.replace("@PCAP@", &recording.to_string_lossy());
+    fs::write(&path, text).with_context(|| path.display().to_string())?;
+    Ok(path)
+}
+
+/// A SIPp whose screen goes to a file; ended when this is dropped.
+struct Process {
+    child: Child,
+    screen: PathBuf,
+}
+
+impl Process {
+    fn start(command: &mut Command, directory: &Path, name: &str) -> Result<Self> {
+        let screen = directory.join(format!("{name}.screen"));
+        let output = File::create(&screen).with_context(|| screen.display().to_string())?;
+        let child = command
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .context("cannot start SIPp in the lab")?;
+        Ok(Self { child, screen })
+    }
+
+    fn complaint(&self) -> String {
+        let text = fs::read_to_string(&self.screen).unwrap_or_default();
+        text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no output").to_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None))
+            && let Err(error) = self.child.kill().and_then(|()| self.child.wait())
+        {
+            eprintln!("SIPp (process {}) was not ended: {error}", self.child.id());
+        }
+    }
+}
+
+/// The newest value of a column of SIPp's statistics: a line with names, then a line each second.
+fn last_value(text: &str, column: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    let position = lines.next()?.split(';').position(|name| name == column)?;
+    lines.next_back()?.split(';').nth(position)?.trim().parse().ok()
+}
+
+/// Column 2 of SIPp's file of response times: `date;milliseconds;name`.
+fn response_times(directory: &Path) -> Result<Vec<f64>> {
+    let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
+    let file = entries.iter().find(|entry| entry.file_name().to_string_lossy().ends_with("_rtt.csv"));
+    let path = file.context("SIPp wrote no response times")?.path();
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let mut times: Vec<f64> =
+        text.lines().filter_map(|line| line.split(';').nth(1)?.trim().parse().ok()).collect();
+    times.sort_by(f64::total_cmp);
+    Ok(times)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_line_of_statistics_counts() {
+        let text = "StartTime;TotalCallCreated;FailedCall(C);\n1;10;0;\n2;25;1;\n";
+        assert_eq!(last_value(text, "TotalCallCreated"), Some(25));
+        assert_eq!(last_value(text, "FailedCall(C)"), Some(1));
+        assert_eq!(last_value(text, "Retransmissions(C)"), None);
+    }
+
+    #[test]
+    fn quantiles_are_measured_values() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!([quantile(&values, 0.5), quantile(&values, 0.99), quantile(&[], 0.5)], [50.0, 99.0, 0.0]);
+    }
+}
