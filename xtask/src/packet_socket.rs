@@ -25,7 +25,6 @@ pub(crate) type Frame<'a> = [IoSlice<'a>; 2];
 pub(crate) struct Received<'a> {
     pub(crate) frame: &'a [u8],
     /// By the real-time clock.
-    #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "only benches measure delays"))]
     pub(crate) at: Duration,
     /// Sent by this host, not to it.
     pub(crate) outgoing: bool,

@@ -26,7 +26,7 @@ use peers::{Callee, Caller, Outcome};
 use serde::Serialize;
 use std::fs;
 use std::time::Duration;
-use tap::Taps;
+use tap::{Seen, Taps};
 
 /// Name of the lab, and of everything else that the demo makes.
 const PREFIX: &str = "cwdemo";
@@ -60,7 +60,7 @@ struct Figures {
     rtp_lost: u64,
     /// Of the packets received, the share that Causeway relayed in the kernel.
     kernel_share: f64,
-    /// From INVITE to 200, as the caller measures it.
+    /// From INVITE to 200, on the caller's interface.
     setup_p50_ms: f64,
     setup_p99_ms: f64,
     /// How packets are taken from the interfaces: `native`, `generic`, `sockets`.
@@ -131,9 +131,9 @@ fn run(
         view.show(&daemon.status()?, taps.counts());
     };
     view.finish();
-    let counts = taps.close()?;
+    let Seen { counts, setup_ms } = taps.close()?;
     let kernel = daemon.stop()?.packets_in_kernel()?;
-    let Outcome { placed, answered, failed, setup_ms } = outcome;
+    let Outcome { placed, answered, failed } = outcome;
     ensure!(counts.received > 0, "no RTP arrived; SIPp's messages are in {}", directory.display());
     Ok(Figures {
         placed,
@@ -143,8 +143,25 @@ fn run(
         rtp_received: counts.received,
         rtp_lost: counts.sent.saturating_sub(counts.received),
         kernel_share: kernel.min(counts.received as f64) / counts.received as f64,
-        setup_p50_ms: peers::quantile(&setup_ms, 0.5),
-        setup_p99_ms: peers::quantile(&setup_ms, 0.99),
+        setup_p50_ms: quantile(&setup_ms, 0.5),
+        setup_p99_ms: quantile(&setup_ms, 0.99),
         datapath,
     })
+}
+
+/// The smallest of the ordered `values` that is not below `quantile` of them; 0 when there are none.
+fn quantile(values: &[f64], quantile: f64) -> f64 {
+    let rank = (values.len() as f64 * quantile).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_measured_values() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!([quantile(&values, 0.5), quantile(&values, 0.99), quantile(&[], 0.5)], [50.0, 99.0, 0.0]);
+    }
 }

@@ -19,14 +19,6 @@ pub(super) struct Outcome {
     pub(super) placed: u64,
     pub(super) answered: u64,
     pub(super) failed: u64,
-    /// From INVITE to 200 of each answered call, in order of size.
-    pub(super) setup_ms: Vec<f64>,
-}
-
-/// The smallest of the ordered `values` that is not below `quantile` of them; 0 when there are none.
-pub(super) fn quantile(values: &[f64], quantile: f64) -> f64 {
-    let rank = (values.len() as f64 * quantile).ceil() as usize;
-    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 /// SIPp that answers calls until this is dropped.
@@ -76,7 +68,7 @@ impl Caller {
                 &rate.to_string(),
             ])
             .args(["-timeout", &format!("{}s", calls / rate + GRACE_SECONDS)])
-            .args(["-trace_stat", "-fd", "1", "-stf", "caller.csv", "-trace_rtt", "-rtt_freq", "1"]);
+            .args(["-trace_stat", "-fd", "1", "-stf", "caller.csv"]);
         Ok(Self {
             process: Process::start(&mut command, directory, "caller")?,
             directory: directory.to_owned(),
@@ -100,7 +92,6 @@ impl Caller {
             placed: column("TotalCallCreated")?,
             answered: column("SuccessfulCall(C)")?,
             failed: column("FailedCall(C)")?,
-            setup_ms: response_times(&self.directory)?,
         }))
     }
 }
@@ -162,18 +153,6 @@ fn last_value(text: &str, column: &str) -> Option<u64> {
     lines.next_back()?.split(';').nth(position)?.trim().parse().ok()
 }
 
-/// Column 2 of SIPp's file of response times: `date;milliseconds;name`.
-fn response_times(directory: &Path) -> Result<Vec<f64>> {
-    let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
-    let file = entries.iter().find(|entry| entry.file_name().to_string_lossy().ends_with("_rtt.csv"));
-    let path = file.context("SIPp wrote no response times")?.path();
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    let mut times: Vec<f64> =
-        text.lines().filter_map(|line| line.split(';').nth(1)?.trim().parse().ok()).collect();
-    times.sort_by(f64::total_cmp);
-    Ok(times)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,11 +163,5 @@ mod tests {
         assert_eq!(last_value(text, "TotalCallCreated"), Some(25));
         assert_eq!(last_value(text, "FailedCall(C)"), Some(1));
         assert_eq!(last_value(text, "Retransmissions(C)"), None);
-    }
-
-    #[test]
-    fn quantiles_are_measured_values() {
-        let values: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert_eq!([quantile(&values, 0.5), quantile(&values, 0.99), quantile(&[], 0.5)], [50.0, 99.0, 0.0]);
     }
 }

@@ -93,7 +93,5 @@ pub(super) fn print_figures(figures: &Figures) {
         ("", String::new()),
     ]));
     println!("{table}");
-    println!(
-        "packets: counted on the interfaces of both ends. set-up: INVITE to 200, as the caller measures it."
-    );
+    println!("packets: counted on the interfaces of both ends. set-up: INVITE to 200, on the caller's.");
 }
