@@ -39,7 +39,7 @@ impl View {
         let texts = [
             format!("{} of {} up", status.calls, self.calls),
             format!(
-                "{} packets sent, {} relayed in the kernel, {} received, {} dropped",
+                "{} packets sent, {} relayed by the gateway, {} received, {} dropped",
                 counts.sent, status.packets_relayed, counts.received, status.packets_dropped
             ),
             format!("p50 {}, p99 {}", milliseconds(status.setup_p50_ms), milliseconds(status.setup_p99_ms)),
