@@ -133,6 +133,19 @@ impl Leg {
         self.push_response(context, server, response);
     }
 
+    /// Refuses a request that the dialog did not let in: what is under way in it goes on untouched.
+    pub(super) fn turn_away(
+        &self,
+        context: &mut Context<'_>,
+        (server, request): (ServerId, &Request),
+        fault: Fault,
+    ) {
+        let mut response = super::refusal(request, fault);
+        response.head.to.set_tag(self.dialog.local_tag());
+        response.headers.push(HeaderName::Server, &*context.settings.product);
+        context.push(Action::Respond { side: self.side, server, response: Box::new(response) });
+    }
+
     fn push_response(&mut self, context: &mut Context<'_>, server: ServerId, mut response: Response) {
         response.headers.push(HeaderName::Server, &*context.settings.product);
         if response.head.cseq.method == Method::Invite {

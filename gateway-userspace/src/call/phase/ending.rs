@@ -59,7 +59,7 @@ impl Ending {
                     // Our BYE and theirs crossed: both are answered (RFC 3261 section 15.1.2).
                     match request.method {
                         Method::Bye => leg.respond(context, (server, &request), StatusCode::OK, None),
-                        _ => leg.refuse(context, (server, &request), Fault::NoSuchDialog),
+                        _ => leg.turn_away(context, (server, &request), Fault::NoSuchDialog),
                     }
                 }
             }

@@ -146,7 +146,7 @@ impl Established {
     ) -> Phase {
         let leg = self.legs.of_mut(side);
         if let Err(refused) = leg.dialog.receive(&request) {
-            leg.refuse(context, (server, &request), refused.fault());
+            leg.turn_away(context, (server, &request), refused.fault());
             return Phase::Established(self);
         }
         if hop.connection.is_some() {

@@ -201,7 +201,7 @@ impl Setup {
             Event::Request { server, request, .. } => {
                 let crossing = request.method == Method::Invite;
                 let fault = if crossing { Fault::InvitePending } else { Fault::MethodNotAllowed };
-                self.caller.refuse(context, (server, &request), fault);
+                self.caller.turn_away(context, (server, &request), fault);
                 Phase::Setup(self)
             }
             Event::Timer(CallTimer::PeerSilent) => {
