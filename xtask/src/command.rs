@@ -162,7 +162,10 @@ fn show_progress(step: &Step, line: &str) -> bool {
         step.progress(percent, 100, text);
         return true;
     }
-    step.doing(line.trim());
+    // Messages for programs, as cargo's list of artifacts, are nothing to look at.
+    if !line.starts_with('{') {
+        step.doing(line.trim());
+    }
     false
 }
 

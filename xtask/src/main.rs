@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod daemon;
 mod demo;
 mod doctor;
 mod ebpf;
@@ -10,10 +11,12 @@ mod media;
 mod namespace;
 mod packages;
 mod packet_socket;
+mod peers;
 mod report;
 mod run;
 mod setup;
 mod steps;
+mod tap;
 mod test;
 mod toolchain;
 mod verify;
@@ -51,7 +54,7 @@ enum Task {
     Doctor(doctor::Arguments),
     /// Place real SIPp calls with audio through Causeway in a lab, and watch them
     Demo(demo::Arguments),
-    /// Measure what a relayed packet costs
+    /// Measure what a relayed packet and a call cost
     Bench(bench::Arguments),
 }
 

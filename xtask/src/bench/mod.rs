@@ -1,9 +1,10 @@
-//! `cargo xtask bench`: what a relayed packet costs, by measurement on this host.
+//! `cargo xtask bench`: what a relayed packet and a call cost, by measurement on this host.
 //!
-//! The benches load programs and program flows by the daemon's own loader. That embeds the XDP objects, so a
+//! The benches of packets load programs and program flows by the daemon's own loader. That embeds the XDP objects, so a
 //! bench first sets the host up, builds the objects, and then runs in a second xtask that is built with the
 //! feature `bench`.
 
+mod calls;
 #[cfg(feature = "bench")]
 mod program;
 #[cfg(feature = "bench")]
@@ -29,6 +30,8 @@ pub(crate) struct Arguments {
 enum Bench {
     /// Processor time, highest rate and latency of a relayed packet: empty XDP redirect, Causeway, rtpengine
     Relay(RelayArguments),
+    /// Whole SIP calls: processor time a call, set-up delay, memory of a held call
+    Calls(calls::Arguments),
     /// Nanoseconds of the XDP program alone, by test-run: against an empty program, and by number of flows
     Program(ProgramArguments),
 }
@@ -60,6 +63,7 @@ impl Bench {
         match self {
             Self::Relay(_) => &[Need::Ebpf, Need::Lab, Need::Peers],
             Self::Program(_) => &[Need::Ebpf, Need::Lab],
+            Self::Calls(_) => &[Need::Ebpf, Need::Lab, Need::Peers],
         }
     }
 }
@@ -69,7 +73,10 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
         Host::inspect()?.root,
         "benches load programs and make namespaces, which needs root: sudo cargo xtask bench …"
     );
-    in_this_program(arguments)
+    match &arguments.bench {
+        Bench::Calls(calls) => calls::run(calls, arguments.json, &arguments.options),
+        Bench::Relay(_) | Bench::Program(_) => in_this_program(arguments),
+    }
 }
 
 #[cfg(feature = "bench")]
@@ -77,6 +84,7 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
         Bench::Relay(relay) => relay::run(relay, arguments.json),
         Bench::Program(program) => program::run(program, arguments.json),
+        Bench::Calls(_) => unreachable!("`run_task` has run it"),
     }
 }
 

@@ -8,28 +8,28 @@
 //! Both ends play the recording. What they send and receive is counted on their own interfaces, so that the
 //! figures do not rest on what Causeway says of itself; only the kernel's share does.
 
-mod daemon;
-mod peers;
-mod tap;
 mod view;
 
+use crate::daemon::{Daemon, Shape};
 use crate::lab::Lab;
 use crate::media::media_pcap;
 use crate::packages::Need;
+use crate::peers::{Callee, Caller, Outcome};
+use crate::run::build_daemon;
 use crate::setup::{self, Options};
 use crate::steps::Steps;
+use crate::tap::{Seen, Taps, quantile};
 use crate::workspace::Workspace;
 use crate::{ebpf, packages};
 use anyhow::{Context, Result, ensure};
-use daemon::Daemon;
-use peers::{Callee, Caller, Outcome};
 use serde::Serialize;
 use std::fs;
 use std::time::Duration;
-use tap::{Seen, Taps};
 
 /// Name of the lab, and of everything else that the demo makes.
 const PREFIX: &str = "cwdemo";
+/// Room for the calls that `--calls` may ask for.
+const SHAPE: Shape = Shape { name: "demo", workers: None, max_calls: 2000, ports: (20000, 39999) };
 /// How often the view is renewed.
 const REFRESH: Duration = Duration::from_millis(500);
 
@@ -76,7 +76,7 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     let needs = [Need::Ebpf, Need::Lab, Need::Peers];
     let ready = setup::ensure(&steps, &workspace, &needs, &arguments.options)?.or_fail()?;
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
-    let program = daemon::build(&workspace, &steps)?;
+    let program = build_daemon(&steps, &workspace, false)?;
 
     let directory = workspace.target.join("xtask/demo");
     // Records and state of the demo before belong to calls that are over.
@@ -113,7 +113,7 @@ fn run(
     recording: &std::path::Path,
 ) -> Result<Figures> {
     let daemon = steps.run("causeway", |step| {
-        let daemon = Daemon::start(lab, program, directory)?;
+        let daemon = Daemon::start(lab, program, directory, &SHAPE)?;
         step.detail(format!("SIP and media by {}", daemon.status()?.datapath()?));
         Ok(daemon)
     })?;
@@ -147,21 +147,4 @@ fn run(
         setup_p99_ms: quantile(&setup_ms, 0.99),
         datapath,
     })
-}
-
-/// The smallest of the ordered `values` that is not below `quantile` of them; 0 when there are none.
-fn quantile(values: &[f64], quantile: f64) -> f64 {
-    let rank = (values.len() as f64 * quantile).ceil() as usize;
-    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_are_measured_values() {
-        let values: Vec<f64> = (1..=100).map(f64::from).collect();
-        assert_eq!([quantile(&values, 0.5), quantile(&values, 0.99), quantile(&[], 0.5)], [50.0, 99.0, 0.0]);
-    }
 }

@@ -1,9 +1,9 @@
 //! What a person sees while calls are up, and the table at the end.
 
 use super::Figures;
-use super::daemon::Status;
-use super::tap::Counts;
+use crate::daemon::Status;
 use crate::report;
+use crate::tap::Counts;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The two ends: SIPp as caller and as callee, both with audio.
+//! The two ends: SIPp as caller and as callee.
 
 use crate::lab::Lab;
 use anyhow::{Context, Result, bail};
@@ -6,8 +6,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-const CALLER_SCENARIO: &str = include_str!("uac.xml");
-const CALLEE_SCENARIO: &str = include_str!("uas.xml");
+const CALLER_SCENARIO: &str = include_str!("peers/uac.xml");
+const CALLEE_SCENARIO: &str = include_str!("peers/uas.xml");
 /// The called number.
 const SERVICE: &str = "442079460000";
 /// SIPp ends by itself when the calls do not: the time to begin them all, and this.
@@ -15,21 +15,38 @@ const GRACE_SECONDS: u32 = 60;
 
 /// What became of the calls, as the caller saw it.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) placed: u64,
-    pub(super) answered: u64,
-    pub(super) failed: u64,
+pub(crate) struct Outcome {
+    pub(crate) placed: u64,
+    pub(crate) answered: u64,
+    pub(crate) failed: u64,
+}
+
+impl Outcome {
+    /// From the statistics `caller.csv` that SIPp left in `directory`.
+    ///
+    /// # Errors
+    /// They are not there, or not what SIPp writes.
+    pub(crate) fn read(directory: &Path) -> Result<Self> {
+        let text = fs::read_to_string(directory.join("caller.csv")).context("SIPp's statistics")?;
+        let column =
+            |name: &str| last_value(&text, name).with_context(|| format!("{name} in SIPp's statistics"));
+        Ok(Self {
+            placed: column("TotalCallCreated")?,
+            answered: column("SuccessfulCall(C)")?,
+            failed: column("FailedCall(C)")?,
+        })
+    }
 }
 
 /// SIPp that answers calls until this is dropped.
-pub(super) struct Callee {
+pub(crate) struct Callee {
     _process: Process,
 }
 
 impl Callee {
     /// # Errors
     /// SIPp cannot be started.
-    pub(super) fn start(lab: &Lab<'_>, directory: &Path, recording: &Path) -> Result<Self> {
+    pub(crate) fn start(lab: &Lab<'_>, directory: &Path, recording: &Path) -> Result<Self> {
         let scenario = write_scenario(directory, "callee.xml", CALLEE_SCENARIO, recording)?;
         let mut command = sipp(lab, "callee", "10.81.2.2", &scenario);
         Ok(Self { _process: Process::start(&mut command, directory, "callee")? })
@@ -37,7 +54,7 @@ impl Callee {
 }
 
 /// SIPp that places the calls and ends.
-pub(super) struct Caller {
+pub(crate) struct Caller {
     process: Process,
     directory: PathBuf,
 }
@@ -45,7 +62,7 @@ pub(super) struct Caller {
 impl Caller {
     /// # Errors
     /// SIPp cannot be started.
-    pub(super) fn start(
+    pub(crate) fn start(
         lab: &Lab<'_>,
         directory: &Path,
         recording: &Path,
@@ -79,21 +96,19 @@ impl Caller {
     ///
     /// # Errors
     /// SIPp could not run its scenario.
-    pub(super) fn outcome(&mut self) -> Result<Option<Outcome>> {
-        let Some(status) = self.process.child.try_wait().context("SIPp")? else { return Ok(None) };
-        // 0: all calls succeeded; 1: some failed; 97: it ended on its own time limit. All leave statistics.
-        if !matches!(status.code(), Some(0 | 1 | 97)) {
-            bail!("SIPp of the caller ended with {status}: {}", self.process.complaint());
+    pub(crate) fn outcome(&mut self) -> Result<Option<Outcome>> {
+        if !self.process.is_over()? {
+            return Ok(None);
         }
-        let text = fs::read_to_string(self.directory.join("caller.csv")).context("SIPp's statistics")?;
-        let column =
-            |name: &str| last_value(&text, name).with_context(|| format!("{name} in SIPp's statistics"));
-        Ok(Some(Outcome {
-            placed: column("TotalCallCreated")?,
-            answered: column("SuccessfulCall(C)")?,
-            failed: column("FailedCall(C)")?,
-        }))
+        Outcome::read(&self.directory).map(Some)
     }
+}
+
+/// SIPp's own scenario of this name on `host`, without audio.
+pub(crate) fn plain(lab: &Lab<'_>, host: &str, address: &str, scenario: &str) -> Command {
+    let mut command = lab.on(host, "sipp");
+    command.args(["-sn", scenario, "-i", address, "-p", "5060", "-nostdin"]);
+    command
 }
 
 fn sipp(lab: &Lab<'_>, host: &str, address: &str, scenario: &Path) -> Command {
@@ -111,13 +126,15 @@ fn write_scenario(directory: &Path, name: &str, text: &str, recording: &Path) ->
 }
 
 /// A SIPp whose screen goes to a file; ended when this is dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     screen: PathBuf,
 }
 
 impl Process {
-    fn start(command: &mut Command, directory: &Path, name: &str) -> Result<Self> {
+    /// # Errors
+    /// SIPp cannot be started.
+    pub(crate) fn start(command: &mut Command, directory: &Path, name: &str) -> Result<Self> {
         let screen = directory.join(format!("{name}.screen"));
         let output = File::create(&screen).with_context(|| screen.display().to_string())?;
         let child = command
@@ -128,6 +145,19 @@ impl Process {
             .spawn()
             .context("cannot start SIPp in the lab")?;
         Ok(Self { child, screen })
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Errors
+    /// It ended because it could not do its work; its last words are in the error.
+    pub(crate) fn is_over(&mut self) -> Result<bool> {
+        let Some(status) = self.child.try_wait().context("SIPp")? else { return Ok(false) };
+        // 0: all calls succeeded; 1: some failed; 97: it ended on its own time limit.
+        if !matches!(status.code(), Some(0 | 1 | 97)) {
+            bail!("SIPp ended with {status}: {}", self.complaint());
+        }
+        Ok(true)
     }
 
     fn complaint(&self) -> String {

@@ -1,55 +1,58 @@
 //! The daemon in the lab: built, configured, started, asked and stopped.
 
-use crate::command::{ask, run};
+use crate::command::ask;
 use crate::lab::Lab;
-use crate::steps::Steps;
-use crate::workspace::{Workspace, cargo};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Pins of the demo's data plane, beside those of a daemon that may run on this host.
-const PINS: &str = "/sys/fs/bpf/causeway-demo";
 /// How long the daemon may take until it answers, and until it ends.
 const START: Duration = Duration::from_secs(15);
 const STOP: Duration = Duration::from_secs(10);
 
-/// Builds the daemon, which embeds the XDP objects that were built before it.
-pub(super) fn build(workspace: &Workspace, steps: &Steps) -> Result<PathBuf> {
-    steps.run("daemon", |step| {
-        let mut command = Command::new(cargo());
-        command
-            .args(["build", "--package", "gateway-userspace", "--bin", "causeway"])
-            .current_dir(&workspace.root)
-            .env("CARGO_TERM_PROGRESS_WHEN", "always")
-            .env("CARGO_TERM_PROGRESS_WIDTH", "120");
-        run(workspace, step, &mut command)?;
-        Ok(workspace.target.join("debug/causeway"))
-    })
+/// What differs between the daemons that the tasks start.
+#[derive(Debug, Clone)]
+pub(crate) struct Shape {
+    /// Names its pins and its node, beside those of other daemons on this host.
+    pub(crate) name: &'static str,
+    /// Cores that carry calls; all there are where `None`.
+    pub(crate) workers: Option<u16>,
+    pub(crate) max_calls: u32,
+    /// First and last media port.
+    pub(crate) ports: (u16, u16),
+}
+
+impl Shape {
+    /// Where its data plane outlives it.
+    fn pins(&self) -> PathBuf {
+        Path::new("/sys/fs/bpf").join(format!("causeway-{}", self.name))
+    }
 }
 
 /// A running daemon; it is ended when this is dropped.
-pub(super) struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     lab: &'a Lab<'a>,
     program: &'a Path,
     process: Child,
+    pins: PathBuf,
     configuration: PathBuf,
     records: PathBuf,
 }
 
 /// What `causeway status --json` says, as far as the demo shows it.
 #[derive(Debug, Deserialize)]
-pub(super) struct Status {
-    pub(super) calls: u64,
-    pub(super) setup_p50_ms: Option<f64>,
-    pub(super) setup_p99_ms: Option<f64>,
-    pub(super) packets_relayed: u64,
-    pub(super) packets_dropped: u64,
+pub(crate) struct Status {
+    pub(crate) calls: u64,
+    pub(crate) calls_ended: u64,
+    pub(crate) setup_p50_ms: Option<f64>,
+    pub(crate) setup_p99_ms: Option<f64>,
+    pub(crate) packets_relayed: u64,
+    pub(crate) packets_dropped: u64,
     media: Vec<MediaPath>,
 }
 
@@ -63,7 +66,7 @@ impl Status {
     ///
     /// # Errors
     /// There is no interface, or they differ.
-    pub(super) fn datapath(&self) -> Result<String> {
+    pub(crate) fn datapath(&self) -> Result<String> {
         let first = self.media.first().context("the daemon has no media interface")?;
         ensure!(
             self.media.iter().all(|other| other.path == first.path),
@@ -79,10 +82,15 @@ impl<'a> Daemon<'a> {
     ///
     /// # Errors
     /// It ends or keeps silent; the end of its log is in the error.
-    pub(super) fn start(lab: &'a Lab<'a>, program: &'a Path, directory: &Path) -> Result<Self> {
+    pub(crate) fn start(
+        lab: &'a Lab<'a>,
+        program: &'a Path,
+        directory: &Path,
+        shape: &Shape,
+    ) -> Result<Self> {
         let configuration = directory.join("causeway.toml");
         let records = directory.join("cdr.jsonl");
-        fs::write(&configuration, configuration_text(&directory.join("state"), &records))
+        fs::write(&configuration, configuration_text(shape, &directory.join("state"), &records))
             .with_context(|| configuration.display().to_string())?;
         fs::create_dir_all(directory.join("state"))?;
         let log = directory.join("causeway.log");
@@ -97,7 +105,8 @@ impl<'a> Daemon<'a> {
             .stderr(log_file)
             .spawn()
             .context("cannot start the daemon in the lab")?;
-        let mut daemon = Self { lab, program, process, configuration, records };
+        let pins = shape.pins();
+        let mut daemon = Self { lab, program, process, pins, configuration, records };
         let started = Instant::now();
         loop {
             if let Some(status) = daemon.process.try_wait()? {
@@ -113,7 +122,7 @@ impl<'a> Daemon<'a> {
         }
     }
 
-    pub(super) fn status(&self) -> Result<Status> {
+    pub(crate) fn status(&self) -> Result<Status> {
         let mut command = self.lab.on("gateway", &self.program.to_string_lossy());
         let answer = ask(command.args(["status", "--json", "--config"]).arg(&self.configuration))?;
         serde_json::from_str(&answer).context("answer of `causeway status`")
@@ -123,7 +132,7 @@ impl<'a> Daemon<'a> {
     ///
     /// # Errors
     /// It does not end by itself.
-    pub(super) fn stop(mut self) -> Result<Records> {
+    pub(crate) fn stop(mut self) -> Result<Records> {
         let started = Instant::now();
         self.signal(Signal::INT);
         while self.process.try_wait()?.is_none() {
@@ -131,6 +140,11 @@ impl<'a> Daemon<'a> {
             thread::sleep(Duration::from_millis(50));
         }
         Ok(Records { path: self.records.clone() })
+    }
+
+    /// The daemon's process: `lab.sh exec` becomes the program.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.id()
     }
 
     fn signal(&self, signal: Signal) {
@@ -151,12 +165,12 @@ impl Drop for Daemon<'_> {
             eprintln!("the daemon (process {}) was not ended: {error}", self.process.id());
         }
         // Pins outlive a daemon on purpose; the interfaces of these go with the lab.
-        fs::remove_dir_all(PINS).ok();
+        fs::remove_dir_all(&self.pins).ok();
     }
 }
 
 /// Call detail records of a daemon that has ended.
-pub(super) struct Records {
+pub(crate) struct Records {
     path: PathBuf,
 }
 
@@ -165,7 +179,7 @@ impl Records {
     ///
     /// # Errors
     /// No records, or a line that is none.
-    pub(super) fn packets_in_kernel(&self) -> Result<f64> {
+    pub(crate) fn packets_in_kernel(&self) -> Result<f64> {
         #[derive(Deserialize)]
         struct Record {
             from_caller: Quality,
@@ -195,15 +209,20 @@ fn tail(log: &Path) -> String {
 }
 
 /// A carrier on the one side and a service on the other, in the lab's addresses.
-fn configuration_text(state: &Path, records: &Path) -> String {
+fn configuration_text(shape: &Shape, state: &Path, records: &Path) -> String {
+    let workers = shape.workers.map(|workers| format!("workers = {workers}\n")).unwrap_or_default();
     format!(
-        r#"# Written by `cargo xtask demo`.
+        r#"# Written by `cargo xtask`.
 [node]
-name = "demo"
+name = "{name}"
+{workers}max_calls = {max_calls}
 state_directory = "{state}"
 
 [dataplane]
-pin_directory = "{PINS}"
+pin_directory = "{pins}"
+
+[media]
+ports = "{first}-{last}"
 
 [[interface]]
 name = "to-caller"
@@ -237,6 +256,11 @@ prefix = ""
 from = "carrier"
 to = "service"
 "#,
+        name = shape.name,
+        max_calls = shape.max_calls,
+        first = shape.ports.0,
+        last = shape.ports.1,
+        pins = shape.pins().display(),
         state = state.display(),
         records = records.display(),
     )

@@ -17,17 +17,17 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// RTP packets of all calls in both directions.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) sent: u64,
-    pub(super) received: u64,
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
 }
 
 /// What the taps saw, once they are closed.
 #[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) counts: Counts,
+pub(crate) struct Seen {
+    pub(crate) counts: Counts,
     /// From INVITE to 200 of each answered call, in order of size.
-    pub(super) setup_ms: Vec<f64>,
+    pub(crate) setup_ms: Vec<f64>,
 }
 
 /// Times of calls by Call-ID. Both ends have the same calls, by Call-IDs of their own.
@@ -48,7 +48,7 @@ struct Shared {
 
 /// A thread on each end's interface.
 #[derive(Debug)]
-pub(super) struct Taps {
+pub(crate) struct Taps {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<Result<()>>>,
 }
@@ -58,7 +58,7 @@ impl Taps {
     ///
     /// # Errors
     /// The lab is not up.
-    pub(super) fn open(prefix: &str) -> Result<Self> {
+    pub(crate) fn open(prefix: &str) -> Result<Self> {
         let shared = Arc::new(Shared::default());
         let tap = |host: &str| {
             let socket = enter(&format!("{prefix}-{host}"), || PacketSocket::tap(INTERFACE, PATIENCE))?;
@@ -69,7 +69,7 @@ impl Taps {
         Ok(Self { shared, threads })
     }
 
-    pub(super) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let Shared { sent, received, .. } = &*self.shared;
         Counts { sent: sent.load(Ordering::Relaxed), received: received.load(Ordering::Relaxed) }
     }
@@ -78,7 +78,7 @@ impl Taps {
     ///
     /// # Errors
     /// A tap failed, so that what was seen is not to be trusted.
-    pub(super) fn close(self) -> Result<Seen> {
+    pub(crate) fn close(self) -> Result<Seen> {
         self.shared.closing.store(true, Ordering::Relaxed);
         let counts = self.shared.clone();
         for thread in self.threads {
@@ -162,6 +162,12 @@ fn carried(frame: &[u8]) -> Option<Carried<'_>> {
     }
 }
 
+/// The smallest of the ordered `values` that is not below `quantile` of them; 0 when there are none.
+pub(crate) fn quantile(values: &[f64], quantile: f64) -> f64 {
+    let rank = (values.len() as f64 * quantile).ceil() as usize;
+    values.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,5 +200,11 @@ mod tests {
         assert!(matches!(carried(&frame(20_000, &[0x80, 0x88])), Some(Carried::Rtp)));
         assert!(carried(&frame(20_000, &[0x80, 200])).is_none());
         assert!(carried(&[0; 20]).is_none());
+    }
+
+    #[test]
+    fn quantiles_are_measured_values() {
+        let values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!([quantile(&values, 0.5), quantile(&values, 0.99), quantile(&[], 0.5)], [50.0, 99.0, 0.0]);
     }
 }
