@@ -384,10 +384,13 @@ fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox]) -> Result<St
         }
         Err(format!("{}: only a restart can change {}", path.display(), stuck.join(", ")))
     });
+    // Policy first: when the log says that it is reloaded, it is on its way to every core.
+    if let Ok(new) = &outcome {
+        mailboxes.iter().for_each(|core| core.post(Mail::Policy(Arc::clone(&new.policy))));
+    }
     let told = outcome.as_ref().map(|_| ()).map_err(String::clone);
     mailboxes.iter().take(1).for_each(|core| core.post(Mail::Reloaded(told.clone())));
     let new = outcome?;
-    mailboxes.iter().for_each(|core| core.post(Mail::Policy(Arc::clone(&new.policy))));
     *running = new;
     Ok(format!("{} taken for new calls; calls in progress keep what they have", path.display()))
 }

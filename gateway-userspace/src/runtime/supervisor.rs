@@ -69,6 +69,10 @@ pub fn supervise(orders: &Receiver<Order>, cores: &[Mailbox], reload: impl Fn())
             Order::Leave => {
                 tracing::info!("draining: new calls are refused, a second signal stops at once");
                 draining = true;
+                // A node that the command line has drained says no second time that it is idle.
+                if idle.iter().all(|idle| *idle) {
+                    return Outcome::Drained;
+                }
                 post(|| Mail::Drain);
             }
             Order::Reload => reload(),
