@@ -1,1 +1,9 @@
-//! Real peers in network namespaces.
+//! Real peers in network namespaces: SIPp, baresip, and phones that a test leads message by message.
+
+mod calls;
+mod hostile;
+mod media;
+mod operation;
+mod start;
+mod survival;
+mod telephone;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::process::Command;
 
 /// A network namespace, kept alive by this handle.
@@ -26,6 +27,11 @@ impl Namespace {
             Ok(Self(File::open("/proc/thread-self/ns/net").context("open the new namespace")?))
         });
         made.join().expect("the thread only makes a namespace")
+    }
+
+    /// The namespace that a file such as `/run/netns/NAME` stands for.
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self(File::open(path).with_context(|| path.display().to_string())?))
     }
 
     /// Moves the calling thread into the namespace, for good. Sockets, commands and BPF programs of this thread

@@ -1,0 +1,137 @@
+//! Media of SIPp's calls through the XDP program, and what the command line says of them.
+
+use anyhow::{Context, Result};
+use gateway_userspace::admin::answer::{Drops, FlowList};
+use gateway_userspace::observe::calls::{CallDetail, Progress};
+use gateway_userspace::observe::cdr::CallRecord;
+use gateway_userspace::observe::event::Datapath;
+use support::daemon::{Daemon, SOON, TRUNKS};
+use support::lab::Lab;
+use support::process::until;
+use support::sipp::{RECORDED_PACKETS, Sipp};
+
+const CALLS: usize = 10;
+
+#[test]
+fn every_packet_of_a_replayed_recording_and_of_its_echo_is_relayed_by_the_kernel() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let count = CALLS.to_string();
+    let callee = Sipp::callee(&lab, "callee_media.xml", 5060, &["-rtp_echo", "-m", &count])?;
+    let caller = Sipp::caller(&lab, "caller_media.xml", &["-m", &count, "-r", "10"])?;
+    assert_eq!(caller.finish()?.successful, CALLS as u64);
+    assert_eq!(callee.finish()?.successful, CALLS as u64);
+    for record in daemon.records(CALLS)? {
+        relayed_by_the_kernel(&record, RECORDED_PACKETS, RECORDED_PACKETS);
+    }
+    let status = daemon.status()?;
+    assert_eq!(status.packets_relayed, 2 * RECORDED_PACKETS * CALLS as u64);
+    assert_eq!(daemon.ask::<Drops>(&["drops"])?.packets, []);
+    Ok(())
+}
+
+#[test]
+fn an_announcement_before_the_answer_is_relayed_by_the_kernel() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let callee = Sipp::callee(&lab, "callee_early_media.xml", 5060, &["-m", "3"])?;
+    let caller = Sipp::caller(&lab, "caller_early_media.xml", &["-m", "3"])?;
+    assert_eq!(caller.finish()?.successful, 3);
+    assert_eq!(callee.finish()?.successful, 3);
+    for record in daemon.records(3)? {
+        relayed_by_the_kernel(&record, 0, RECORDED_PACKETS);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_call_without_an_offer_has_its_answer_in_the_acknowledgement_and_media_both_ways() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let callee = Sipp::callee(&lab, "callee_late_offer.xml", 5060, &["-rtp_echo", "-m", "3"])?;
+    let caller = Sipp::caller(&lab, "caller_late_offer.xml", &["-m", "3"])?;
+    assert_eq!(caller.finish()?.successful, 3);
+    assert_eq!(callee.finish()?.successful, 3);
+    for record in daemon.records(3)? {
+        relayed_by_the_kernel(&record, RECORDED_PACKETS, RECORDED_PACKETS);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_call_in_progress_is_shown_with_its_flows_and_its_ladder_in_order() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let _callee = Sipp::callee(&lab, "callee_media.xml", 5060, &["-rtp_echo", "-m", "1"])?;
+    let _caller = Sipp::caller(&lab, "caller_media.xml", &["-s", "08001234", "-m", "1"])?;
+
+    let answered = until(SOON, || {
+        let calls = daemon.calls()?.calls;
+        Ok(calls.into_iter().find(|call| call.progress == Progress::Answered))
+    });
+    let call = answered.context("no call was answered")?;
+    assert_eq!((call.from_trunk.as_str(), call.to_trunk.as_deref()), ("operator", Some("service")));
+    assert!(call.called.ends_with("234") && !call.called.contains("8001"), "not masked: {}", call.called);
+    assert_eq!(call.callee_codec.as_deref(), Some("PCMA/8000"));
+
+    // Both directions, each with packets.
+    let flows = until(SOON, || {
+        let flows = daemon.ask::<FlowList>(&["flows"])?.flows;
+        let busy = flows.iter().filter(|flow| flow.packets > 0).count();
+        Ok((busy == 2).then_some(flows))
+    })?;
+    for flow in flows.iter().filter(|flow| flow.kind != "rtcp") {
+        assert_eq!((flow.call.as_deref(), flow.relayed_by.as_str()), (Some(call.call.as_str()), "kernel"));
+        assert_eq!((flow.lost, flow.refused, flow.muted), (0, 0, false));
+    }
+
+    let status = daemon.status()?;
+    assert_eq!(
+        (status.calls, status.calls_started, status.calls_answered, status.draining),
+        (1, 1, 1, false)
+    );
+    assert_eq!(status.flows, flows.len() as u64);
+    assert!(status.packets_relayed > 0);
+    assert!(status.media.iter().all(|media| media.path == Datapath::Native), "{:?}", status.media);
+    assert_eq!(status.media.len(), 2);
+
+    let detail: CallDetail = daemon.ask(&["call", &call.call])?;
+    assert_eq!(rungs(&detail), LADDER);
+    assert!(detail.ladder.is_sorted_by(|a, b| a.at_ms <= b.at_ms));
+    assert!(detail.record.is_none());
+    Ok(())
+}
+
+/// Column, direction and message of every SIP rung; what Causeway does by itself stands between.
+fn rungs(detail: &CallDetail) -> Vec<String> {
+    let messages = detail.ladder.iter().filter_map(|rung| {
+        let (side, direction) = (rung.side?, rung.direction?);
+        Some(format!("{side:?} {direction:?}: {}", rung.text))
+    });
+    messages.collect()
+}
+
+/// Nothing of a side goes to the other as it came: each leg has requests and responses of its own.
+const LADDER: [&str; 9] = [
+    "Caller Received: INVITE 1 +SDP",
+    "Caller Sent: 100 (INVITE) 1",
+    "Callee Sent: INVITE 1 +SDP",
+    "Callee Received: 180 (INVITE) 1",
+    "Caller Sent: 180 (INVITE) 1",
+    "Callee Received: 200 (INVITE) 1 +SDP",
+    "Callee Sent: ACK 1",
+    "Caller Sent: 200 (INVITE) 1 +SDP",
+    "Caller Received: ACK 1",
+];
+
+/// This many packets from caller and callee, none lost, none by another way than the kernel.
+fn relayed_by_the_kernel(record: &CallRecord, from_caller: u64, from_callee: u64) {
+    assert_eq!(record.sip_status, 200);
+    for (media, packets) in [(&record.from_caller, from_caller), (&record.from_callee, from_callee)] {
+        assert_eq!((media.packets, media.fast_path_packets), (packets, packets), "{record:#?}");
+        assert_eq!((media.lost, media.late), (0, 0), "{record:#?}");
+        // G.711 without loss over a short way: users are very satisfied above 4.3 (ITU-T G.107 annex B).
+        assert_eq!(media.mos.is_some_and(|mos| mos > 4.3), packets > 0, "{record:#?}");
+    }
+    assert_eq!(record.fast_path_share, Some(1.0));
+}

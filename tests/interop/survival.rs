@@ -1,0 +1,85 @@
+//! The kill test: calls outlive the daemon that set them up.
+
+use anyhow::{Context, Result};
+use gateway_userspace::admin::answer::{Drops, FlowLine, FlowList};
+use gateway_userspace::observe::calls::Progress;
+use gateway_userspace::observe::event::EndedBy;
+use std::time::Duration;
+use support::daemon::{Daemon, TRUNKS};
+use support::lab::{Host, Lab};
+use support::phone::{Call, Phone, connect};
+use support::stream::Streams;
+
+const CALLS: usize = 50;
+/// RTP without a daemon.
+const WITHOUT: Duration = Duration::from_secs(10);
+/// And some with one, before and after.
+const WITH: Duration = Duration::from_secs(1);
+
+#[test]
+fn fifty_calls_lose_no_packet_while_the_daemon_is_dead_and_end_under_the_next_one() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut daemon = Daemon::start(&lab, TRUNKS)?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let mut calls = (0..CALLS as u16)
+        .map(|number| connect(&mut caller, &mut callee, 30_000 + 4 * number))
+        .collect::<Result<Vec<_>>>()?;
+    let streams = Streams::start(&lab, &flows(&daemon)?)?;
+    std::thread::sleep(WITH);
+
+    daemon.kill()?;
+    std::thread::sleep(WITHOUT);
+    assert!(daemon.status().is_err(), "somebody answers for the dead daemon");
+
+    let daemon = daemon.restart()?;
+    let status = daemon.status()?;
+    assert_eq!((status.calls, status.cores.iter().all(|core| core.answers)), (CALLS as u64, true));
+    assert!(daemon.calls()?.calls.iter().all(|call| call.progress == Progress::Answered));
+    std::thread::sleep(WITH);
+    let tally = streams.stop()?;
+    eprintln!("{tally:?}");
+    assert_eq!(tally.streams, 2 * CALLS);
+    assert_eq!((tally.sent - tally.received, tally.repeated), (0, 0), "{tally:?}");
+    // 50 packets a second and stream; a third of them would be a test that hardly ran.
+    assert!(tally.sent > 2 * CALLS * 10 * 50 / 3, "{tally:?}");
+    assert_eq!(daemon.ask::<Drops>(&["drops"])?.packets, []);
+
+    hang_up_by_turns(&mut caller, &mut callee, &mut calls)?;
+    let records = daemon.records(CALLS)?;
+    let by = |side| records.iter().filter(|record| record.ended_by == side).count();
+    assert_eq!((by(EndedBy::Caller), by(EndedBy::Callee)), (CALLS / 2, CALLS / 2));
+    let relayed: u64 =
+        records.iter().map(|record| record.from_caller.packets + record.from_callee.packets).sum();
+    assert_eq!(relayed, tally.sent as u64);
+    for record in &records {
+        assert_eq!(
+            (record.sip_status, record.fast_path_share, record.fault.as_deref()),
+            (200, Some(1.0), None)
+        );
+        assert_eq!((record.from_caller.lost, record.from_callee.lost), (0, 0), "{record:#?}");
+    }
+    assert_eq!(daemon.status()?.flows, 0);
+    Ok(())
+}
+
+/// All flows of all calls: two a call at least.
+fn flows(daemon: &Daemon<'_>) -> Result<Vec<FlowLine>> {
+    let list: FlowList = daemon.ask(&["flows", "--limit", "1000"])?;
+    assert!(!list.more && list.flows.len() >= 2 * CALLS, "{} flows", list.flows.len());
+    Ok(list.flows)
+}
+
+/// Every second call is ended by the caller, the others by the callee.
+fn hang_up_by_turns(caller: &mut Phone, callee: &mut Phone, calls: &mut [(Call, Call)]) -> Result<()> {
+    for (number, (from, to)) in calls.iter_mut().enumerate() {
+        let (phone, own, other, theirs) = if number % 2 == 0 {
+            (&mut *caller, from, &mut *callee, to)
+        } else {
+            (&mut *callee, to, &mut *caller, from)
+        };
+        phone.hang_up(own).with_context(|| format!("call {number}"))?;
+        other.be_hung_up(theirs).with_context(|| format!("call {number}"))?;
+    }
+    Ok(())
+}

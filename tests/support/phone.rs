@@ -1,0 +1,284 @@
+//! A SIP phone in plain text over UDP, for tests that decide message by message. It shares no code with the
+//! daemon, keeps no timers and repeats nothing: between hosts of a lab nothing is lost.
+
+use crate::lab::{Host, Lab};
+use anyhow::{Context, Result, bail};
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// A guard: messages come within milliseconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One phone on one host.
+#[derive(Debug)]
+pub struct Phone {
+    socket: UdpSocket,
+    local: SocketAddr,
+    gateway: SocketAddr,
+    count: u32,
+}
+
+/// Its end of a call.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub call_id: String,
+    /// From and To of our requests.
+    ours: String,
+    theirs: String,
+    target: String,
+    sequence: u32,
+    /// Where our SDP wants media.
+    pub media_port: u16,
+    /// Where the gateway's SDP wants it, once known.
+    pub far_media: Option<SocketAddr>,
+}
+
+/// A message, taken apart as far as tests look.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub start: String,
+    headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+impl Message {
+    pub fn parse(text: &str) -> Result<Self> {
+        let (head, body) = text.split_once("\r\n\r\n").context("no empty line")?;
+        let mut lines = head.split("\r\n");
+        let start = lines.next().unwrap_or_default().to_owned();
+        let header = |line: &str| {
+            let (name, value) = line.split_once(':').with_context(|| format!("no header: {line}"))?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        Ok(Self { start, headers: lines.map(header).collect::<Result<_>>()?, body: body.to_owned() })
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+        found.map_or("", |(_, value)| value)
+    }
+
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        let found = self.headers.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Of a response.
+    pub fn status(&self) -> Option<u16> {
+        self.start.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
+    }
+
+    fn is_request(&self, method: &str) -> bool {
+        self.start.split(' ').next() == Some(method) && self.status().is_none()
+    }
+
+    /// Where the audio of this SDP goes.
+    pub fn media(&self) -> Option<SocketAddr> {
+        let value = |prefix| self.body.lines().find_map(|line| line.strip_prefix(prefix));
+        let address = value("c=IN IP4 ")?.trim().parse().ok()?;
+        let port = value("m=audio ")?.split(' ').next()?.parse().ok()?;
+        Some(SocketAddr::new(address, port))
+    }
+}
+
+impl Phone {
+    /// On `host`, on port 5060, talking to the gateway's port 5060 of that side.
+    pub fn new(lab: &Lab, host: Host) -> Result<Self> {
+        Self::on_port(lab, host, 5060)
+    }
+
+    /// A second phone on one host has another port.
+    pub fn on_port(lab: &Lab, host: Host, port: u16) -> Result<Self> {
+        let (local, gateway) = match host {
+            Host::Caller => ("10.81.1.2", "10.81.1.1"),
+            Host::Callee => ("10.81.2.2", "10.81.2.1"),
+            Host::Gateway => bail!("phones are on the outer hosts"),
+        };
+        let local = SocketAddr::new(local.parse()?, port);
+        let socket = lab.on(host, || Ok(UdpSocket::bind(local)?))?;
+        socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+        Ok(Self { socket, local, gateway: SocketAddr::new(gateway.parse()?, 5060), count: 0 })
+    }
+
+    /// Sends an INVITE with an offer.
+    pub fn invite(&mut self, number: &str, media_port: u16) -> Result<Call> {
+        let serial = self.serial();
+        let call = Call {
+            call_id: format!("{serial}@{}", self.local.ip()),
+            ours: format!("<sip:phone@{}>;tag=from-{serial}", self.local),
+            theirs: format!("<sip:{number}@{}>", self.gateway),
+            target: format!("sip:{number}@{}", self.gateway),
+            sequence: 1,
+            media_port,
+            far_media: None,
+        };
+        self.send_inside(&call, "INVITE", Some(media_port))?;
+        Ok(call)
+    }
+
+    /// Waits for the 200 of an INVITE and acknowledges it.
+    pub fn acknowledge(&mut self, call: &mut Call) -> Result<()> {
+        let answer = self.final_response(call)?;
+        if answer.status() != Some(200) {
+            bail!("not answered: {}", answer.start);
+        }
+        call.theirs = answer.header("To").to_owned();
+        call.target = uri(answer.header("Contact"));
+        call.far_media = answer.media();
+        self.send_inside(call, "ACK", None)
+    }
+
+    /// Waits for a new INVITE and answers it with 200 and SDP.
+    pub fn answer(&mut self, media_port: u16) -> Result<Call> {
+        let invite = self.receive("an INVITE", |message| message.is_request("INVITE"))?;
+        let tag = format!(";tag=to-{}", self.serial());
+        let sdp = sdp(self.local, media_port);
+        let text = response(&invite, "200 OK", &tag, self.local, &sdp);
+        self.send(&text)?;
+        let call = Call {
+            call_id: invite.header("Call-ID").to_owned(),
+            ours: format!("{}{tag}", invite.header("To")),
+            theirs: invite.header("From").to_owned(),
+            target: uri(invite.header("Contact")),
+            sequence: 0,
+            media_port,
+            far_media: invite.media(),
+        };
+        let id = call.call_id.clone();
+        self.receive("an ACK", |message| message.is_request("ACK") && message.header("Call-ID") == id)?;
+        Ok(call)
+    }
+
+    /// Sends BYE and waits for its 200.
+    pub fn hang_up(&mut self, call: &mut Call) -> Result<()> {
+        self.hang_up_unanswered(call)?;
+        let answer = self.response_to(call, "BYE")?;
+        if answer.status() != Some(200) {
+            bail!("BYE was answered by {}", answer.start);
+        }
+        Ok(())
+    }
+
+    /// Sends BYE only.
+    pub fn hang_up_unanswered(&mut self, call: &mut Call) -> Result<()> {
+        call.sequence += 1;
+        self.send_inside(call, "BYE", None)
+    }
+
+    /// Waits for BYE and answers it.
+    pub fn be_hung_up(&mut self, call: &Call) -> Result<Message> {
+        let id = call.call_id.as_str();
+        let bye =
+            self.receive("a BYE", |message| message.is_request("BYE") && message.header("Call-ID") == id)?;
+        self.send(&response(&bye, "200 OK", "", self.local, ""))?;
+        Ok(bye)
+    }
+
+    /// The final response to the INVITE of this call.
+    pub fn final_response(&mut self, call: &Call) -> Result<Message> {
+        self.response_to(call, "INVITE")
+    }
+
+    fn response_to(&mut self, call: &Call, method: &str) -> Result<Message> {
+        let (id, sequence) = (call.call_id.as_str(), format!("{} {method}", call.sequence));
+        self.receive(&format!("a final response to {method}"), |message| {
+            message.status().is_some_and(|status| status >= 200)
+                && message.header("Call-ID") == id
+                && message.header("CSeq") == sequence
+        })
+    }
+
+    /// The next message that is wanted; others are passed over.
+    pub fn receive(&mut self, what: &str, wanted: impl Fn(&Message) -> bool) -> Result<Message> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut passed_over = Vec::new();
+        while Instant::now() < deadline {
+            let mut buffer = [0; 65_535];
+            let length = match self.socket.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let message = Message::parse(std::str::from_utf8(&buffer[..length])?)?;
+            if wanted(&message) {
+                return Ok(message);
+            }
+            passed_over.push(format!("{} ({})", message.start, message.header("CSeq")));
+        }
+        bail!("{what} did not come; what came: {passed_over:?}")
+    }
+
+    /// Sends octets as they are.
+    pub fn send_raw(&self, octets: &[u8]) -> Result<()> {
+        self.socket.send_to(octets, self.gateway)?;
+        Ok(())
+    }
+
+    fn send(&self, text: &str) -> Result<()> {
+        self.send_raw(text.as_bytes())
+    }
+
+    fn send_inside(&mut self, call: &Call, method: &str, media_port: Option<u16>) -> Result<()> {
+        let branch = self.serial();
+        let body = media_port.map(|port| sdp(self.local, port)).unwrap_or_default();
+        let content_type = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let Call { target, ours, theirs, call_id, sequence, .. } = call;
+        self.send(&format!(
+            "{method} {target} SIP/2.0\r\n\
+             Via: SIP/2.0/UDP {local};branch=z9hG4bK{branch}\r\n\
+             Max-Forwards: 70\r\n\
+             From: {ours}\r\nTo: {theirs}\r\nCall-ID: {call_id}\r\nCSeq: {sequence} {method}\r\n\
+             Contact: <sip:phone@{local}>\r\n{content_type}\
+             Content-Length: {length}\r\n\r\n{body}",
+            local = self.local,
+            length = body.len(),
+        ))
+    }
+
+    fn serial(&mut self) -> String {
+        self.count += 1;
+        format!("{:x}-{:x}-{:x}", std::process::id(), self.local.port(), self.count)
+    }
+}
+
+/// One answered call between two phones, with media at these ports.
+pub fn connect(caller: &mut Phone, callee: &mut Phone, media_port: u16) -> Result<(Call, Call)> {
+    let mut from = caller.invite("0800", media_port)?;
+    // The callee waits for its ACK, which the gateway may send before or after the caller's.
+    let to = std::thread::scope(|scope| {
+        let answering = scope.spawn(|| callee.answer(media_port));
+        caller.acknowledge(&mut from)?;
+        answering.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    Ok((from, to))
+}
+
+fn sdp(local: SocketAddr, port: u16) -> String {
+    format!(
+        "v=0\r\no=phone 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
+        ip = local.ip()
+    )
+}
+
+/// A response to `request`, with what the RFC has copied from it (RFC 3261 section 8.2.6.2).
+fn response(request: &Message, status: &str, tag: &str, local: SocketAddr, body: &str) -> String {
+    let vias: String = request.headers("Via").map(|via| format!("Via: {via}\r\n")).collect();
+    let content_type = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "SIP/2.0 {status}\r\n{vias}From: {from}\r\nTo: {to}{tag}\r\nCall-ID: {call_id}\r\nCSeq: {cseq}\r\n\
+         Contact: <sip:phone@{local}>\r\n{content_type}Content-Length: {length}\r\n\r\n{body}",
+        from = request.header("From"),
+        to = request.header("To"),
+        call_id = request.header("Call-ID"),
+        cseq = request.header("CSeq"),
+        length = body.len(),
+    )
+}
+
+/// Out of `<sip:…>;param` or a bare URI.
+fn uri(contact: &str) -> String {
+    let inner = contact.split_once('<').map_or(contact, |(_, rest)| rest);
+    inner.split('>').next().unwrap_or_default().to_owned()
+}
