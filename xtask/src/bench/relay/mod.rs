@@ -44,7 +44,7 @@ const UNPACED_PACKETS: u64 = 500_000;
 const PACED_RUN: Duration = Duration::from_secs(3);
 /// Length of one probe for the highest rate, where the search begins, and when it ends: this close.
 const PROBE: Duration = Duration::from_secs(1);
-const LOWEST_RATE: f64 = 1000.0;
+const LOWEST_RATE: f64 = 5000.0;
 const PRECISION: f64 = 1.05;
 /// Packets that tell the latency, over all calls.
 const LATENCY_PACKETS: usize = 20_000;
@@ -255,25 +255,24 @@ fn lossless(contender: &mut Contender<'_>, pace: Pace, packets: u64) -> Result<R
     Ok(run)
 }
 
-/// The unpaced rate if nothing is lost at it, or else what bisection finds below it.
+/// Doubles the rate until packets are lost or the sender is at its end, and bisects between the last two. Never
+/// far above what the relay takes: one that was flooded may not recover in time for the next probe.
 fn highest_rate(steps: &Steps, contender: &mut Contender<'_>) -> Result<f64> {
     steps.run(&format!("rate, {}", contender.name), |step| {
-        let unpaced = contender.run(Pace::Unpaced, UNPACED_PACKETS)?;
-        let mut too_high = unpaced.sent.rate();
-        if unpaced.lost == 0 {
-            step.detail(format!("{too_high:.0} packets/s, as fast as the sender"));
-            return Ok(too_high);
-        }
-        let mut held = 0.0;
-        while too_high > PRECISION * f64::max(held, LOWEST_RATE) {
-            let rate = (too_high * f64::max(held, LOWEST_RATE)).sqrt();
+        let (mut rate, mut held, mut too_high) = (LOWEST_RATE, 0.0, f64::INFINITY);
+        while too_high > PRECISION * held {
             step.doing(&format!("{rate:.0} packets/s"));
             match probe(contender, rate)? {
+                Some(sent) if sent < rate / PRECISION => {
+                    step.detail(format!("{sent:.0} packets/s, as fast as the sender"));
+                    return Ok(sent);
+                }
                 Some(sent) => held = sent,
                 None => too_high = rate,
             }
+            ensure!(held > 0.0, "{} loses packets at {too_high:.0}/s already", contender.name);
+            rate = if too_high.is_finite() { (too_high * held).sqrt() } else { 2.0 * held };
         }
-        ensure!(held > 0.0, "{} loses packets at {too_high:.0}/s already", contender.name);
         step.detail(format!("{held:.0} packets/s"));
         Ok(held)
     })
