@@ -3,6 +3,7 @@
 //! The invariant of the loop: exactly one input, then everything it caused is carried out, then the next input.
 //! The core reads no clock and opens no socket; what leaves it stands in its [`Outbox`].
 
+use super::adopt;
 use super::dispatch;
 use super::execute;
 use super::relay::{FlowTable, Relay};
@@ -12,7 +13,7 @@ use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
-use crate::call::{self, Action, Call, CallSettings, CallTimer, MediaPorts, RequestKey};
+use crate::call::{self, Action, Call, CallSettings, CallTimer, Checkpoint, MediaPorts, RequestKey};
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::Snapshot;
@@ -87,8 +88,9 @@ impl Entry {
         Self { call, relay: Relay::default(), clients: SmallVec::new(), call_ids: SmallVec::new() }
     }
 
+    /// The newest of this key: earlier re-INVITEs linger in their transactions.
     pub(super) fn client(&self, key: RequestKey) -> Option<ClientId> {
-        self.clients.iter().find(|(own, _)| *own == key).map(|(_, client)| *client)
+        self.clients.iter().rev().find(|(own, _)| *own == key).map(|(_, client)| *client)
     }
 }
 
@@ -209,12 +211,31 @@ impl Core {
         known
     }
 
+    /// Takes over one call of an earlier daemon.
+    ///
+    /// # Errors
+    /// Why the call cannot go on, for the log: nothing of it is kept then.
+    pub fn adopt(&mut self, turn: &mut Turn<'_>, checkpoint: Checkpoint) -> Result<(), String> {
+        adopt::adopt(self, turn, checkpoint)
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining
     }
 
     pub fn calls(&self) -> usize {
         self.calls.len()
+    }
+
+    /// Whether nothing is left of any call or transaction, not even a timer or a key.
+    pub fn is_clear(&self) -> bool {
+        self.calls.is_empty()
+            && self.transactions.is_empty()
+            && self.legs.is_empty()
+            && self.clients.is_empty()
+            && self.servers.is_empty()
+            && self.slots.is_empty()
+            && self.timers.is_empty()
     }
 
     pub fn observer(&self) -> &Observer {

@@ -2,7 +2,7 @@
 
 use super::attempt::Attempt;
 use super::ending::Ending;
-use super::{Phase, conclude};
+use super::{Phase, conclude, crossing};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
@@ -12,7 +12,7 @@ use crate::call::{Action, CallTimer, Checkpoint, Context, Event, RequestKey, med
 use crate::observe;
 use crate::observe::event::MediaSummary;
 use crate::sdp::Finality;
-use crate::sip::message::{Method, Request, Response, StatusCode};
+use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
 use std::time::Duration;
@@ -21,6 +21,8 @@ use std::time::Duration;
 pub(in crate::call) struct Established {
     pub(super) legs: Legs,
     stage: Stage,
+    /// When media was last agreed on: silence before that says nothing.
+    agreed: Time,
     /// INVITEs of the set-up: branches that answer late are put down, until [`CallTimer::Linger`].
     attempts: Vec<Attempt>,
 }
@@ -29,8 +31,8 @@ pub(in crate::call) struct Established {
 #[derive(Debug)]
 enum Stage {
     Steady,
-    /// A re-INVITE of `from` was passed on to the other side.
-    Asking(Asked),
+    /// A re-INVITE of `from` was passed on to the other side with this sequence number.
+    Asking(Asked, u32),
     /// `from` has our 200; its ACK is awaited.
     Agreed(Asked, Acknowledge),
 }
@@ -67,7 +69,7 @@ impl Established {
     ) -> Phase {
         let sequence = attempts.last().map_or(1, |attempt| attempt.sequence);
         let asked = Asked { from: Side::Caller, server, request, offered };
-        let mut established = Self { legs, stage: Stage::Steady, attempts };
+        let mut established = Self { legs, stage: Stage::Steady, agreed: context.now, attempts };
         facts.answered = Some(context.now);
         established.agree(asked, sequence, body, context);
         if facts.alerted.is_none() {
@@ -86,7 +88,7 @@ impl Established {
 
     /// A call that another daemon answered.
     pub(in crate::call) fn restore(legs: Legs, context: &mut Context<'_>) -> Self {
-        let established = Self { legs, stage: Stage::Steady, attempts: Vec::new() };
+        let established = Self { legs, stage: Stage::Steady, agreed: context.now, attempts: Vec::new() };
         established.watch_media(context);
         established
     }
@@ -109,10 +111,7 @@ impl Established {
                 self.end(facts, Outcome::fault(Fault::PeerTimeout, true), &BOTH, context)
             }
             Event::Cancelled { side, .. } => self.reinvite_cancelled(side, context),
-            Event::NeverAcknowledged { side } => {
-                self.legs.of_mut(side).dialog.settle();
-                self.end(facts, Outcome::fault(Fault::NoAck, true), &BOTH, context)
-            }
+            Event::NeverAcknowledged { side } => self.never_acknowledged(facts, side, context),
             Event::FlowsRefused(fault) => self.flows_refused(facts, fault, context),
             Event::Timer(CallTimer::MediaCheck) => {
                 self.watch_media(context);
@@ -124,7 +123,7 @@ impl Established {
                 Phase::Established(self)
             }
             Event::MediaHeard { from_caller, from_callee } => {
-                if self.is_dead([from_caller, from_callee], facts, context) {
+                if self.is_dead([from_caller, from_callee], context) {
                     return self.end(facts, Outcome::fault(Fault::MediaTimeout, true), &BOTH, context);
                 }
                 Phase::Established(self)
@@ -177,19 +176,27 @@ impl Established {
         (server, request): (ServerId, Box<Request>),
         context: &mut Context<'_>,
     ) -> Phase {
-        let asked = match self.pass_on(from, &request, context) {
-            Ok(offered) => Asked { from, server, request, offered },
+        let (asked, sequence) = match self.pass_on(from, &request, context) {
+            Ok((offered, sequence)) => (Asked { from, server, request, offered }, sequence),
             Err(fault) => {
                 self.legs.of_mut(from).refuse(context, (server, &request), fault);
                 return Phase::Established(self);
             }
         };
-        self.stage = Stage::Asking(asked);
+        self.stage = Stage::Asking(asked, sequence);
         Phase::Established(self)
     }
 
-    /// Sends the other side a re-INVITE; whether it carries an offer, as that of `from` did.
-    fn pass_on(&mut self, from: Side, request: &Request, context: &mut Context<'_>) -> Result<bool, Fault> {
+    /// Sends the other side a re-INVITE. Whether it carries an offer, as that of `from` did, and its sequence number.
+    fn pass_on(
+        &mut self,
+        from: Side,
+        request: &Request,
+        context: &mut Context<'_>,
+    ) -> Result<(bool, u32), Fault> {
+        if request.headers.items(&HeaderName::Require).next().is_some() {
+            return Err(Fault::BadExtension);
+        }
         let offer = media::description_of_request(request)?;
         let (asking, asked) = self.legs.pair(from);
         if !matches!(self.stage, Stage::Steady) || !asked.dialog.may_invite() {
@@ -207,12 +214,12 @@ impl Established {
             None => None,
         };
         let Ok(mut draft) = asked.dialog.invite() else { return Err(Fault::RequestPending) };
-        let offered = body.is_some();
+        let (offered, sequence) = (body.is_some(), draft.sequence);
         if let Some(body) = body {
             draft.set_body(SDP, body);
         }
         asked.request(context, RequestKey::Reinvite { to: from.other() }, draft);
-        Ok(offered)
+        Ok((offered, sequence))
     }
 
     fn response(
@@ -264,7 +271,12 @@ impl Established {
             return Phase::Established(self);
         }
         let asked = match std::mem::replace(&mut self.stage, Stage::Steady) {
-            Stage::Asking(asked) if asked.from == to.other() => asked,
+            Stage::Asking(asked, sequence)
+                if asked.from == to.other() && sequence == response.head.cseq.number =>
+            {
+                asked
+            }
+            // A copy of an earlier answer: its ACK was lost.
             stage => {
                 self.stage = stage;
                 if status.is_success() && !self.acknowledges_later() {
@@ -280,7 +292,7 @@ impl Established {
         let (asking, refusing) = self.legs.pair(asked.from);
         asking.media.abandon();
         refusing.media.abandon();
-        asking.respond(context, (asked.server, &asked.request), status, None);
+        asking.respond(context, (asked.server, &asked.request), crossing(status), None);
         if matches!(status, StatusCode::NO_SUCH_TRANSACTION | StatusCode::REQUEST_TIMEOUT) {
             // RFC 3261 section 12.2.1.2: the other side's dialog is gone.
             return self.end(facts, Outcome::fault(Fault::NoSuchDialog, true), &BOTH, context);
@@ -339,6 +351,7 @@ impl Established {
         };
         let asking = self.legs.of_mut(asked.from);
         asking.respond(context, (asked.server, &asked.request), StatusCode::OK, Some(body));
+        self.agreed = context.now;
         self.stage = Stage::Agreed(asked, acknowledge);
     }
 
@@ -394,13 +407,29 @@ impl Established {
     fn reinvite_cancelled(mut self: Box<Self>, side: Side, context: &mut Context<'_>) -> Phase {
         match &self.stage {
             // The other side's final answer, 487 or a 200 that crossed, decides.
-            Stage::Asking(asked) if asked.from == side => {
+            Stage::Asking(asked, _) if asked.from == side => {
                 context.push(Action::Cancel { key: RequestKey::Reinvite { to: side.other() } });
             }
-            Stage::Asking(_) | Stage::Steady | Stage::Agreed(..) => {}
+            Stage::Asking(..) | Stage::Steady | Stage::Agreed(..) => {}
         }
         self.attempts.shrink_to_fit();
         Phase::Established(self)
+    }
+
+    /// Ends the call if it is a 2xx that `side` never acknowledged; a refusal has done its work without.
+    fn never_acknowledged(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        side: Side,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match &self.stage {
+            Stage::Agreed(asked, _) if asked.from == side => {
+                self.legs.of_mut(side).dialog.settle();
+                self.end(facts, Outcome::fault(Fault::NoAck, true), &BOTH, context)
+            }
+            Stage::Agreed(..) | Stage::Asking(..) | Stage::Steady => Phase::Established(self),
+        }
     }
 
     fn flows_refused(
@@ -422,7 +451,8 @@ impl Established {
         self.end(facts, Outcome::fault(fault, true), &BOTH, context)
     }
 
-    /// Hangs up on `sides`, writes the record; who still waits for an answer to a re-INVITE gets one.
+    /// Hangs up on `sides`, writes the record; who still waits for an answer to a re-INVITE, or for the ACK of a 2xx
+    /// (RFC 3261 section 13.2.2.4), gets it.
     fn end(
         mut self: Box<Self>,
         facts: &mut Facts,
@@ -430,9 +460,15 @@ impl Established {
         sides: &[Side],
         context: &mut Context<'_>,
     ) -> Phase {
-        if let Stage::Asking(asked) = std::mem::replace(&mut self.stage, Stage::Steady) {
-            let asking = self.legs.of_mut(asked.from);
-            asking.respond(context, (asked.server, &asked.request), StatusCode::REQUEST_TERMINATED, None);
+        match std::mem::replace(&mut self.stage, Stage::Steady) {
+            Stage::Asking(asked, _) => {
+                let asking = self.legs.of_mut(asked.from);
+                asking.respond(context, (asked.server, &asked.request), StatusCode::REQUEST_TERMINATED, None);
+            }
+            Stage::Agreed(asked, Acknowledge::WithAnswer(sequence)) => {
+                self.legs.of(asked.from.other()).acknowledge(context, sequence);
+            }
+            Stage::Agreed(_, Acknowledge::Done) | Stage::Steady => {}
         }
         let Self { legs: Legs { caller, callee }, attempts, .. } = *self;
         conclude(facts, outcome, (&caller, Some(&callee)), context);
@@ -446,16 +482,17 @@ impl Established {
         }
     }
 
-    /// Whether every side that should send has been silent for the media timeout. A call on hold may be silent.
-    fn is_dead(&self, heard: [Option<Duration>; 2], facts: &Facts, context: &Context<'_>) -> bool {
-        let since_answer = context.now.since(facts.answered.unwrap_or(Time::ZERO));
-        let sends = |leg: &Leg| leg.media.media().is_some_and(|media| media.direction.sends());
-        let senders = [sends(&self.legs.caller), sends(&self.legs.callee)];
-        let silent = |heard: Option<Duration>| {
-            heard.unwrap_or(since_answer).min(since_answer) >= context.settings.media_timeout
+    /// Whether neither side was heard for the media timeout. A call on hold may be silent, also one that is held by
+    /// `sendonly`: few phones play music.
+    fn is_dead(&self, heard: [Option<Duration>; 2], context: &Context<'_>) -> bool {
+        let since_agreed = context.now.since(self.agreed);
+        let talks = |leg: &Leg| {
+            leg.media.media().is_some_and(|media| media.direction.sends() && media.direction.receives())
         };
-        senders.contains(&true)
-            && senders.into_iter().zip(heard).all(|(sends, heard)| !sends || silent(heard))
+        let silent = |heard: Option<Duration>| {
+            heard.unwrap_or(since_agreed).min(since_agreed) >= context.settings.media_timeout
+        };
+        talks(&self.legs.caller) && talks(&self.legs.callee) && heard.into_iter().all(silent)
     }
 
     fn publish_media(&self, facts: &Facts, context: &mut Context<'_>) {

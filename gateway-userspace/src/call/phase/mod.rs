@@ -11,6 +11,7 @@ use super::{Action, Context, Event};
 use crate::base::id::Side;
 use crate::media::MediaPlan;
 use crate::observe::event::CallEnd;
+use crate::sip::message::StatusCode;
 use ending::Ending;
 use established::Established;
 use setup::Setup;
@@ -54,6 +55,18 @@ impl Phase {
             Self::Ending(ending) => ending.leg(side),
             Self::Over => None,
         }
+    }
+}
+
+const FORBIDDEN: StatusCode = StatusCode::new(403).expect("403 is a status code");
+
+/// One side's refusal in the other's terms. What only the two ends of one leg can act on does not cross: a redirection
+/// names addresses behind us, a challenge is for our credentials.
+fn crossing(status: StatusCode) -> StatusCode {
+    match status.code() {
+        300..=399 => StatusCode::TEMPORARILY_UNAVAILABLE,
+        401 | 407 => FORBIDDEN,
+        _ => status,
     }
 }
 

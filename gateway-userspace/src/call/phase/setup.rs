@@ -3,7 +3,7 @@
 use super::attempt::Attempt;
 use super::ending::Ending;
 use super::established::Established;
-use super::{Phase, conclude};
+use super::{Phase, conclude, crossing};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::redact::Number;
@@ -370,7 +370,7 @@ impl Setup {
                 Outcome::fault(fault, false)
             }
             Failure::Status(status) => {
-                let status = toward_caller(status);
+                let status = crossing(status);
                 self.caller.respond(context, invite, status, None);
                 Outcome::refused(status.code())
             }
@@ -401,17 +401,5 @@ impl Callee {
         draft.contact = Contact::one(self.trunk.contact());
         draft.headers.push(HeaderName::Allow, crate::call::answer::ALLOW);
         draft
-    }
-}
-
-const FORBIDDEN: StatusCode = StatusCode::new(403).expect("403 is a status code");
-
-/// The callee's refusal in the caller's terms. What only the two ends of one leg can act on does not cross: a redirection
-/// names addresses behind us, a challenge is for our credentials.
-fn toward_caller(status: StatusCode) -> StatusCode {
-    match status.code() {
-        300..=399 => StatusCode::TEMPORARILY_UNAVAILABLE,
-        401 | 407 => FORBIDDEN,
-        _ => status,
     }
 }
