@@ -1,1 +1,16 @@
-//! Call scenarios on virtual time.
+//! Call scenarios on virtual time: cores, scripted phones and a seeded network between them.
+//!
+//! Each test is a sentence about what callers and callees see. After every scenario `Scene::ends` holds it to the
+//! rules that no call may break: both phones and the core are out of the call, ports and flows are given back, one
+//! record is written, an INVITE has one final answer, sequence numbers rise, and nothing of one side was sent to the
+//! other.
+
+mod adoption;
+mod changes;
+mod endings;
+mod late_offer;
+mod limits;
+mod loss;
+mod peers;
+mod refusals;
+mod setup;

@@ -8,6 +8,7 @@ pub mod namespace;
 pub mod phone;
 pub mod process;
 pub mod sipp;
+pub mod stage;
 pub mod stream;
 pub mod tone;
 pub mod wire;

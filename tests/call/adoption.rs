@@ -1,0 +1,73 @@
+//! Calls that outlive the daemon.
+
+use support::stage::scene::{ALICE, BOB, Scene, Stage};
+
+#[test]
+fn a_bye_from_either_side_ends_a_call_that_was_taken_over() {
+    for leaver in [ALICE, BOB] {
+        let mut scene = Scene::new(Stage::default());
+        scene.talk();
+        let flows = scene.flows.len();
+        scene.restart();
+        assert_eq!((scene.calls(), scene.flows.len()), (1, flows));
+        scene.run(1_000);
+        scene.hangs_up(leaver);
+        scene.run(1_000);
+        assert_eq!(scene.phones[leaver].answers.last().map(String::as_str), Some("BYE 200"));
+        let outcome = scene.ends();
+        if leaver == BOB {
+            insta::assert_snapshot!(outcome.ladder);
+        }
+        assert_eq!((outcome.records[0].sip_status, outcome.records[0].cause), (200, 16));
+    }
+}
+
+#[test]
+fn a_call_that_was_taken_over_is_held_and_resumed() {
+    let mut scene = Scene::new(Stage { cores: 3, ..Stage::default() });
+    scene.talk();
+    scene.restart();
+    let session = scene.phones[BOB].session.clone();
+    scene.reinvites(BOB, session.directed("inactive"));
+    scene.run(2_000);
+    scene.restart();
+    scene.reinvites(BOB, session);
+    scene.run(2_000);
+    assert_eq!(scene.phones[BOB].answers, ["INVITE 200", "INVITE 200"]);
+    scene.hangs_up(ALICE);
+    assert_eq!(scene.ends().records.len(), 1);
+}
+
+#[test]
+fn a_call_whose_flows_the_kernel_lost_gets_new_ones() {
+    let mut scene = Scene::new(Stage::default());
+    scene.talk();
+    scene.flows = Default::default();
+    scene.restart();
+    assert_eq!(scene.flows.len(), 4);
+    scene.hangs_up(ALICE);
+    scene.ends();
+}
+
+#[test]
+fn a_call_killed_before_its_ack_came_goes_on() {
+    let mut scene = Scene::new(Stage::default());
+    scene.alice_calls();
+    // Alice's ACK is on its way to the gateway.
+    scene.run(1_055);
+    scene.restart();
+    scene.run(2_000);
+    assert!(scene.phones[ALICE].is_talking());
+    scene.hangs_up(BOB);
+    scene.ends();
+}
+
+#[test]
+fn media_that_stopped_while_nobody_watched_ends_a_call_that_was_taken_over() {
+    let mut scene = Scene::new(Stage::default());
+    scene.talk();
+    scene.media(false);
+    scene.restart();
+    scene.run(90_000);
+    assert_eq!(scene.ends().records[0].fault.as_deref(), Some("media_timeout"));
+}

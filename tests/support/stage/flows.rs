@@ -1,0 +1,151 @@
+//! A data plane that only remembers: what plans it was given, and what a scenario says was heard.
+
+use gateway_common::flow::FlowKind;
+use gateway_userspace::base::fault::Fault;
+use gateway_userspace::base::id::{FlowId, Side};
+use gateway_userspace::base::time::Time;
+use gateway_userspace::dataplane::{FlowReport, RelayPath};
+use gateway_userspace::media::plan::FlowSpec;
+use gateway_userspace::runtime::relay::FlowTable;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub struct MemoryFlows {
+    pub now: Time,
+    /// Flows that fit.
+    pub room: usize,
+    /// Since when each side is silent; `None` while it talks.
+    pub silent_since: [Option<Time>; 2],
+    /// What was done, for the ladder.
+    pub log: Vec<String>,
+    flows: BTreeMap<u32, (FlowId, FlowSpec)>,
+    epoch: u32,
+}
+
+impl Default for MemoryFlows {
+    fn default() -> Self {
+        Self {
+            now: Time::ZERO,
+            room: usize::MAX,
+            silent_since: [None; 2],
+            log: Vec::new(),
+            flows: BTreeMap::new(),
+            epoch: 0,
+        }
+    }
+}
+
+impl MemoryFlows {
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// The flow that relays this side's media.
+    pub fn media_of(&self, side: Side) -> Option<&FlowSpec> {
+        let mut flows = self.flows.values().map(|(_, flow)| flow);
+        flows.find(|flow| flow.from == side && flow.kind != FlowKind::Rtcp)
+    }
+
+    fn put(&mut self, ids: &[FlowId], flows: &[FlowSpec], verb: &str) {
+        for (id, flow) in ids.iter().zip(flows) {
+            self.flows.insert(id.slot, (*id, flow.clone()));
+        }
+        let told: Vec<_> = flows.iter().filter(|flow| flow.kind != FlowKind::Rtcp).map(told).collect();
+        self.log.push(format!("{verb} {}", told.join(", ")));
+    }
+}
+
+/// Who is heard where and relayed whereto, by which payload types.
+fn told(flow: &FlowSpec) -> String {
+    let side = match flow.from {
+        Side::Caller => "caller",
+        Side::Callee => "callee",
+    };
+    let to = flow.rtp.map_or("nowhere".to_owned(), |output| output.to.to_string());
+    let types: Vec<_> = flow
+        .payload_types
+        .iter()
+        .map(
+            |one| {
+                if one.near == one.far { one.near.to_string() } else { format!("{}>{}", one.near, one.far) }
+            },
+        )
+        .collect();
+    let muted = if flow.muted { " muted" } else { "" };
+    format!("{side} → {to} [{}]{muted}", types.join(" "))
+}
+
+impl FlowTable for MemoryFlows {
+    fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, Fault> {
+        if self.flows.len().saturating_add(flows.len()) > self.room {
+            self.log.push("refused: full".to_owned());
+            return Err(Fault::FlowsExhausted);
+        }
+        for flow in flows {
+            let clash = self.flows.values().any(|(_, own)| own.at == flow.at);
+            assert!(!clash, "{} is another flow's", flow.at);
+        }
+        self.epoch += 1;
+        let free = (0..).filter(|slot| !self.flows.contains_key(slot));
+        let ids: Vec<_> = free.take(flows.len()).map(|slot| FlowId { slot, epoch: self.epoch }).collect();
+        self.put(&ids, flows, "installed:");
+        Ok(ids)
+    }
+
+    fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault> {
+        for id in ids {
+            assert!(self.flows.get(&id.slot).is_some_and(|(own, _)| own == id), "{id:?} is nobody's");
+        }
+        self.put(ids, flows, "now:");
+        Ok(())
+    }
+
+    fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault> {
+        let known = |id: &FlowId| self.flows.get(&id.slot).is_some_and(|(own, _)| own == id);
+        if !ids.iter().all(known) || ids.len() != flows.len() {
+            return Err(Fault::DataplaneFailed);
+        }
+        self.put(ids, flows, "adopted:");
+        Ok(())
+    }
+
+    fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport> {
+        let reports = ids.iter().filter_map(|id| self.report(*id)).collect();
+        for id in ids {
+            let known = self.flows.remove(&id.slot);
+            assert!(known.is_some_and(|(own, _)| own == *id), "{id:?} was removed before");
+        }
+        if !ids.is_empty() {
+            self.log.push("removed".to_owned());
+        }
+        reports
+    }
+
+    fn report(&self, id: FlowId) -> Option<FlowReport> {
+        let (_, flow) = self.flows.get(&id.slot).filter(|(own, _)| *own == id)?;
+        let silent = match flow.from {
+            Side::Caller => self.silent_since[0],
+            Side::Callee => self.silent_since[1],
+        };
+        Some(FlowReport {
+            packets: 100,
+            octets: 17_200,
+            rtcp_packets: 0,
+            refused: 0,
+            expected: 100,
+            lost: 0,
+            late: 0,
+            jitter_ms: 0.0,
+            source_changes: 0,
+            latch_changes: 0,
+            source: None,
+            idle: Some(silent.map_or(Duration::ZERO, |since| self.now.since(since))),
+            path: RelayPath::Kernel,
+        })
+    }
+}

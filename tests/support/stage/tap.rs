@@ -1,0 +1,171 @@
+//! What is heard on every wire of a scenario, and the rules that hold for all of it.
+
+use gateway_userspace::sip::message::{Message, Method, parse};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+/// The gateway's two sides, by the first octets of the addresses in use there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Wing {
+    Operator,
+    Service,
+}
+
+/// An INVITE: its sender, Call-ID, sequence number and branch.
+type Invite = (SocketAddr, String, u32, String);
+
+#[derive(Debug, Default)]
+pub struct Tap {
+    /// Tokens by the wing on which they were first seen: tags, Call-IDs, branches, `o=` lines.
+    tokens: HashMap<String, Wing>,
+    /// What the gateway sent, by wing.
+    sent: Vec<(Wing, String)>,
+    /// What everybody sent last.
+    last: HashMap<SocketAddr, String>,
+    /// Status codes and To tags of the gateway's final answers.
+    finals: BTreeMap<Invite, BTreeSet<(u16, String)>>,
+    /// Requests of the gateway by Call-ID and tags: number and method in the order of first sending.
+    sequences: BTreeMap<(SocketAddr, String, String), Vec<(u32, String)>>,
+    /// Call-IDs of INVITEs that the gateway took on: it said 100.
+    begun: BTreeSet<(SocketAddr, String)>,
+}
+
+impl Tap {
+    pub fn hear(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        let Ok(message) = parse(bytes) else { return };
+        let from_gateway = is_gateway(from.ip());
+        let wing = wing_of(if from_gateway { from } else { to });
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        for token in tokens_of(&message, &text) {
+            self.tokens.entry(token).or_insert(wing);
+        }
+        self.last.insert(from, text.clone());
+        if !from_gateway {
+            return;
+        }
+        self.sent.push((wing, text));
+        let head = message.head();
+        let (call_id, sequence) = (head.call_id.clone(), head.cseq.number);
+        match &message {
+            Message::Response(response) if head.cseq.method == Method::Invite => {
+                let status = response.status.code();
+                let branch = head.via[0].branch().unwrap_or_default().to_owned();
+                let tag = head.to.tag().unwrap_or_default().to_owned();
+                if status == 100 && head.to.tag().is_none() {
+                    self.begun.insert((to, call_id));
+                } else if status >= 200 {
+                    self.finals.entry((to, call_id, sequence, branch)).or_default().insert((status, tag));
+                }
+            }
+            Message::Response(_) => {}
+            Message::Request(request) => {
+                let dialog = (to, call_id, head.to.tag().unwrap_or_default().to_owned());
+                let numbers = self.sequences.entry(dialog).or_default();
+                let entry = (sequence, request.method.to_string());
+                if !numbers.contains(&entry) {
+                    numbers.push(entry);
+                }
+            }
+        }
+    }
+
+    /// The gateway's last message.
+    pub fn last_sent(&self) -> String {
+        self.sent.last().map(|(_, text)| text.clone()).unwrap_or_default()
+    }
+
+    /// The last message of a phone.
+    pub fn last_from(&self, phone: SocketAddr) -> String {
+        self.last.get(&phone).cloned().unwrap_or_default()
+    }
+
+    /// Calls that the gateway took on.
+    pub fn calls_begun(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// One line for each rule that something broke.
+    pub fn broken_rules(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        self.check_finals(&mut broken);
+        self.check_sequences(&mut broken);
+        self.check_separation(&mut broken);
+        broken.sort();
+        broken.dedup();
+        broken
+    }
+
+    fn check_finals(&self, broken: &mut Vec<String>) {
+        for ((_, call_id, sequence, _), answers) in &self.finals {
+            if answers.len() > 1 {
+                broken.push(format!(
+                    "INVITE {sequence} of {call_id} has {} final answers: {answers:?}",
+                    answers.len()
+                ));
+            }
+        }
+    }
+
+    /// RFC 3261 section 12.2.1.1: each new request counts up; ACK and CANCEL have their INVITE's number.
+    fn check_sequences(&self, broken: &mut Vec<String>) {
+        for ((_, call_id, _), requests) in &self.sequences {
+            let mut last = 0;
+            for (number, method) in requests {
+                match method.as_str() {
+                    "ACK" | "CANCEL" => {}
+                    _ if *number <= last => {
+                        broken.push(format!("{method} {number} after {last} in {call_id}"))
+                    }
+                    _ => last = *number,
+                }
+            }
+        }
+    }
+
+    /// Nothing that belongs to one wing is sent into the other.
+    fn check_separation(&self, broken: &mut Vec<String>) {
+        for (wing, text) in &self.sent {
+            let foreign = match wing {
+                Wing::Operator => ["bob", "carol", "198.18.", "203.0.113."].as_slice(),
+                Wing::Service => ["alice", "198.51.100.", "192.0.2."].as_slice(),
+            };
+            for word in foreign.iter().filter(|word| text.contains(**word)) {
+                broken.push(format!("{word:?} of the other side in {:?}", line_with(text, word)));
+            }
+            for (token, of) in self.tokens.iter().filter(|(_, of)| *of != wing) {
+                if text.contains(token.as_str()) {
+                    broken.push(format!("{token:?} of {of:?} in {:?}", line_with(text, token)));
+                }
+            }
+        }
+    }
+}
+
+fn line_with<'a>(text: &'a str, word: &str) -> &'a str {
+    text.lines().find(|line| line.contains(word)).unwrap_or_default()
+}
+
+fn tokens_of(message: &Message, text: &str) -> Vec<String> {
+    let head = message.head();
+    let mut tokens = vec![head.call_id.clone()];
+    tokens.extend([head.from.tag(), head.to.tag()].into_iter().flatten().map(str::to_owned));
+    tokens.extend(head.via.iter().filter_map(|via| via.branch()).map(str::to_owned));
+    if let Some(origin) = text.lines().find_map(|line| line.strip_prefix("o=")) {
+        tokens.extend(origin.split_whitespace().nth(1).map(str::to_owned));
+    }
+    // Shorter numbers meet by chance.
+    tokens.retain(|token| token.len() > 6);
+    tokens
+}
+
+fn is_gateway(address: IpAddr) -> bool {
+    let text = address.to_string();
+    text.starts_with("192.0.2.") || text.starts_with("203.0.113.")
+}
+
+fn wing_of(gateway: SocketAddr) -> Wing {
+    match gateway.to_string().starts_with("192.0.2.") {
+        true => Wing::Operator,
+        false => Wing::Service,
+    }
+}
