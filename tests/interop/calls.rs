@@ -1,6 +1,7 @@
 //! Signalling with SIPp: its own scenarios and ours.
 
 use anyhow::Result;
+use gateway_userspace::observe::calls::CallDetail;
 use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::observe::event::EndedBy;
 use support::daemon::{Daemon, TRUNKS};
@@ -48,15 +49,23 @@ fn sipp_calls_sipp_over_a_tcp_connection_for_each_call() -> Result<()> {
 
 #[test]
 fn a_call_is_held_and_resumed() -> Result<()> {
-    for record in scenario("caller_hold.xml", "callee_hold.xml")? {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    for record in scenario(&lab, &daemon, "caller_hold.xml", "callee_hold.xml")? {
         assert_eq!((record.sip_status, record.ended_by), (200, EndedBy::Caller));
+        let ladder = daemon.ask::<CallDetail>(&["call", &record.call])?.ladder;
+        let media = ladder.iter().filter(|rung| rung.text.starts_with("media "));
+        let media: Vec<&str> = media.map(|rung| rung.text.as_str()).collect();
+        assert_eq!(media, ["media PCMA/8000", "media PCMA/8000, on hold", "media PCMA/8000"]);
     }
     Ok(())
 }
 
 #[test]
 fn a_caller_who_hangs_up_while_it_rings_cancels_the_callee() -> Result<()> {
-    for record in scenario("caller_cancel.xml", "callee_cancel.xml")? {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    for record in scenario(&lab, &daemon, "caller_cancel.xml", "callee_cancel.xml")? {
         assert_eq!((record.sip_status, record.ended_by), (487, EndedBy::Caller));
         assert_eq!(record.fault.as_deref(), Some("cancelled"));
         assert_eq!((record.answered_at, record.duration_ms), (None, 0));
@@ -66,7 +75,9 @@ fn a_caller_who_hangs_up_while_it_rings_cancels_the_callee() -> Result<()> {
 
 #[test]
 fn a_busy_callee_is_told_as_busy() -> Result<()> {
-    for record in scenario("caller_busy.xml", "callee_busy.xml")? {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    for record in scenario(&lab, &daemon, "caller_busy.xml", "callee_busy.xml")? {
         // Q.850: user busy.
         assert_eq!((record.sip_status, record.cause, record.ended_by), (486, 17, EndedBy::Callee));
         assert_eq!(record.peers_tried, 1);
@@ -145,11 +156,9 @@ fn default_scenarios(transport: &[&str]) -> Result<()> {
 }
 
 /// Two of our scenarios against each other; each fails the call on a message that it does not expect.
-fn scenario(caller: &str, callee: &str) -> Result<Vec<CallRecord>> {
-    let lab = Lab::new()?;
-    let daemon = Daemon::start(&lab, TRUNKS)?;
-    let callee = Sipp::callee(&lab, callee, 5060, &["-m", "5"])?;
-    let caller = Sipp::caller(&lab, caller, &["-m", "5"])?;
+fn scenario(lab: &Lab, daemon: &Daemon<'_>, caller: &str, callee: &str) -> Result<Vec<CallRecord>> {
+    let callee = Sipp::callee(lab, callee, 5060, &["-m", "5"])?;
+    let caller = Sipp::caller(lab, caller, &["-m", "5"])?;
     assert_eq!(caller.finish()?.successful, 5);
     assert_eq!(callee.finish()?.successful, 5);
     daemon.records(5)

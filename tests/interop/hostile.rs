@@ -46,19 +46,52 @@ fn garbage_is_met_with_silence() -> Result<()> {
     beside_a_call(|lab, _| {
         let mut enemy = Phone::on_port(lab, Host::Caller, 5070)?;
         let mut random = StdRng::seed_from_u64(5060);
-        let mut lengths: Vec<usize> = (0..GARBAGE).map(|_| random.random_range(0..1400)).collect();
-        lengths.extend([0, LARGEST_DATAGRAM]);
-        for length in lengths {
-            let mut octets = vec![0; length];
-            random.fill_bytes(&mut octets);
-            enemy.send_raw(&octets)?;
+        for round in 0..20 {
+            for _ in 0..GARBAGE / 20 {
+                let mut octets = vec![0; random.random_range(0..1400)];
+                random.fill_bytes(&mut octets);
+                enemy.send_raw(&octets)?;
+            }
+            let mut largest = vec![0; LARGEST_DATAGRAM];
+            random.fill_bytes(&mut largest);
+            enemy.send_raw(&largest)?;
+            enemy.send_raw(b"")?;
+            enemy.send_raw(b"\r\n\r\n")?;
+            // An answer to any of it would come before this one.
+            let name = format!("round-{round}");
+            enemy.send_raw(options("UDP", &name, "Content-Length: 0\r\n", "").as_bytes())?;
+            let answer = enemy.receive("an answer", |_| true)?;
+            assert_eq!((answer.status(), answer.header("Call-ID")), (Some(200), name.as_str()));
         }
-        enemy.send_raw(b"\r\n\r\n")?;
-        // An answer to any of it would come before this one.
-        enemy.send_raw(options("UDP", "first", "Content-Length: 0\r\n", "").as_bytes())?;
-        let answer = enemy.receive("an answer", |_| true)?;
-        assert_eq!((answer.status(), answer.header("Call-ID")), (Some(200), "first"));
         Ok(())
+    })
+}
+
+#[test]
+fn an_offer_that_cannot_be_read_or_carried_is_refused_by_name() -> Result<()> {
+    const SDP: &str = "application/sdp";
+    beside_a_call(|lab, daemon| {
+        let mut enemy = Phone::on_port(lab, Host::Caller, 5070)?;
+        let session = "v=0\r\no=- 1 1 IN IP4 10.81.1.2\r\ns=-\r\nc=IN IP4 10.81.1.2\r\nt=0 0\r\n";
+        let audio = |line: &str| format!("{session}{line}\r\n");
+        let no_address = audio("m=audio 30500 RTP/AVP 0").replace("c=IN IP4 10.81.1.2\r\n", "");
+        let bad = [
+            ("no session description", SDP, "hello".to_owned(), 400),
+            ("a port beyond 65535", SDP, audio("m=audio 70000 RTP/AVP 0"), 400),
+            ("formats that are no numbers", SDP, audio("m=audio 30500 RTP/AVP x"), 400),
+            ("no address", SDP, no_address, 400),
+            ("SRTP", SDP, audio("m=audio 30500 RTP/SAVP 0"), 488),
+            ("fax only", SDP, audio("m=image 30500 udptl t38"), 488),
+            ("no codec that is known", SDP, audio("m=audio 30500 RTP/AVP 77"), 488),
+            ("another type of body", "text/plain", "hello".to_owned(), 415),
+        ];
+        for (what, content_type, body, status) in bad {
+            let call = enemy.invite_with("0800", 30_500, content_type, &body)?;
+            let answer = enemy.final_response(&call).context(what)?;
+            assert_eq!(answer.status(), Some(status), "{what}: {}", answer.start);
+        }
+        // None of them is still there.
+        until(SOON, || Ok((daemon.status()?.calls == 1).then_some(())))
     })
 }
 

@@ -5,10 +5,13 @@ use gateway_userspace::admin::answer::{Drops, FlowList};
 use gateway_userspace::observe::calls::{CallDetail, Progress};
 use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::observe::event::Datapath;
+use std::time::Duration;
 use support::daemon::{Daemon, SOON, TRUNKS};
-use support::lab::Lab;
+use support::lab::{Host, Lab};
+use support::phone::{Phone, connect};
 use support::process::until;
 use support::sipp::{RECORDED_PACKETS, Sipp};
+use support::stream::Streams;
 
 const CALLS: usize = 10;
 
@@ -55,6 +58,44 @@ fn a_call_without_an_offer_has_its_answer_in_the_acknowledgement_and_media_both_
     for record in daemon.records(3)? {
         relayed_by_the_kernel(&record, RECORDED_PACKETS, RECORDED_PACKETS);
     }
+    Ok(())
+}
+
+/// The service speaks IPv4, the operator IPv6.
+const TWO_FAMILIES: &str = r#"
+[[trunk]]
+name = "operator"
+listen = "udp:[fd00:81:1::1]:5060"
+allowed = ["fd00:81:1::/64"]
+
+[[trunk]]
+name = "service"
+listen = "udp:10.81.2.1:5060"
+peers = [{ address = "10.81.2.2:5060" }]
+
+[[route]]
+prefix = ""
+to = "service"
+"#;
+
+#[test]
+fn a_call_from_ipv6_to_ipv4_loses_nothing() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TWO_FAMILIES)?;
+    let mut caller = Phone::over_ipv6(&lab)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let (mut from, to) = connect(&mut caller, &mut callee, 30_000)?;
+    let streams = Streams::start(&lab, &daemon.ask::<FlowList>(&["flows"])?.flows)?;
+    std::thread::sleep(Duration::from_secs(2));
+    let tally = streams.stop()?;
+    assert!(tally.sent > 0);
+    assert_eq!((tally.streams, tally.sent, tally.repeated), (2, tally.received, 0), "{tally:?}");
+    caller.hang_up(&mut from)?;
+    callee.be_hung_up(&to)?;
+    let record = &daemon.records(1)?[0];
+    assert_eq!((record.sip_status, record.fast_path_share), (200, Some(1.0)));
+    assert_eq!(record.from_caller.packets + record.from_callee.packets, tally.sent as u64);
+    assert_eq!(daemon.ask::<Drops>(&["drops"])?.packets, []);
     Ok(())
 }
 

@@ -14,11 +14,21 @@ const LENGTH: f64 = 2.0;
 
 #[test]
 fn two_phones_hear_each_other_and_nothing_else() -> Result<()> {
+    tones_both_ways("sip:bob@10.81.1.1")
+}
+
+#[test]
+fn two_phones_hear_each_other_when_they_signal_over_tcp() -> Result<()> {
+    tones_both_ways("sip:bob@10.81.1.1;transport=tcp")
+}
+
+/// One phone says a low tone and the other a high one; what each hears is the other's.
+fn tones_both_ways(called: &str) -> Result<()> {
     let lab = Lab::new()?;
     let daemon = Daemon::start(&lab, TRUNKS)?;
     let (low, high) = (440.0, 1000.0);
     let callee = Baresip::start(&lab, Host::Callee, "bob", high, &[])?;
-    let caller = Baresip::start(&lab, Host::Caller, "alice", low, &["-e", "/dial sip:bob@10.81.1.1"])?;
+    let caller = Baresip::start(&lab, Host::Caller, "alice", low, &["-e", &format!("/dial {called}")])?;
     let heard_by_callee = callee.hears()?;
     let heard_by_caller = caller.hears()?;
     // A phone that is asked to end hangs up.
@@ -33,7 +43,11 @@ fn two_phones_hear_each_other_and_nothing_else() -> Result<()> {
     let [record] =
         <[_; 1]>::try_from(daemon.records(1)?).map_err(|records| anyhow::anyhow!("{records:?}"))?;
     assert_eq!((record.sip_status, record.caller.as_str(), record.called.as_str()), (200, "alice", "bob"));
-    assert_eq!(record.callee_codec.as_deref(), Some("PCMA/8000"));
+    let trunk = if called.ends_with("tcp") { "service-tcp" } else { "service" };
+    assert_eq!(
+        (record.to_trunk.as_deref(), record.callee_codec.as_deref()),
+        (Some(trunk), Some("PCMA/8000"))
+    );
     assert_eq!((record.fast_path_share, record.from_caller.lost, record.from_callee.lost), (Some(1.0), 0, 0));
     // 20 ms a packet.
     let least = ((FROM + LENGTH) * 50.0) as u64;

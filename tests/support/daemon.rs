@@ -204,8 +204,18 @@ pub fn binary() -> Result<&'static Path> {
 
 fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "gateway-userspace", "--bin", "causeway"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "gateway-userspace",
+            "--bin",
+            "causeway",
+            "--profile",
+            profile,
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()?;
     if !output.status.success() {

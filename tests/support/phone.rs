@@ -76,7 +76,7 @@ impl Message {
     /// Where the audio of this SDP goes.
     pub fn media(&self) -> Option<SocketAddr> {
         let value = |prefix| self.body.lines().find_map(|line| line.strip_prefix(prefix));
-        let address = value("c=IN IP4 ")?.trim().parse().ok()?;
+        let address = value("c=IN IP4 ").or_else(|| value("c=IN IP6 "))?.trim().parse().ok()?;
         let port = value("m=audio ")?.split(' ').next()?.parse().ok()?;
         Some(SocketAddr::new(address, port))
     }
@@ -90,11 +90,19 @@ impl Phone {
 
     /// A second phone on one host has another port.
     pub fn on_port(lab: &Lab, host: Host, port: u16) -> Result<Self> {
-        let (local, gateway) = match host {
-            Host::Caller => ("10.81.1.2", "10.81.1.1"),
-            Host::Callee => ("10.81.2.2", "10.81.2.1"),
+        match host {
+            Host::Caller => Self::at(lab, host, "10.81.1.2", "10.81.1.1", port),
+            Host::Callee => Self::at(lab, host, "10.81.2.2", "10.81.2.1", port),
             Host::Gateway => bail!("phones are on the outer hosts"),
-        };
+        }
+    }
+
+    /// On the caller's host, by IPv6.
+    pub fn over_ipv6(lab: &Lab) -> Result<Self> {
+        Self::at(lab, Host::Caller, "fd00:81:1::2", "fd00:81:1::1", 5060)
+    }
+
+    fn at(lab: &Lab, host: Host, local: &str, gateway: &str, port: u16) -> Result<Self> {
         let local = SocketAddr::new(local.parse()?, port);
         let socket = lab.on(host, || Ok(UdpSocket::bind(local)?))?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
@@ -103,6 +111,18 @@ impl Phone {
 
     /// Sends an INVITE with an offer.
     pub fn invite(&mut self, number: &str, media_port: u16) -> Result<Call> {
+        let offer = sdp(self.local, media_port);
+        self.invite_with(number, media_port, "application/sdp", &offer)
+    }
+
+    /// Sends an INVITE with any body.
+    pub fn invite_with(
+        &mut self,
+        number: &str,
+        media_port: u16,
+        content_type: &str,
+        body: &str,
+    ) -> Result<Call> {
         let serial = self.serial();
         let call = Call {
             call_id: format!("{serial}@{}", self.local.ip()),
@@ -113,7 +133,7 @@ impl Phone {
             media_port,
             far_media: None,
         };
-        self.send_inside(&call, "INVITE", Some(media_port))?;
+        self.request(&call, "INVITE", content_type, body)?;
         Ok(call)
     }
 
@@ -126,7 +146,7 @@ impl Phone {
         call.theirs = answer.header("To").to_owned();
         call.target = uri(answer.header("Contact"));
         call.far_media = answer.media();
-        self.send_inside(call, "ACK", None)
+        self.request(call, "ACK", "", "")
     }
 
     /// Waits for a new INVITE and answers it with 200 and SDP.
@@ -163,7 +183,7 @@ impl Phone {
     /// Sends BYE only.
     pub fn hang_up_unanswered(&mut self, call: &mut Call) -> Result<()> {
         call.sequence += 1;
-        self.send_inside(call, "BYE", None)
+        self.request(call, "BYE", "", "")
     }
 
     /// Waits for BYE and answers it.
@@ -219,10 +239,9 @@ impl Phone {
         self.send_raw(text.as_bytes())
     }
 
-    fn send_inside(&mut self, call: &Call, method: &str, media_port: Option<u16>) -> Result<()> {
+    fn request(&mut self, call: &Call, method: &str, content_type: &str, body: &str) -> Result<()> {
         let branch = self.serial();
-        let body = media_port.map(|port| sdp(self.local, port)).unwrap_or_default();
-        let content_type = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+        let content_type = if body.is_empty() { "" } else { &format!("Content-Type: {content_type}\r\n") };
         let Call { target, ours, theirs, call_id, sequence, .. } = call;
         self.send(&format!(
             "{method} {target} SIP/2.0\r\n\
@@ -255,8 +274,9 @@ pub fn connect(caller: &mut Phone, callee: &mut Phone, media_port: u16) -> Resul
 }
 
 fn sdp(local: SocketAddr, port: u16) -> String {
+    let family = if local.is_ipv4() { "IP4" } else { "IP6" };
     format!(
-        "v=0\r\no=phone 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+        "v=0\r\no=phone 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
          m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
         ip = local.ip()
     )

@@ -66,7 +66,7 @@ impl Process {
 
     /// Sends a signal by its name: `TERM`, `HUP`, `KILL`.
     pub fn signal(&self, signal: &str) -> Result<()> {
-        super::namespace::run("kill", &["-s", signal, &self.child.id().to_string()])
+        super::namespace::run("sh", &["-c", "kill -s \"$0\" \"$1\"", signal, &self.child.id().to_string()])
     }
 
     /// SIGKILL, and waits until it is gone.

@@ -88,14 +88,12 @@ fn ends(lab: &Lab, flows: &[FlowLine]) -> Result<(Vec<End>, Vec<End>)> {
     }
     let (mut callers, mut callees) = (Vec::new(), Vec::new());
     for (number, (call, flows)) in (1..).step_by(2).zip(calls) {
-        let from = |network: [u8; 3]| {
-            let found = flows.iter().find(|flow| match flow.at.ip() {
-                std::net::IpAddr::V4(ip) => ip.octets().starts_with(&network),
-                std::net::IpAddr::V6(_) => false,
-            });
-            found.with_context(|| format!("call {call} has no flow from {network:?}: {flows:?}"))
+        let arriving = |addresses: [&str; 2]| {
+            let found = flows.iter().find(|flow| addresses.contains(&flow.at.ip().to_string().as_str()));
+            found.with_context(|| format!("call {call} has no flow at {addresses:?}: {flows:?}"))
         };
-        let (from_caller, from_callee) = (from([10, 81, 1])?, from([10, 81, 2])?);
+        let from_caller = arriving(["10.81.1.1", "fd00:81:1::1"])?;
+        let from_callee = arriving(["10.81.2.1", "fd00:81:2::1"])?;
         let end = |host, out: &FlowLine, back: &FlowLine, ssrc, far_ssrc| -> Result<End> {
             let address = back.to.context("a flow without destination")?;
             let socket = lab.on(host, || UdpSocket::bind(address).with_context(|| address.to_string()))?;

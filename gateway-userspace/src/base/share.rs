@@ -15,7 +15,7 @@ impl Share {
     pub fn owner(self, call_id: &[u8]) -> CoreId {
         let hash = u64::from(crc32fast::hash(call_id));
         // The multiplication spreads the 32-bit hash over the cores without a division's bias to the low bits.
-        CoreId((hash * u64::from(self.cores.max(1)) >> 32) as u16)
+        CoreId(((hash * u64::from(self.cores.max(1))) >> 32) as u16)
     }
 
     /// A Call-ID of our own that this core owns, so that both legs of a call live on one core.
