@@ -1,6 +1,10 @@
 //! Whether the flow hears the packet, and what userspace is told of it.
 
-use crate::{packet::Packet, record, steer::Flow};
+use crate::{
+    packet::{Packet, bounded},
+    record,
+    steer::Flow,
+};
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use gateway_common::{
     account,
@@ -66,7 +70,7 @@ fn admit(headers: &Headers, flow: &mut Flow, media: &Media) -> Result<Admitted, 
 #[inline(never)]
 pub extern "C" fn cw_rtcp_fits(context: *mut xdp_md, offset: u32, len: u32) -> u32 {
     let packet = Packet::new(XdpContext::new(context));
-    u32::from(rtcp::check(&packet, offset as usize, len as usize).is_ok())
+    u32::from(rtcp::check(&packet, bounded(offset), len as usize).is_ok())
 }
 
 #[inline(always)]

@@ -1,7 +1,7 @@
 //! The way out of an admitted packet: where to, by which hop, and only then its new octets.
 
 use crate::{
-    packet::Packet,
+    packet::{Packet, bounded},
     route,
     steer::{self, Flow},
 };
@@ -153,7 +153,7 @@ fn make_room(packet: &mut Packet, headers: &Headers, len: usize) -> Result<usize
     if delta != 0 {
         packet.move_start(delta).map_err(|()| Reason::NoHeadroom)?;
     }
-    Ok(len)
+    Ok(bounded(len as u32))
 }
 
 /// Payload type, sequence number, timestamp and SSRC, each only if it changes.
@@ -213,7 +213,7 @@ pub extern "C" fn cw_rtcp_translate(
         return sum;
     }
     let sum = Sum::from_raw(sum);
-    rtcp::translate(&mut packet, offset as usize, len as usize, &translation, sum).raw()
+    rtcp::translate(&mut packet, bounded(offset), len as usize, &translation, sum).raw()
 }
 
 /// None stays none over IPv4; over IPv6 there has to be one (RFC 8200 section 8.1).
@@ -245,7 +245,7 @@ fn udp_checksum(
 pub extern "C" fn cw_sum(context: *mut xdp_md, offset: u32, len: u32, sum: u64) -> u64 {
     let packet = Packet::new(XdpContext::new(context));
     let mut sum = Sum::from_raw(sum);
-    let mut at = offset as usize;
+    let mut at = bounded(offset);
     let end = at + len as usize;
     for _ in 0..SUMMED_MAX / 4 {
         if at + 4 > end {

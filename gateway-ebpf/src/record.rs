@@ -53,12 +53,14 @@ pub fn neighbour_wanted(slot: u32, epoch: u32, at: u64, wanted: NeighbourWanted)
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn cw_record_rtcp(context: *mut xdp_md, slot: u32, epoch: u32, offset: u32, len: u32) -> u32 {
-    // For the verifier of all kernels: both bounds have to be compared on the very value that the helper gets,
-    // while the compiler knows ways around each of them.
-    let length = black_box(if len > RTCP_COPY_MAX as u32 { RTCP_COPY_MAX as u32 } else { len });
-    if length == 0 || length > RTCP_COPY_MAX as u32 {
+    const { assert!(RTCP_COPY_MAX.is_power_of_two(), "the mask below is one less") };
+    if len == 0 {
         return 0;
     }
+    // For the verifier of all kernels: 1 to RTCP_COPY_MAX by arithmetic on the very value that the helper gets.
+    // That of 6.1 does not learn from a comparison with 0 that a value is at least 1 (`cargo xtask verify`).
+    let most = RTCP_COPY_MAX as u32;
+    let length = (black_box(len.min(most) - 1) & (most - 1)) + 1;
     let Some(mut entry) = maps::CW_RECORDS.reserve_untyped::<RtcpRecord>(0) else {
         account::count_drop(Reason::RecordLost);
         return 0;

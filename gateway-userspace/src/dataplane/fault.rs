@@ -11,8 +11,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum DataplaneFault {
     #[error(
-        "no permission to {doing}: run as root, or give the daemon CAP_BPF and CAP_NET_ADMIN \
-         (AmbientCapabilities= in its unit); [dataplane] mode = \"sockets\" needs neither"
+        "no permission to {doing}: run as root, or give the daemon CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON \
+         (AmbientCapabilities= in its unit); [dataplane] mode = \"sockets\" needs none of them"
     )]
     NoPermission { doing: String },
     #[error(

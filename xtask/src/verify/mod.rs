@@ -69,13 +69,14 @@ enum Loader {
     None,
 }
 
-/// What the loading process was allowed to do. It matters to the verifier, not only to the system call: without
-/// `CAP_PERFMON` it also walks the paths that a processor may take by mistake, and guards pointers on them.
+/// What the loading process was allowed to do. The system call asks for `CAP_BPF` and `CAP_NET_ADMIN`; the
+/// verifier asks for `CAP_PERFMON` besides, for without it pointers to a packet may not be computed with, as what
+/// a processor does by mistake with them could be observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Rights {
     Root,
-    /// `CAP_BPF` and `CAP_NET_ADMIN`: what the daemon is given in production.
+    /// Those three: what the daemon is given in production.
     Daemon,
 }
 
@@ -197,7 +198,7 @@ fn here(
         Rights::Root => Command::new(loaders),
         Rights::Daemon => {
             let mut command = Command::new("setpriv");
-            command.arg("--bounding-set=-all,+bpf,+net_admin").arg(loaders);
+            command.arg("--bounding-set=-all,+bpf,+net_admin,+perfmon").arg(loaders);
             command
         }
     };
@@ -255,7 +256,7 @@ fn print_table(verdicts: &[Verdict]) {
     }
     println!("{table}");
     println!("instructions: walked by the verifier over all paths. stack: by function, from libbpf's log.");
-    println!("rights: root, or CAP_BPF and CAP_NET_ADMIN alone, as the daemon in production.");
+    println!("rights: root, or CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON alone, as the daemon in production.");
     println!("time: loading the program (aya), the verifier's own figure (libbpf).");
     println!("{TRACED}: aya only, because libbpf refuses the way in which aya-log declares its ring.");
     for verdict in verdicts {
