@@ -94,8 +94,10 @@ fn plain(header: RecordHeader) {
 
 #[inline(always)]
 fn of_flow(flow: &Flow, kind: RecordKind) -> RecordHeader {
+    // The packet's one time, if it was taken: it is the time that the flow's state was changed at.
     // SAFETY: the helper takes nothing and returns a number.
-    header(flow.config.slot, flow.config.epoch, unsafe { bpf_ktime_get_ns() }, kind)
+    let at = if flow.now != 0 { flow.now } else { unsafe { bpf_ktime_get_ns() } };
+    header(flow.config.slot, flow.config.epoch, at, kind)
 }
 
 #[inline(always)]

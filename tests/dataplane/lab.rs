@@ -350,9 +350,10 @@ fn without_lookups(seen: &Seen) -> Seen {
     seen
 }
 
-/// A state without what only the kernel has: cached next hops, and the time of the last cry for a neighbour.
+/// A state without what only the kernel has: cached next hops, the time of the last cry for a neighbour, and its
+/// coarse clock.
 fn comparable(state: &FlowState) -> FlowState {
-    FlowState { rtp_hop: NextHop::default(), rtcp_hop: NextHop::default(), wanted_at: 0, ..*state }
+    FlowState { rtp_hop: NextHop::default(), rtcp_hop: NextHop::default(), wanted_at: 0, ticks: 0, ..*state }
 }
 
 fn kind(verdict: &Verdict) -> String {
