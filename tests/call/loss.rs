@@ -51,7 +51,7 @@ fn play(seed: u64) -> Scene {
             scene.alice_calls();
             scene.run(10_000);
             scene.restart();
-            scene.hangs_up(if seed % 2 == 0 { ALICE } else { BOB });
+            scene.hangs_up(if seed.is_multiple_of(2) { ALICE } else { BOB });
         }
         _ => {
             scene.alice_calls();
