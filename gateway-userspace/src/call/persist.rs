@@ -125,13 +125,16 @@ impl Checkpoint {
 
 impl LegCheckpoint {
     fn of(leg: &Leg) -> Self {
+        let mut media = leg.media.clone();
+        // An offer that is open goes with the transaction that carries it.
+        media.abandon();
         Self {
             trunk: leg.trunk.name.clone(),
             tcp: leg.hop.transport == Transport::Tcp,
             local: leg.hop.local,
             remote: leg.hop.remote,
             dialog: leg.dialog.snapshot(),
-            media: leg.media.clone(),
+            media,
         }
     }
 

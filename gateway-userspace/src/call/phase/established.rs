@@ -153,7 +153,7 @@ impl Established {
             leg.hop = hop;
         }
         match request.method {
-            Method::Invite => self.reinvite(side, (server, request), context),
+            Method::Invite => self.reinvite(facts, side, (server, request), context),
             Method::Bye => {
                 leg.respond(context, (server, &request), StatusCode::OK, None);
                 self.end(facts, Outcome::hung_up(side), &[side.other()], context)
@@ -172,6 +172,7 @@ impl Established {
     /// Passes a re-INVITE on to the other side: hold, resume, another codec, another address.
     fn reinvite(
         mut self: Box<Self>,
+        facts: &Facts,
         from: Side,
         (server, request): (ServerId, Box<Request>),
         context: &mut Context<'_>,
@@ -184,6 +185,8 @@ impl Established {
             }
         };
         self.stage = Stage::Asking(asked, sequence);
+        // The next daemon must not use the number again, whatever comes of this.
+        self.save(facts, context);
         Phase::Established(self)
     }
 
