@@ -1,5 +1,6 @@
 //! Calls that outlive the daemon.
 
+use support::stage::phone::Reaction::{Describe, Say};
 use support::stage::scene::{ALICE, BOB, Scene, Stage};
 
 #[test]
@@ -36,6 +37,28 @@ fn a_call_that_was_taken_over_is_held_and_resumed() {
     assert_eq!(scene.phones[BOB].answers, ["INVITE 200", "INVITE 200"]);
     scene.hangs_up(ALICE);
     assert_eq!(scene.ends().records.len(), 1);
+}
+
+#[test]
+fn a_change_in_progress_when_the_daemon_was_killed_spoils_nothing() {
+    // Refused before, and still open.
+    for delay in [50, 5_000] {
+        // A refusal that comes when its transaction is gone is acknowledged by nobody.
+        let mut scene = Scene::new(Stage { phones_may_complain: delay > 1_000, ..Stage::default() });
+        scene.talk();
+        scene.alice().on_reinvite = vec![(delay, Say(488))];
+        let session = scene.phones[BOB].session.clone();
+        scene.reinvites(BOB, session.directed("inactive"));
+        scene.run(1_000);
+        scene.restart();
+        scene.alice().on_reinvite = vec![(50, Describe(200))];
+        scene.run(40_000);
+        scene.reinvites(BOB, session.directed("sendonly"));
+        scene.run(1_000);
+        assert_eq!(scene.phones[BOB].answers.last().map(String::as_str), Some("INVITE 200"));
+        scene.hangs_up(BOB);
+        scene.ends();
+    }
 }
 
 #[test]

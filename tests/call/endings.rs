@@ -33,7 +33,7 @@ fn a_cancel_before_the_callee_said_anything_waits_for_its_first_word() {
     scene.cancels(ALICE);
     scene.run(100);
     assert_eq!(scene.phones[ALICE].answers, ["CANCEL 200", "INVITE 487"]);
-    assert!(!scene.ladder.iter().any(|line| line.contains("causeway → bob: CANCEL")));
+    assert!(!scene.ladder.iter().any(|line| line.contains("causeway → Bob: CANCEL")));
     let outcome = scene.ends();
     insta::assert_snapshot!(outcome.ladder);
     unanswered(&outcome, 487);
@@ -108,7 +108,7 @@ fn a_callee_that_never_answers_is_given_up_after_it_rang_long_enough() {
     scene.alice_calls();
     let outcome = scene.ends();
     unanswered(&outcome, 408);
-    assert!(outcome.ladder.contains("causeway → bob: CANCEL 1"));
+    assert!(outcome.ladder.contains("causeway → Bob: CANCEL 1"));
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn a_caller_whose_ack_is_on_its_way_is_not_hung_up_before_it_came() {
     scene.run(1_200);
     scene.hangs_up(BOB);
     scene.run(200);
-    assert!(!scene.ladder.iter().any(|line| line.contains("causeway → alice: BYE")));
+    assert!(!scene.ladder.iter().any(|line| line.contains("causeway → Alice: BYE")));
     scene.alice().acknowledges = true;
     // Our 200 is sent again, and its ACK is what the BYE waits for (RFC 3261 section 15).
     scene.run(500);

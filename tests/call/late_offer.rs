@@ -31,7 +31,7 @@ fn a_caller_that_never_answers_the_offer_loses_the_call_and_the_callee_has_its_a
     scene.hang_up_call(gateway_userspace::base::fault::Fault::HungUp);
     let ladder = scene.ends().ladder;
     let position = |text: &str| ladder.find(text).unwrap_or_else(|| panic!("no {text:?} in\n{ladder}"));
-    assert!(position("causeway → bob: ACK 1") < position("causeway → bob: BYE"), "{ladder}");
+    assert!(position("causeway → Bob: ACK 1") < position("causeway → Bob: BYE"), "{ladder}");
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn retransmissions_of_either_side_are_absorbed() {
     scene.run(2_000);
     scene.hangs_up(ALICE);
     let outcome = scene.ends();
-    let invites = outcome.ladder.lines().filter(|line| line.contains("→ bob: INVITE 1 ")).count();
+    let invites = outcome.ladder.lines().filter(|line| line.contains("→ Bob: INVITE 1 ")).count();
     assert_eq!((invites, outcome.records.len()), (1, 1));
 }
 

@@ -6,6 +6,7 @@
 //! other.
 
 mod adoption;
+mod chance;
 mod changes;
 mod endings;
 mod late_offer;

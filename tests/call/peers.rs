@@ -11,7 +11,7 @@ fn refused(status: u16) -> (String, u8, Scene) {
     scene.alice_calls();
     scene.run(5_000);
     let tried =
-        if scene.ladder.iter().any(|line| line.contains("causeway → carol: INVITE")) { 2 } else { 1 };
+        if scene.ladder.iter().any(|line| line.contains("causeway → Carol: INVITE")) { 2 } else { 1 };
     let heard = scene.phones[ALICE].answers.join(" ");
     (heard, tried, scene)
 }

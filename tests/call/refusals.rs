@@ -8,9 +8,9 @@ const SDP: &str = "v=0\r\no=- 1 1 IN IP4 198.51.100.11\r\ns=-\r\nc=IN IP4 198.51
 /// A request as it stands on the wire; `lines` are further headers.
 fn request(method: &str, uri: &str, to_tag: &str, lines: &str, body: &str) -> String {
     format!(
-        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.10:5060;branch=z9hG4bK-alice-raw-{method}\r\n\
-         From: <sip:+441632960123@198.51.100.10>;tag=tag-alice-raw\r\nTo: <{uri}>{to_tag}\r\nCall-ID: call-alice-raw\r\n\
-         CSeq: 1 {method}\r\nContact: <sip:alice@198.51.100.10:5060>\r\n{lines}Content-Length: {}\r\n\r\n{body}",
+        "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.10:5060;branch=z9hG4bK-Alice-raw-{method}\r\n\
+         From: <sip:+441632960123@198.51.100.10>;tag=tag-Alice-raw\r\nTo: <{uri}>{to_tag}\r\nCall-ID: call-Alice-raw\r\n\
+         CSeq: 1 {method}\r\nContact: <sip:Alice@198.51.100.10:5060>\r\n{lines}Content-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
@@ -24,7 +24,7 @@ fn answer_to(text: &str) -> (String, Scene) {
     scene.says(ALICE, text);
     scene.run(100);
     let answer = scene.ladder.get(1).cloned().unwrap_or_default();
-    (answer.split(" → alice: ").nth(1).unwrap_or_default().to_owned(), scene)
+    (answer.split(" → Alice: ").nth(1).unwrap_or_default().to_owned(), scene)
 }
 
 fn invite(lines: &str, body: &str) -> String {
@@ -122,7 +122,7 @@ fn the_same_request_again_gets_the_same_answer() {
         scene.run(200);
     }
     let answers: Vec<_> =
-        scene.ladder.iter().filter(|line| line.contains("→ alice: 200 to OPTIONS 1")).collect();
+        scene.ladder.iter().filter(|line| line.contains("→ Alice: 200 to OPTIONS 1")).collect();
     assert_eq!(answers.len(), 3);
     assert_eq!(answers.iter().filter(|line| line.ends_with("again")).count(), 2);
     scene.ends();

@@ -96,8 +96,8 @@ fn a_second_answer_from_another_branch_of_a_fork_is_acknowledged_and_hung_up() {
     let mut scene = Scene::new(Stage::default());
     scene.bob().on_invite = vec![(50, Say(180)), (1_000, Describe(200)), (1_500, Fork)];
     scene.talk();
-    let acks = scene.ladder.iter().filter(|line| line.contains("causeway → bob: ACK")).count();
-    let byes = scene.ladder.iter().filter(|line| line.contains("causeway → bob: BYE")).count();
+    let acks = scene.ladder.iter().filter(|line| line.contains("causeway → Bob: ACK")).count();
+    let byes = scene.ladder.iter().filter(|line| line.contains("causeway → Bob: BYE")).count();
     assert_eq!((acks, byes), (2, 1));
     scene.hangs_up(ALICE);
     insta::assert_snapshot!(scene.ends().ladder);

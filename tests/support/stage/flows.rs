@@ -51,6 +51,11 @@ impl MemoryFlows {
         flows.find(|flow| flow.from == side && flow.kind != FlowKind::Rtcp)
     }
 
+    /// Takes away all flows but these, as a daemon does that adopts pinned maps.
+    pub fn sweep(&mut self, kept: &[FlowId]) {
+        self.flows.retain(|_, (id, _)| kept.contains(id));
+    }
+
     fn put(&mut self, ids: &[FlowId], flows: &[FlowSpec], verb: &str) {
         for (id, flow) in ids.iter().zip(flows) {
             self.flows.insert(id.slot, (*id, flow.clone()));

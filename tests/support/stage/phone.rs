@@ -26,7 +26,8 @@ pub enum Reaction {
 /// One phone, or what stands for a peer's proxy.
 #[derive(Debug)]
 pub struct Phone {
-    /// Stands in every token that this phone makes, so that a leak to the other side can be found.
+    /// Stands in every token that this phone makes, so that a leak to the other side can be found; its capital keeps it
+    /// apart from the gateway's own tokens.
     pub name: &'static str,
     pub address: SocketAddr,
     /// Where its requests go.
@@ -154,7 +155,8 @@ impl Phone {
 
     /// Takes the INVITE back, at once or when a provisional response allows it (RFC 3261 section 9.1).
     pub fn cancel(&mut self, now: Time) {
-        let Some(at) = self.clients.iter().rposition(|client| client.method == "INVITE") else { return };
+        let open = |client: &Client| client.method == "INVITE" && client.status.is_none();
+        let Some(at) = self.clients.iter().rposition(open) else { return };
         self.clients[at].cancel_wanted = true;
         if self.clients[at].provisional {
             self.send_cancel(now, at);
@@ -166,6 +168,11 @@ impl Phone {
         let Some(dialog) = self.dialogs.iter().rposition(|dialog| dialog.state != State::Ended) else {
             return;
         };
+        let Dialog { state, remote_tag, .. } = &self.dialogs[dialog];
+        if *state == State::Early && remote_tag.is_none() {
+            // There is no dialog yet that a BYE could end.
+            return self.cancel(now);
+        }
         let awaits_ack = self.servers.iter().any(|server| {
             server.dialog == Some(dialog)
                 && server.status == 200

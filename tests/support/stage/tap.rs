@@ -11,8 +11,8 @@ enum Wing {
     Service,
 }
 
-/// An INVITE: its sender, Call-ID, sequence number and branch.
-type Invite = (SocketAddr, String, u32, String);
+/// An INVITE: its sender, Call-ID, sequence number, branch, and the daemon that had it.
+type Invite = (SocketAddr, String, u32, String, u32);
 
 #[derive(Debug, Default)]
 pub struct Tap {
@@ -26,8 +26,10 @@ pub struct Tap {
     finals: BTreeMap<Invite, BTreeSet<(u16, String)>>,
     /// Requests of the gateway by Call-ID and tags: number and method in the order of first sending.
     sequences: BTreeMap<(SocketAddr, String, String), Vec<(u32, String)>>,
-    /// Call-IDs of INVITEs that the gateway took on: it said 100.
-    begun: BTreeSet<(SocketAddr, String)>,
+    /// Call-IDs of INVITEs that a daemon took on: it said 100.
+    begun: BTreeSet<(SocketAddr, String, u32)>,
+    /// Daemons before this one: what they had begun, they cannot finish.
+    pub daemons: u32,
 }
 
 impl Tap {
@@ -52,9 +54,12 @@ impl Tap {
                 let branch = head.via[0].branch().unwrap_or_default().to_owned();
                 let tag = head.to.tag().unwrap_or_default().to_owned();
                 if status == 100 && head.to.tag().is_none() {
-                    self.begun.insert((to, call_id));
+                    self.begun.insert((to, call_id, self.daemons));
                 } else if status >= 200 {
-                    self.finals.entry((to, call_id, sequence, branch)).or_default().insert((status, tag));
+                    self.finals
+                        .entry((to, call_id, sequence, branch, self.daemons))
+                        .or_default()
+                        .insert((status, tag));
                 }
             }
             Message::Response(_) => {}
@@ -96,7 +101,7 @@ impl Tap {
     }
 
     fn check_finals(&self, broken: &mut Vec<String>) {
-        for ((_, call_id, sequence, _), answers) in &self.finals {
+        for ((_, call_id, sequence, ..), answers) in &self.finals {
             if answers.len() > 1 {
                 broken.push(format!(
                     "INVITE {sequence} of {call_id} has {} final answers: {answers:?}",
@@ -126,8 +131,8 @@ impl Tap {
     fn check_separation(&self, broken: &mut Vec<String>) {
         for (wing, text) in &self.sent {
             let foreign = match wing {
-                Wing::Operator => ["bob", "carol", "198.18.", "203.0.113."].as_slice(),
-                Wing::Service => ["alice", "198.51.100.", "192.0.2."].as_slice(),
+                Wing::Operator => ["Bob", "Carol", "198.18.", "203.0.113."].as_slice(),
+                Wing::Service => ["Alice", "198.51.100.", "192.0.2."].as_slice(),
             };
             for word in foreign.iter().filter(|word| text.contains(**word)) {
                 broken.push(format!("{word:?} of the other side in {:?}", line_with(text, word)));
