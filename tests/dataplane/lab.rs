@@ -7,7 +7,7 @@ use aya::programs::xdp::Xdp;
 use aya::programs::{TestRun, TestRunOptions};
 use aya_obj::programs::XdpAttachType;
 use gateway_common::abi::{Link, name};
-use gateway_common::learned::{FlowState, NextHop};
+use gateway_common::learned::{FlowState, NextHop, StreamStatistics};
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_userspace::base::id::{CoreId, FlowId};
 use gateway_userspace::dataplane::compile::{Compiled, Place, compile};
@@ -125,6 +125,8 @@ pub struct Lab {
     states: Array<MapData, Plain<FlowState>>,
     /// Kernel states of the installed flows after the last packet.
     before: Vec<FlowState>,
+    /// Index of the flow that heard the last frame.
+    heard: Option<usize>,
     watch: Watch,
     pins: PathBuf,
     seen: Seen,
@@ -170,6 +172,7 @@ impl Lab {
             program: Xdp::from_pin(pins.join("program"), XdpAttachType::Interface)?,
             states: Map::Array(states).try_into()?,
             before: Vec::new(),
+            heard: None,
             watch: node.watch()?,
             node: Some(node),
             pins,
@@ -210,13 +213,14 @@ impl Lab {
         let started = monotonic();
         let (action, octets) = self.run(ifindex, frame)?;
         let after = self.kernel_states()?;
-        // The time at which the kernel heard the packet stands in the state it changed; a packet that no flow
-        // heard leaves no trace of time.
-        let heard = after.iter().zip(&self.before).map(|(after, before)| {
-            let (after, before) = (after.statistics.last_seen, before.statistics.last_seen);
+        // The time at which the kernel heard the packet stands in the state it changed. It takes none (0) of a
+        // packet that closely follows another of its flow, and a packet that no flow heard leaves no trace of it.
+        self.heard = after.iter().zip(&self.before).position(|(after, before)| trace(after) != trace(before));
+        let now = self.heard.map_or(started, |index| {
+            let (after, before) =
+                (after[index].statistics.last_seen, self.before[index].statistics.last_seen);
             if after == before { 0 } else { after }
         });
-        let now = heard.filter(|heard| *heard != 0).max().unwrap_or(started);
         self.before = after;
         let verdict = self.relay.frame(now, ifindex, frame, |_, to| route(to));
         self.agree_on_packet(&verdict, action, &octets)?;
@@ -276,7 +280,7 @@ impl Lab {
                 "states differ\n   kernel {kernel:?}\nreference {reference:?}"
             );
         }
-        if let (Verdict::Redirect(ifindex, _), Some(hop)) = (verdict, self.fresh_hop(&self.before)) {
+        if let (Verdict::Redirect(ifindex, _), Some(hop)) = (verdict, self.fresh_hop()) {
             ensure!(hop == *ifindex, "redirected to interface {hop}, expected {ifindex}");
         }
         Ok(())
@@ -301,20 +305,23 @@ impl Lab {
         self.watch.drain(&mut kernel)?;
         kernel.retain(|record| !matches!(record, Record::NeighbourWanted { .. }));
         let mut reference: Vec<Record> = self.relay.records().collect();
-        // The kernel looks at the clock again for a copy.
-        for record in kernel.iter_mut().chain(&mut reference) {
-            if let Record::Rtcp { at, .. } = record {
-                *at = 0;
+        // The kernel looks at the clock again for a copy of RTCP, and for a packet of which it took no time. That
+        // time is 0 on the reference path.
+        for (kernel, reference) in kernel.iter_mut().zip(&mut reference) {
+            let again = matches!(reference, Record::Rtcp { .. }) || *time_of(reference) == 0;
+            if again {
+                *time_of(kernel) = 0;
+                *time_of(reference) = 0;
             }
         }
         ensure!(kernel == reference, "records differ\n   kernel {kernel:?}\nreference {reference:?}");
         Ok(kernel)
     }
 
-    /// The interface that the last relayed packet left by: that of the flow which sent last. `None` when no flow
-    /// has a next hop.
-    fn fresh_hop(&self, states: &[FlowState]) -> Option<u32> {
-        let last = states.iter().max_by_key(|state| state.statistics.last_seen)?;
+    /// The interface that the last relayed packet left by: that of the flow which heard it. `None` when it has no
+    /// next hop.
+    fn fresh_hop(&self) -> Option<u32> {
+        let last = self.before.get(self.heard?)?;
         let hops = [last.rtp_hop, last.rtcp_hop].map(|hop| hop.ifindex);
         // A flow whose RTP and RTCP leave by different interfaces does not tell which it was.
         hops.into_iter()
@@ -348,6 +355,21 @@ fn without_lookups(seen: &Seen) -> Seen {
     seen.traffic.remove(&Traffic::RouteLookups);
     seen.drops.retain(|_, count| *count > 0);
     seen
+}
+
+fn time_of(record: &mut Record) -> &mut u64 {
+    match record {
+        Record::EventStart { at, .. }
+        | Record::EventEnd { at, .. }
+        | Record::Rtcp { at, .. }
+        | Record::Latched { at, .. }
+        | Record::NeighbourWanted { at, .. } => at,
+    }
+}
+
+/// What a packet that a flow hears does not leave as it was; a refused one does.
+fn trace(state: &FlowState) -> FlowState {
+    FlowState { statistics: StreamStatistics { refused: 0, ..state.statistics }, ..comparable(state) }
 }
 
 /// A state without what only the kernel has: cached next hops, the time of the last cry for a neighbour, and its
