@@ -2,16 +2,19 @@
 
 use anyhow::{Context, Result};
 use gateway_userspace::admin::answer::{Drops, FlowList};
+use gateway_userspace::base::id::Side;
 use gateway_userspace::observe::calls::{CallDetail, Progress};
 use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::observe::event::Datapath;
+use std::net::UdpSocket;
 use std::time::Duration;
 use support::daemon::{Daemon, SOON, TRUNKS};
 use support::lab::{Host, Lab};
-use support::phone::{Phone, connect};
+use support::phone::{Phone, TELEPHONE_EVENT, connect};
 use support::process::until;
 use support::sipp::{RECORDED_PACKETS, Sipp};
 use support::stream::Streams;
+use support::wire::{Rtp, telephone_event};
 
 const CALLS: usize = 10;
 
@@ -96,6 +99,38 @@ fn a_call_from_ipv6_to_ipv4_loses_nothing() -> Result<()> {
     assert_eq!((record.sip_status, record.fast_path_share), (200, Some(1.0)));
     assert_eq!(record.from_caller.packets + record.from_callee.packets, tally.sent as u64);
     assert_eq!(daemon.ask::<Drops>(&["drops"])?.packets, []);
+    Ok(())
+}
+
+#[test]
+fn a_key_that_is_pressed_reaches_the_other_phone_and_the_ladder() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let (from, _) = connect(&mut caller, &mut callee, 30_000)?;
+    let near = lab.on(Host::Caller, || Ok(UdpSocket::bind("10.81.1.2:30000")?))?;
+    let far = lab.on(Host::Callee, || Ok(UdpSocket::bind("10.81.2.2:30000")?))?;
+    far.set_read_timeout(Some(SOON))?;
+    // One press of 5: marker on the first packet, the end sent three times (RFC 4733 section 2.5.1).
+    for (sequence, end) in [(1, false), (2, false), (3, true), (4, true), (5, true)] {
+        let body = telephone_event(5, end, 160 * sequence.min(3));
+        let marker = sequence == 1;
+        let packet =
+            Rtp { payload_type: TELEPHONE_EVENT, marker, sequence, timestamp: 160, body, ..Rtp::default() };
+        near.send_to(&packet.octets(), from.far_media.context("no media address in the answer")?)?;
+        let mut heard = [0; 1500];
+        let length = far.recv(&mut heard).context("the far phone hears nothing")?;
+        // Payload type, sequence and event as they were sent.
+        assert_eq!((heard[1] & 0x7f, heard[3], heard[length - 4]), (TELEPHONE_EVENT, sequence as u8, 5));
+    }
+    let call = daemon.calls()?.calls.remove(0).call;
+    let pressed = until(SOON, || {
+        let ladder = daemon.ask::<CallDetail>(&["call", &call])?.ladder;
+        let pressed: Vec<_> = ladder.into_iter().filter(|rung| rung.text == "telephone-event").collect();
+        Ok((!pressed.is_empty()).then_some(pressed))
+    })?;
+    assert_eq!((pressed.len(), pressed[0].side), (1, Some(Side::Caller)), "{pressed:?}");
     Ok(())
 }
 

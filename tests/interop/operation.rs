@@ -2,10 +2,15 @@
 
 use anyhow::Result;
 use gateway_userspace::admin::answer::{FlowLine, FlowList};
+use gateway_userspace::observe::event::EndedBy;
+use std::collections::HashSet;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use support::daemon::{Daemon, SOON, TRUNKS};
 use support::lab::{Host, Lab};
 use support::phone::{Phone, connect};
 use support::process::until;
+use support::sipp::Sipp;
 use support::stream::Streams;
 
 #[test]
@@ -107,6 +112,105 @@ fn a_second_signal_stops_at_once_and_leaves_the_call_to_the_next_daemon() -> Res
     callee.be_hung_up(&to)?;
     assert_eq!(daemon.records(1)?[0].fault, None);
     Ok(())
+}
+
+#[test]
+fn a_call_without_media_is_ended_on_both_legs() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, &format!("[media]\ntimeout_seconds = 2\n{TRUNKS}"))?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let (from, to) = connect(&mut caller, &mut callee, 30_000)?;
+    caller.be_hung_up(&from)?;
+    let bye = callee.be_hung_up(&to)?;
+    assert!(bye.header("Reason").contains("Q.850"), "{bye:?}");
+    let record = &daemon.records(1)?[0];
+    assert_eq!((record.ended_by, record.fault.as_deref()), (EndedBy::Causeway, Some("media_timeout")));
+    Ok(())
+}
+
+#[test]
+fn a_call_is_ended_from_the_command_line() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let (from, to) = connect(&mut caller, &mut callee, 30_000)?;
+    let call = daemon.calls()?.calls.remove(0).call;
+    let (code, told) = told(&daemon, &["hang-up", &call])?;
+    assert_eq!(code, Some(0), "{told}");
+    caller.be_hung_up(&from)?;
+    callee.be_hung_up(&to)?;
+    let record = &daemon.records(1)?[0];
+    assert_eq!((record.ended_by, record.fault.as_deref()), (EndedBy::Causeway, Some("hung_up")));
+    Ok(())
+}
+
+#[test]
+fn calls_beyond_the_last_free_port_get_503_and_no_two_calls_share_one() -> Result<()> {
+    let lab = Lab::new()?;
+    // Four pairs on each side, two for each core.
+    let media = "[media]\nports = \"20000-20007\"\nquarantine_seconds = 1\n";
+    let daemon = Daemon::start(&lab, &format!("{media}{TRUNKS}"))?;
+    let callee = Sipp::callee(&lab, "uas", 5060, &[])?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let (mut calls, mut ports) = (Vec::new(), HashSet::new());
+    // Which core owns a call is its Call-ID's chance, so both are full after a while only.
+    for number in 0..32 {
+        let mut call = caller.invite("0800", 30_000 + 4 * number)?;
+        let answer = caller.final_response(&call)?;
+        if answer.status() == Some(200) {
+            caller.acknowledge(&mut call, &answer)?;
+            assert!(ports.insert(call.far_media), "{:?} was given twice", call.far_media);
+            calls.push(call);
+        } else {
+            assert_eq!(answer.status(), Some(503), "{}", answer.start);
+        }
+    }
+    assert_eq!(calls.len(), 4);
+    let status = daemon.status()?;
+    assert_eq!((status.calls, status.media_ports_in_use, status.media_ports), (4, 8, 8), "in pairs");
+
+    // After quarantine they are given out again.
+    for call in &mut calls {
+        caller.hang_up(call)?;
+    }
+    until(SOON, || {
+        let call = caller.invite("0800", 30_000)?;
+        Ok((caller.final_response(&call)?.status() == Some(200)).then_some(()))
+    })?;
+    drop(callee);
+    Ok(())
+}
+
+#[test]
+fn metrics_and_health_are_served_over_http() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let (mut from, to) = connect(&mut caller, &mut callee, 30_000)?;
+    caller.hang_up(&mut from)?;
+    callee.be_hung_up(&to)?;
+    daemon.records(1)?;
+    let metrics = http(&lab, "/metrics")?;
+    for line in
+        ["causeway_calls_started_total 1", "causeway_calls_answered_total 1", "causeway_calls_ended_total 1"]
+    {
+        assert!(metrics.lines().any(|own| own == line), "no {line} in:\n{metrics}");
+    }
+    assert!(http(&lab, "/health")?.ends_with("alive\n"));
+    assert!(http(&lab, "/ready")?.ends_with("ready\n"));
+    Ok(())
+}
+
+/// The whole answer, as a scraper on the gateway gets it.
+fn http(lab: &Lab, path: &str) -> Result<String> {
+    let mut stream = lab.on(Host::Gateway, || Ok(TcpStream::connect("127.0.0.1:9090")?))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Exit code and words of the command line.

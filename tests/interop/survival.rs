@@ -63,6 +63,28 @@ fn fifty_calls_lose_no_packet_while_the_daemon_is_dead_and_end_under_the_next_on
     Ok(())
 }
 
+#[test]
+fn a_call_that_only_rang_when_the_daemon_died_is_gone_with_its_flows() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let ringing = caller.invite("0800", 30_000)?;
+    callee.respond("183 Session Progress", 30_000)?;
+    caller.provisional_response(&ringing, 183)?;
+    assert!(!daemon.ask::<FlowList>(&["flows"])?.flows.is_empty(), "early media has no flows");
+
+    let daemon = daemon.restart()?;
+    let status = daemon.status()?;
+    assert_eq!((status.calls, status.flows), (0, 0));
+    assert_eq!(daemon.ask::<FlowList>(&["flows"])?.flows, []);
+    let (mut from, to) = connect(&mut caller, &mut callee, 30_000)?;
+    caller.hang_up(&mut from)?;
+    callee.be_hung_up(&to)?;
+    assert_eq!(daemon.records(1)?[0].sip_status, 200);
+    Ok(())
+}
+
 /// All flows of all calls: two a call at least.
 fn flows(daemon: &Daemon<'_>) -> Result<Vec<FlowLine>> {
     let list: FlowList = daemon.ask(&["flows", "--limit", "1000"])?;

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// A guard: messages come within milliseconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Payload type of telephone-event in every SDP of a phone (RFC 4733).
+pub const TELEPHONE_EVENT: u8 = 101;
+
 /// One phone on one host.
 #[derive(Debug)]
 pub struct Phone {
@@ -138,8 +141,13 @@ impl Phone {
     }
 
     /// Waits for the 200 of an INVITE and acknowledges it.
-    pub fn acknowledge(&mut self, call: &mut Call) -> Result<()> {
+    pub fn be_answered(&mut self, call: &mut Call) -> Result<()> {
         let answer = self.final_response(call)?;
+        self.acknowledge(call, &answer)
+    }
+
+    /// Acknowledges this 200.
+    pub fn acknowledge(&mut self, call: &mut Call, answer: &Message) -> Result<()> {
         if answer.status() != Some(200) {
             bail!("not answered: {}", answer.start);
         }
@@ -151,12 +159,20 @@ impl Phone {
 
     /// Waits for a new INVITE and answers it with 200 and SDP.
     pub fn answer(&mut self, media_port: u16) -> Result<Call> {
+        let call = self.respond("200 OK", media_port)?;
+        let id = call.call_id.clone();
+        self.receive("an ACK", |message| message.is_request("ACK") && message.header("Call-ID") == id)?;
+        Ok(call)
+    }
+
+    /// Waits for a new INVITE and responds with this status line and SDP.
+    pub fn respond(&mut self, status: &str, media_port: u16) -> Result<Call> {
         let invite = self.receive("an INVITE", |message| message.is_request("INVITE"))?;
         let tag = format!(";tag=to-{}", self.serial());
         let sdp = sdp(self.local, media_port);
-        let text = response(&invite, "200 OK", &tag, self.local, &sdp);
+        let text = response(&invite, status, &tag, self.local, &sdp);
         self.send(&text)?;
-        let call = Call {
+        Ok(Call {
             call_id: invite.header("Call-ID").to_owned(),
             ours: format!("{}{tag}", invite.header("To")),
             theirs: invite.header("From").to_owned(),
@@ -164,10 +180,7 @@ impl Phone {
             sequence: 0,
             media_port,
             far_media: invite.media(),
-        };
-        let id = call.call_id.clone();
-        self.receive("an ACK", |message| message.is_request("ACK") && message.header("Call-ID") == id)?;
-        Ok(call)
+        })
     }
 
     /// Sends BYE and waits for its 200.
@@ -198,6 +211,14 @@ impl Phone {
     /// The final response to the INVITE of this call.
     pub fn final_response(&mut self, call: &Call) -> Result<Message> {
         self.response_to(call, "INVITE")
+    }
+
+    /// This provisional response to the INVITE of this call.
+    pub fn provisional_response(&mut self, call: &Call, status: u16) -> Result<Message> {
+        let id = call.call_id.as_str();
+        self.receive(&format!("a {status}"), |message| {
+            message.status() == Some(status) && message.header("Call-ID") == id
+        })
     }
 
     fn response_to(&mut self, call: &Call, method: &str) -> Result<Message> {
@@ -267,7 +288,7 @@ pub fn connect(caller: &mut Phone, callee: &mut Phone, media_port: u16) -> Resul
     // The callee waits for its ACK, which the gateway may send before or after the caller's.
     let to = std::thread::scope(|scope| {
         let answering = scope.spawn(|| callee.answer(media_port));
-        caller.acknowledge(&mut from)?;
+        caller.be_answered(&mut from)?;
         answering.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     Ok((from, to))
@@ -277,7 +298,8 @@ fn sdp(local: SocketAddr, port: u16) -> String {
     let family = if local.is_ipv4() { "IP4" } else { "IP6" };
     format!(
         "v=0\r\no=phone 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
-         m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n",
+         m=audio {port} RTP/AVP 0 {TELEPHONE_EVENT}\r\na=rtpmap:0 PCMU/8000\r\n\
+         a=rtpmap:{TELEPHONE_EVENT} telephone-event/8000\r\na=fmtp:{TELEPHONE_EVENT} 0-15\r\n",
         ip = local.ip()
     )
 }
