@@ -8,7 +8,7 @@ use support::stage::phone::Reaction::{self, Describe, Fork, Say};
 use support::stage::scene::{ALICE, BOB, CAROL, Outcome, Scene, Stage};
 use support::stage::weather::Weather;
 
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 250;
 
 type Script = &'static [(u64, Reaction)];
 
@@ -94,5 +94,5 @@ fn whatever_phones_do_no_rule_is_broken() {
         let outcome = told.unwrap_or_else(|_| panic!("seed {seed} breaks a rule: see above"));
         answered += outcome.records.iter().filter(|record| record.sip_status == 200).count();
     }
-    assert!(answered > 300, "only {answered} calls were answered: nothing was tried");
+    assert!(answered > 200, "only {answered} calls were answered: nothing was tried");
 }

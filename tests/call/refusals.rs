@@ -60,6 +60,11 @@ fn requests_that_cannot_be_served_are_refused_by_the_code_that_says_why() {
             "416 to INVITE 1",
         ),
         ("a number without a route", request("INVITE", "sip:+99@192.0.2.1", "", sdp, SDP), "404 to INVITE 1"),
+        (
+            "nowhere to reach the caller",
+            invite(sdp, SDP).replace("Contact:", "X-Contact:"),
+            "400 to INVITE 1",
+        ),
         ("an unknown dialog", request("INVITE", BOB, ";tag=nobody", sdp, SDP), "481 to INVITE 1"),
         ("a BYE of nothing", request("BYE", BOB, ";tag=nobody", FORWARDS, ""), "481 to BYE 1"),
         ("a BYE outside any dialog", request("BYE", BOB, "", FORWARDS, ""), "481 to BYE 1"),
@@ -111,6 +116,24 @@ fn what_cannot_be_read_is_answered_if_it_is_enough_of_a_request() {
     assert_eq!(answer_to(&broken).0, "400 to INVITE 1");
     let (answer, scene) = answer_to("\0\0\0\0");
     assert_eq!((answer.as_str(), scene.ladder.len()), ("", 1));
+}
+
+#[test]
+fn an_invite_that_comes_by_two_ways_is_one_call() {
+    let text = invite("Max-Forwards: 70\r\nContent-Type: application/sdp\r\n", SDP);
+    let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
+    scene.says(ALICE, &text);
+    scene.run(20);
+    scene.says(ALICE, &text.replace("branch=z9hG4bK-Alice-raw", "branch=z9hG4bK-Alice-other"));
+    scene.run(20);
+    assert!(
+        scene.ladder.last().is_some_and(|line| line.ends_with("→ Alice: 482 to INVITE 1")),
+        "{:?}",
+        scene.ladder
+    );
+    assert_eq!(scene.calls(), 1);
+    // Nobody acknowledges the 200 of the one that is carried.
+    assert_eq!(scene.ends().records.len(), 1);
 }
 
 #[test]

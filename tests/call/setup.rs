@@ -39,6 +39,21 @@ fn calls_come_from_the_service_side_as_well() {
 }
 
 #[test]
+fn max_forwards_counts_down_and_the_number_crosses_but_no_via_does() {
+    let mut scene = Scene::new(Stage::default());
+    scene.alice_calls();
+    scene.run(15);
+    let invite = scene.tap().last_sent();
+    assert!(invite.starts_with("INVITE sip:+12025550147@198.18.0.20:5060 SIP/2.0\r\n"), "{invite}");
+    assert!(invite.contains("\r\nMax-Forwards: 69\r\n"), "{invite}");
+    assert!(invite.contains("<sip:+441632960123@203.0.113.1:5060>;tag="), "{invite}");
+    assert_eq!(invite.matches("\r\nVia: ").count(), 1, "{invite}");
+    scene.run(3_000);
+    scene.hangs_up(ALICE);
+    scene.ends();
+}
+
+#[test]
 fn early_media_is_relayed_from_the_183_on_before_anybody_answers() {
     let mut scene = Scene::new(Stage::default());
     scene.bob().on_invite = vec![(50, Describe(183)), (3_000, Describe(200))];
