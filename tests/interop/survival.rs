@@ -35,7 +35,13 @@ fn fifty_calls_lose_no_packet_while_the_daemon_is_dead_and_end_under_the_next_on
     let daemon = daemon.restart()?;
     let status = daemon.status()?;
     assert_eq!((status.calls, status.cores.iter().all(|core| core.answers)), (CALLS as u64, true));
-    assert!(daemon.calls()?.calls.iter().all(|call| call.progress == Progress::Answered));
+    for call in daemon.calls()?.calls {
+        assert_eq!((call.progress, call.held), (Progress::Answered, false));
+        assert_eq!(
+            (call.to_trunk.as_deref(), call.callee_codec.as_deref()),
+            (Some("service"), Some("PCMU/8000"))
+        );
+    }
     std::thread::sleep(WITH);
     let tally = streams.stop()?;
     eprintln!("{tally:?}");
@@ -53,6 +59,8 @@ fn fifty_calls_lose_no_packet_while_the_daemon_is_dead_and_end_under_the_next_on
         records.iter().map(|record| record.from_caller.packets + record.from_callee.packets).sum();
     assert_eq!(relayed, tally.sent as u64);
     for record in &records {
+        assert_eq!((record.to_trunk.as_deref(), record.peers_tried), (Some("service"), 1));
+        assert_eq!(record.callee_codec.as_deref(), Some("PCMU/8000"));
         assert_eq!(
             (record.sip_status, record.fast_path_share, record.fault.as_deref()),
             (200, Some(1.0), None)

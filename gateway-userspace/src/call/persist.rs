@@ -102,7 +102,7 @@ impl Checkpoint {
         let facts = Facts {
             alerted: self.alerted,
             answered: self.answered,
-            to_trunk: Some(to_trunk),
+            to_trunk: Some(Arc::clone(&to_trunk)),
             peer: self.peer,
             peers_tried: self.peers_tried,
             ..Facts::new(start.clone(), self.started)
@@ -113,12 +113,13 @@ impl Checkpoint {
             start: Box::new(start),
             started: self.started,
             answered: self.answered,
+            to: self.peer.map(|peer| (to_trunk, peer)),
         }));
         for side in [Side::Caller, Side::Callee] {
             let call_id = legs.of(side).dialog.call_id().to_owned();
             context.push(Action::Bind { side, call_id });
         }
-        let phase = Phase::Established(Box::new(Established::restore(legs, context)));
+        let phase = Phase::Established(Box::new(Established::restore(&facts, legs, context)));
         Ok((Call { facts, phase }, plan))
     }
 }

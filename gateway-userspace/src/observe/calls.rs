@@ -140,10 +140,11 @@ impl Calls {
             Event::CallStarted(start) => {
                 self.live.insert(start.call, Call::new(CallStart::clone(start), now));
             }
-            Event::CallAdopted { start, started, answered } => {
+            Event::CallAdopted { start, started, answered, to } => {
                 let mut call = Call::new(CallStart::clone(start), *started);
                 call.alerted = answered.is_some();
                 call.answered = *answered;
+                call.routed.clone_from(to);
                 call.ladder.push(now, Step::Adopted);
                 self.live.insert(start.call, call);
             }

@@ -13,8 +13,14 @@ use std::sync::Arc;
 pub enum Event {
     /// An INVITE was accepted as a new call; its 100 is on the way.
     CallStarted(Box<CallStart>),
-    /// A call of an earlier daemon was taken over from the checkpoint journal; `answered` if it had been.
-    CallAdopted { start: Box<CallStart>, started: Time, answered: Option<Time> },
+    /// A call of an earlier daemon was taken over from the checkpoint journal; `answered` if it had been, `to` the
+    /// trunk and peer that it went to.
+    CallAdopted {
+        start: Box<CallStart>,
+        started: Time,
+        answered: Option<Time>,
+        to: Option<(Arc<str>, SocketAddr)>,
+    },
     /// A SIP message came or went. `call` is absent for what belongs to no call, such as OPTIONS.
     Sip { call: Option<CallId>, message: SipSummary },
     /// The call goes to this peer of this trunk; `attempt` counts from 1.
@@ -316,7 +322,12 @@ pub(crate) mod samples {
         let adopted = CallStart { call: CallId(CALL.0 + 1), ..start() };
         vec![
             Event::CallStarted(Box::new(start())),
-            Event::CallAdopted { start: Box::new(adopted), started: Time(10), answered: Some(Time(20)) },
+            Event::CallAdopted {
+                start: Box::new(adopted),
+                started: Time(10),
+                answered: Some(Time(20)),
+                to: None,
+            },
             Event::Sip { call: Some(CALL), message: invite },
             Event::Sip { call: Some(CALL), message: repeat },
             Event::Routed { call: CALL, trunk: "teams".into(), peer: source(), attempt: 1 },

@@ -89,8 +89,9 @@ impl Established {
     }
 
     /// A call that another daemon answered.
-    pub(in crate::call) fn restore(legs: Legs, context: &mut Context<'_>) -> Self {
+    pub(in crate::call) fn restore(facts: &Facts, legs: Legs, context: &mut Context<'_>) -> Self {
         let established = Self { legs, stage: Stage::Steady, agreed: context.now, attempts: Vec::new() };
+        established.publish_media(facts, context);
         established.watch_media(context);
         established
     }
