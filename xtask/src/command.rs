@@ -58,7 +58,10 @@ pub(crate) fn run(workspace: &Workspace, step: &Step, command: &mut Command) -> 
 pub(crate) fn attempt(workspace: &Workspace, step: &Step, command: &mut Command) -> Result<Finished> {
     let line = command_line(command);
     let path = workspace.log(step.name())?;
-    let mut log = File::options().create(true).append(true).open(&path).context("log of the step")?;
+    if !step.logs_again() {
+        File::create(&path).context("log of the step")?;
+    }
+    let mut log = File::options().append(true).open(&path).context("log of the step")?;
     writeln!(log, "\n$ {line}")?;
     let mut child = command
         .stdin(Stdio::null())

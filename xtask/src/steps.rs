@@ -25,6 +25,8 @@ pub(crate) struct Step {
     started: Instant,
     last_line: Cell<Instant>,
     detail: RefCell<String>,
+    failed: Cell<bool>,
+    logged: Cell<bool>,
 }
 
 impl Steps {
@@ -39,8 +41,8 @@ impl Steps {
         step.bar.finish_and_clear();
         let seconds = step.started.elapsed().as_secs_f64();
         let (mark, detail) = match &result {
-            Ok(_) => ("ok", step.detail.borrow().clone()),
-            Err(_) => ("FAILED", String::new()),
+            Ok(_) if !step.failed.get() => ("ok", step.detail.borrow().clone()),
+            _ => ("FAILED", step.detail.borrow().clone()),
         };
         eprintln!("{mark:>8}  {name:<24} {detail:<58} {seconds:>7.1} s");
         result
@@ -66,12 +68,32 @@ impl Step {
         bar.enable_steady_tick(Duration::from_millis(120));
         let started = Instant::now();
         let (last_line, detail) = (Cell::new(started), RefCell::new(String::new()));
-        Self { name: name.to_owned(), interactive, bar, started, last_line, detail }
+        Self {
+            name: name.to_owned(),
+            interactive,
+            bar,
+            started,
+            last_line,
+            detail,
+            failed: Cell::new(false),
+            logged: Cell::new(false),
+        }
     }
 
     /// What the finished step's line says.
     pub(crate) fn detail(&self, text: impl Into<String>) {
         self.detail.replace(text.into());
+    }
+
+    /// What the finished step's line says of a step that came to its end with a bad result.
+    pub(crate) fn failed(&self, text: impl Into<String>) {
+        self.detail(text);
+        self.failed.set(true);
+    }
+
+    /// Whether a command of this step has written to its log already.
+    pub(crate) fn logs_again(&self) -> bool {
+        self.logged.replace(true)
     }
 
     /// What the step is doing now.

@@ -186,6 +186,7 @@ impl Runner<'_> {
             let finished = attempt(self.workspace, step, &mut limited_cargo(self.workspace, &arguments))?;
             let counts = count(&finished.stdout);
             if counts.failed > 0 {
+                step.failed(format!("{} of {} failed", counts.failed, counts.passed + counts.failed));
                 return Ok(Err((counts, failures(&finished))));
             }
             if !finished.status.success() {
@@ -198,12 +199,7 @@ impl Runner<'_> {
             Ok(Ok(counts))
         })?;
         result.or_else(|(counts, text)| {
-            eprintln!(
-                "{:>8}  {name}: {} of {}\n{text}",
-                "FAILED",
-                counts.failed,
-                counts.passed + counts.failed
-            );
+            eprintln!("{text}");
             Ok(counts)
         })
     }

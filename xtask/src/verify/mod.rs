@@ -172,7 +172,12 @@ fn asked(steps: &Steps, kernel: &str, ask: impl FnOnce(&Step) -> Result<Vec<Verd
         let verdicts = ask(step)?;
         ensure!(!verdicts.is_empty(), "no verdict at all");
         let refused = verdicts.iter().filter(|verdict| !verdict.passed()).count();
-        step.detail(format!("{} programs loaded, {refused} refused", verdicts.len() - refused));
+        let loaded = format!("{} programs loaded, {refused} refused", verdicts.len() - refused);
+        if refused > 0 {
+            step.failed(loaded)
+        } else {
+            step.detail(loaded)
+        }
         Ok(verdicts)
     });
     answer.unwrap_or_else(|error| {
