@@ -81,7 +81,13 @@ fn a_user_without_capabilities_is_told_which_are_needed() -> Result<()> {
     command.args(["--reuid", &NOBODY.to_string(), "--regid", &NOBODY.to_string(), "--clear-groups"]);
     command.args(["--bounding-set=-all", "--inh-caps=-all", "--"]).arg(binary);
     let config = daemon::config(&lab, TRUNKS);
-    ends(&lab, command, &config, FAILED, &["no permission to", "CAP_BPF and CAP_NET_ADMIN"])
+    ends(
+        &lab,
+        command,
+        &config,
+        FAILED,
+        &["no permission to", "CAP_BPF", "CAP_NET_ADMIN", "AmbientCapabilities="],
+    )
 }
 
 fn refused(lab: &Lab, config: &str, code: i32, told: &[&str]) -> Result<()> {

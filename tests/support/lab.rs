@@ -110,8 +110,10 @@ fn remove_abandoned() {
     }
 }
 
+/// A process that nobody has waited for yet is listed, and over all the same.
 fn is_running(process: u32) -> bool {
-    Path::new("/proc").join(process.to_string()).exists()
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    !status.is_empty() && !status.contains("State:\tZ")
 }
 
 fn remove(prefix: &str) {
