@@ -11,9 +11,16 @@ use super::kernel::{is_bpffs, mount_bpffs};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Where distributions mount the BPF file system.
 const BPFFS: &str = "/sys/fs/bpf";
+
+/// How long the lock of a daemon that has just ended is waited for: its last thread may still be going, and a child
+/// that it had just forked shares the lock until it runs its own program.
+const PATIENCE: Duration = Duration::from_secs(2);
+const RETRY: Duration = Duration::from_millis(20);
 
 /// The pin directory, locked for one daemon.
 #[derive(Debug)]
@@ -44,10 +51,16 @@ impl PinDirectory {
             fs::create_dir_all(directory).map_err(making)?;
         }
         let lock = File::open(path).map_err(making)?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(DataplaneFault::PinDirectoryBusy { path: path.to_owned() }),
-            Err(TryLockError::Error(error)) => Err(making(error)),
+        let asked = Instant::now();
+        loop {
+            match lock.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), _lock: lock }),
+                Err(TryLockError::WouldBlock) if asked.elapsed() < PATIENCE => thread::sleep(RETRY),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(DataplaneFault::PinDirectoryBusy { path: path.to_owned() });
+                }
+                Err(TryLockError::Error(error)) => return Err(making(error)),
+            }
         }
     }
 
