@@ -17,6 +17,7 @@ use crate::steps::Steps;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use aya::programs::{TestRun, TestRunOptions, Xdp};
+use gateway_common::account::TIMED_FIRST;
 use gateway_common::flow::{FlowKind, Latch};
 use gateway_userspace::base::id::Side as CallSide;
 use gateway_userspace::media::plan::{FlowSpec, GateSpec, OutputSpec, PayloadType};
@@ -27,6 +28,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 const FLOWS: [usize; 3] = [100, 10_000, 100_000];
 /// Packets of one timed run, a multiple of every count: the packet ends where it began.
 const PACKETS: u32 = 1_000_000;
+/// Packets of each flow before the first timed run, at least: more than the first ones, whose time is taken of all.
+const SETTLING: usize = 2 * TIMED_FIRST as usize;
 /// Steps from a flow to the one it sends to; prime to every count, so that the ring holds all flows.
 const STRIDE: usize = 7919;
 /// Flows on one address, from this port on.
@@ -57,8 +60,8 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
 
     let start = Ring::of(1, &path).frame(&path);
     let empty_tx_ns = steps.run("empty XDP_TX", |step| {
-        let timed =
-            (0..arguments.repetitions).map(|_| timed(empty.program()?, &start, XDP_TX).map(|(ns, _)| ns));
+        let timed = (0..arguments.repetitions)
+            .map(|_| timed(empty.program()?, &start, PACKETS, XDP_TX).map(|(ns, _)| ns));
         let ns = report::median(timed.collect::<Result<_>>()?)?;
         step.detail(format!("{ns:.0} ns"));
         Ok(ns)
@@ -161,13 +164,14 @@ impl Ring {
         frame((from, self.source.port()), (to, FIRST_PORT), PAYLOAD_TYPE, &[0xd5; 160])
     }
 
-    /// The median of timed runs, after one that fills caches and finds next hops.
+    /// The median of timed runs, after one that fills caches, finds next hops and lets all streams settle.
     fn time(&self, path: &Path<'_>, relay: &Xdp, repetitions: u8) -> Result<f64> {
         let start = self.frame(path);
         enter(&path.gateway_namespace(), || {
             let mut runs = Vec::new();
-            for _ in 0..=repetitions {
-                let (ns, last) = timed(relay, &start, XDP_REDIRECT)?;
+            let settling = PACKETS.max((self.count * SETTLING) as u32);
+            for packets in std::iter::once(settling).chain((0..repetitions).map(|_| PACKETS)) {
+                let (ns, last) = timed(relay, &start, packets, XDP_REDIRECT)?;
                 // A whole number of rounds: the last packet is for the first flow again.
                 let port = last.get(36..38).map(|port| u16::from_be_bytes([port[0], port[1]]));
                 ensure!(
@@ -182,12 +186,12 @@ impl Ring {
 }
 
 /// Nanoseconds a packet, and the last packet as the program left it.
-fn timed(program: &Xdp, packet: &[u8], verdict: u32) -> Result<(f64, Vec<u8>)> {
+fn timed(program: &Xdp, packet: &[u8], packets: u32, verdict: u32) -> Result<(f64, Vec<u8>)> {
     let mut last = vec![0; HEADERS + 256];
     let options = TestRunOptions {
         data_in: Some(packet),
         data_out: Some(&mut last),
-        repeat: PACKETS,
+        repeat: packets,
         ..TestRunOptions::new()
     };
     let result = program.test_run(options).context("test-run")?;
