@@ -4,7 +4,7 @@ mod change;
 
 use super::attempt::Attempt;
 use super::ending::Ending;
-use super::{Phase, conclude};
+use super::{Phase, alerted, conclude};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
@@ -74,12 +74,7 @@ impl Established {
         let mut established = Self { legs, stage: Stage::Steady, agreed: context.now, attempts };
         facts.answered = Some(context.now);
         established.agree(asked, sequence, body, context);
-        if facts.alerted.is_none() {
-            facts.alerted = Some(context.now);
-            let since_invite = context.now.since(facts.started);
-            let call = facts.start.call;
-            context.push(Action::Publish(observe::Event::Alerted { call, since_invite }));
-        }
+        alerted(facts, context);
         context.push(Action::Publish(observe::Event::Answered { call: facts.start.call }));
         established.publish_media(facts, context);
         context.arm(CallTimer::Linger, context.settings.linger);

@@ -10,6 +10,7 @@ use super::leg::Leg;
 use super::{Action, Context, Event};
 use crate::base::id::Side;
 use crate::media::MediaPlan;
+use crate::observe;
 use crate::observe::event::CallEnd;
 use crate::sip::message::StatusCode;
 use ending::Ending;
@@ -67,6 +68,16 @@ fn crossing(status: StatusCode) -> StatusCode {
         300..=399 => StatusCode::TEMPORARILY_UNAVAILABLE,
         401 | 407 => FORBIDDEN,
         _ => status,
+    }
+}
+
+/// The caller hears something for the first time: the set-up delay ends here.
+fn alerted(facts: &mut Facts, context: &mut Context<'_>) {
+    if facts.alerted.is_none() {
+        facts.alerted = Some(context.now);
+        let since_invite = context.now.since(facts.started);
+        let call = facts.start.call;
+        context.push(Action::Publish(observe::Event::Alerted { call, since_invite }));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::attempt::Attempt;
 use super::ending::Ending;
 use super::established::Established;
-use super::{Phase, conclude, crossing};
+use super::{Phase, alerted, conclude, crossing};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::redact::Number;
@@ -270,12 +270,7 @@ impl Setup {
             return Phase::Setup(self);
         }
         let preview = if self.offered { self.preview(response, context) } else { None };
-        if facts.alerted.is_none() {
-            facts.alerted = Some(context.now);
-            let since_invite = context.now.since(facts.started);
-            let call = facts.start.call;
-            context.push(Action::Publish(observe::Event::Alerted { call, since_invite }));
-        }
+        alerted(facts, context);
         self.caller.respond(context, (self.server, &self.request), response.status, preview);
         Phase::Setup(self)
     }

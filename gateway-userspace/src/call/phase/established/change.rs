@@ -148,7 +148,7 @@ impl Established {
     }
 
     /// The side that sent a re-INVITE takes it back before it was answered.
-    pub(super) fn reinvite_cancelled(mut self: Box<Self>, side: Side, context: &mut Context<'_>) -> Phase {
+    pub(super) fn reinvite_cancelled(self: Box<Self>, side: Side, context: &mut Context<'_>) -> Phase {
         match &self.stage {
             // The other side's final answer, 487 or a 200 that crossed, decides.
             Stage::Asking(asked, _) if asked.from == side => {
@@ -156,7 +156,6 @@ impl Established {
             }
             Stage::Asking(..) | Stage::Steady | Stage::Agreed(..) => {}
         }
-        self.attempts.shrink_to_fit();
         Phase::Established(self)
     }
 }
