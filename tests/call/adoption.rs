@@ -1,6 +1,6 @@
 //! Calls that outlive the daemon.
 
-use support::stage::phone::Reaction::{Describe, Say};
+use support::stage::phone::Reaction::{Describe, Fork, Say};
 use support::stage::scene::{ALICE, BOB, Scene, Stage};
 
 #[test]
@@ -93,4 +93,47 @@ fn media_that_stopped_while_nobody_watched_ends_a_call_that_was_taken_over() {
     scene.restart();
     scene.run(90_000);
     assert_eq!(scene.ends().records[0].fault.as_deref(), Some("media_timeout"));
+}
+
+#[test]
+fn an_answer_whose_ack_was_lost_with_the_daemon_is_acknowledged_by_the_next() {
+    for offers in [true, false] {
+        let mut scene = Scene::new(Stage::default());
+        let now = scene.now;
+        scene.alice().call(now, support::stage::scene::BOBS_NUMBER, offers);
+        scene.loses = |text| text.starts_with("ACK") && !text.contains("Alice");
+        scene.run(1_200);
+        scene.restart();
+        scene.loses = |_| false;
+        let acknowledged = scene.ladder.len();
+        scene.run(10_000);
+        let ladder = scene.ladder[acknowledged..].join("\n");
+        assert!(ladder.contains("causeway → Bob: ACK 1"), "{ladder}");
+        assert!(scene.phones[ALICE].is_talking() && scene.phones[BOB].is_talking());
+        scene.hangs_up(ALICE);
+        scene.ends();
+    }
+}
+
+#[test]
+fn an_answer_of_another_branch_that_comes_when_the_call_is_forgotten_is_acknowledged_and_hung_up() {
+    for restarted in [false, true] {
+        let mut scene = Scene::new(Stage::default());
+        scene.bob().on_invite = vec![(50, Say(180)), (1_000, Describe(200)), (12_000, Fork)];
+        scene.talk();
+        scene.hangs_up(ALICE);
+        scene.run(3_000);
+        assert_eq!(scene.calls(), 0);
+        if restarted {
+            scene.restart();
+        }
+        scene.loses = |text| text.starts_with("ACK");
+        scene.run(5_000);
+        scene.loses = |_| false;
+        scene.run(5_000);
+        let late = scene.ladder.iter().filter(|line| line.trim_start().starts_with("12."));
+        let byes = late.filter(|line| line.contains("causeway → Bob: BYE")).count();
+        assert_eq!(byes, 1, "one BYE for one dialog\n{}", scene.ladder.join("\n"));
+        scene.ends();
+    }
 }

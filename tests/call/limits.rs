@@ -32,22 +32,39 @@ fn a_port_is_used_again_after_its_quarantine_and_not_before() {
 }
 
 #[test]
-fn a_full_flow_table_refuses_the_caller_and_hangs_up_the_callee_that_answered() {
+fn a_full_flow_table_refuses_the_caller_before_the_callee_hears_of_the_call() {
     let mut scene = Scene::new(Stage::default());
     scene.flows.room = 3;
     scene.alice_calls();
     scene.run(3_000);
     assert_eq!(scene.phones[ALICE].answers, ["INVITE 503"]);
+    assert_eq!(scene.calls(), 0);
     let outcome = scene.ends();
     insta::assert_snapshot!(outcome.ladder);
     assert_eq!(outcome.records[0].fault.as_deref(), Some(Fault::FlowsExhausted.label()));
     assert_eq!(outcome.records[0].answered_at, None);
 }
 
+/// A callee that is not heard before its answer, and a table that is full then.
+fn full_at_the_answer() -> Scene {
+    let mut scene =
+        Scene::new(Stage { service: |trunk| trunk.media.hear_before_answer = false, ..Stage::default() });
+    scene.flows.room = 3;
+    scene
+}
+
+#[test]
+fn a_flow_table_that_is_full_at_the_answer_refuses_the_caller_and_hangs_up_the_callee() {
+    let mut scene = full_at_the_answer();
+    scene.alice_calls();
+    scene.run(3_000);
+    assert_eq!(scene.phones[ALICE].answers, ["INVITE 503"]);
+    assert_eq!(scene.ends().records[0].fault.as_deref(), Some(Fault::FlowsExhausted.label()));
+}
+
 #[test]
 fn a_flow_table_that_is_full_at_early_media_refuses_the_caller_and_cancels_the_callee() {
-    let mut scene = Scene::new(Stage::default());
-    scene.flows.room = 3;
+    let mut scene = full_at_the_answer();
     scene.bob().on_invite = vec![(50, support::stage::phone::Reaction::Describe(183))];
     scene.alice_calls();
     scene.run(3_000);

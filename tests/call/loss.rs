@@ -119,3 +119,19 @@ fn many_calls_at_once_share_the_cores_and_nothing_else() {
     }
     assert_eq!(scene.ends().records.len(), 30);
 }
+
+#[test]
+fn messages_seen_and_sent_again_are_counted_as_repeats() {
+    let mut scene = Scene::new(Stage::default());
+    scene.talk();
+    assert_eq!(scene.total("causeway_sip_repeats"), 0);
+    scene.hangs_up(ALICE);
+    scene.ends();
+    // Every datagram comes twice: the INVITE, the 180 aside, the 200 and the ACK.
+    let weather = Weather { repeated: 1_000, ..Weather::FAIR };
+    let mut scene = Scene::new(Stage { weather, ..Stage::default() });
+    scene.talk();
+    assert!(scene.total("causeway_sip_repeats") >= 3, "{}", scene.total("causeway_sip_repeats"));
+    scene.hangs_up(ALICE);
+    scene.ends();
+}

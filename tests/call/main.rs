@@ -9,6 +9,7 @@ mod adoption;
 mod chance;
 mod changes;
 mod endings;
+mod first_packet;
 mod late_offer;
 mod limits;
 mod loss;

@@ -23,8 +23,8 @@ fn answer_to(text: &str) -> (String, Scene) {
     let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
     scene.says(ALICE, text);
     scene.run(100);
-    let answer = scene.ladder.get(1).cloned().unwrap_or_default();
-    (answer.split(" → Alice: ").nth(1).unwrap_or_default().to_owned(), scene)
+    let mut answers = scene.ladder.iter().filter_map(|line| line.split(" → Alice: ").nth(1));
+    (answers.next().unwrap_or_default().to_owned(), scene)
 }
 
 fn invite(lines: &str, body: &str) -> String {

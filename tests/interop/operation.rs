@@ -169,7 +169,7 @@ fn calls_beyond_the_last_free_port_get_503_and_no_two_calls_share_one() -> Resul
     }
     assert_eq!(calls.len(), 4);
     let status = daemon.status()?;
-    assert_eq!((status.calls, status.media_ports_in_use, status.media_ports), (4, 8, 8), "in pairs");
+    assert_eq!((status.calls, status.media_port_pairs_in_use, status.media_port_pairs), (4, 8, 8));
 
     // After quarantine they are given out again.
     for call in &mut calls {

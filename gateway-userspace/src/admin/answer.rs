@@ -24,9 +24,9 @@ pub struct NodeStatus {
     pub setup_p99_ms: Option<f64>,
     pub flows: u64,
     pub flows_max: u64,
-    /// Taken or in quarantine.
-    pub media_ports_in_use: u64,
-    pub media_ports: u64,
+    /// Pairs of media ports that calls hold.
+    pub media_port_pairs_in_use: u64,
+    pub media_port_pairs: u64,
     pub packets_relayed: u64,
     pub packets_dropped: u64,
     pub call_records_lost: u64,

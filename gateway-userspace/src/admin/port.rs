@@ -93,8 +93,8 @@ impl AdminPort {
             setup_p99_ms: quantile(0.99),
             flows: readings.flows,
             flows_max: readings.flows_max,
-            media_ports_in_use: readings.ports_in_use,
-            media_ports: readings.ports,
+            media_port_pairs_in_use: readings.port_pairs_in_use,
+            media_port_pairs: readings.port_pairs,
             packets_relayed: readings.transmitted + readings.redirected,
             packets_dropped: readings.drops.iter().map(|(_, count)| count).sum(),
             call_records_lost: self.metrics.total("causeway_call_records_lost"),
@@ -190,6 +190,7 @@ impl AdminPort {
     }
 
     async fn drain(&self) -> Result<Done, AdminFault> {
+        tracing::info!("draining by command: new calls are refused");
         for answer in self.ask_all(&CoreCommand::Drain).await {
             answer?;
         }

@@ -29,7 +29,10 @@ pub fn status(status: &NodeStatus) -> String {
         row("set-up delay", format!("{median:.1} ms median, {tail:.1} ms at 99 %"));
     }
     row("flows", format!("{} of {}", count(status.flows), count(status.flows_max)));
-    row("media ports", format!("{} of {}", count(status.media_ports_in_use), count(status.media_ports)));
+    row(
+        "media ports",
+        format!("{} of {} pairs", count(status.media_port_pairs_in_use), count(status.media_port_pairs)),
+    );
     let relayed = count(status.packets_relayed);
     row("packets", format!("{relayed} relayed, {} dropped", count(status.packets_dropped)));
     if status.call_records_lost > 0 {
@@ -329,8 +332,8 @@ mod tests {
             setup_p99_ms: Some(2_900.0),
             flows: 4_816,
             flows_max: 200_000,
-            media_ports_in_use: 2_500,
-            media_ports: 20_000,
+            media_port_pairs_in_use: 2_500,
+            media_port_pairs: 20_000,
             packets_relayed: 1_000_000,
             packets_dropped: 12,
             call_records_lost: 2,

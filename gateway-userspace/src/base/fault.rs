@@ -63,6 +63,8 @@ faults! {
     MalformedHeader, Malformed, 400, 100, "malformed_header";
     /// The message is larger than the limit.
     MessageTooLarge, Malformed, 513, 95, "message_too_large";
+    /// The Request-URI is longer than the limit.
+    UriTooLong, Malformed, 414, 95, "uri_too_long";
     /// The session description breaks SDP's grammar.
     MalformedSdp, Malformed, 400, 100, "malformed_sdp";
     /// A SIP version other than 2.0.

@@ -23,9 +23,8 @@ pub enum Action {
         draft: Box<Draft>,
         hop: Hop,
     },
-    /// Answer a request of `side`.
+    /// Answer a request.
     Respond {
-        side: Side,
         server: ServerId,
         response: Box<Response>,
     },

@@ -33,6 +33,12 @@ pub enum Event {
         key: RequestKey,
         response: Box<Response>,
     },
+    /// A 2xx of an INVITE to `side`, in the dialog that stands, for which no transaction is left: its ACK was lost with
+    /// the daemon before this one, or on the way.
+    AnsweredAgain {
+        side: Side,
+        response: Box<Response>,
+    },
     /// No final response in the time that RFC 3261 gives.
     TimedOut {
         key: RequestKey,

@@ -16,6 +16,8 @@ pub(super) struct Facts {
     pub(super) to_trunk: Option<Arc<str>>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) peers_tried: u8,
+    /// Of the INVITE sent last.
+    pub(super) callee_sip_call_id: Option<Box<str>>,
     pub(super) concluded: bool,
 }
 
@@ -65,6 +67,7 @@ impl Facts {
             to_trunk: None,
             peer: None,
             peers_tried: 0,
+            callee_sip_call_id: None,
             concluded: false,
         }
     }
@@ -77,7 +80,7 @@ impl Facts {
             alerted: self.alerted,
             answered: self.answered,
             caller_sip_call_id: Box::default(),
-            callee_sip_call_id: None,
+            callee_sip_call_id: self.callee_sip_call_id.clone(),
             to_trunk: self.to_trunk.clone(),
             peer: self.peer,
             peers_tried: self.peers_tried,

@@ -72,7 +72,6 @@ impl fmt::Debug for TrunkRef {
 /// One side of a call whose dialog stands.
 #[derive(Debug)]
 pub(super) struct Leg {
-    pub(super) side: Side,
     pub(super) trunk: TrunkRef,
     /// Where this side's first message came from or went to.
     pub(super) hop: Hop,
@@ -143,7 +142,7 @@ impl Leg {
         let mut response = super::refusal(request, fault);
         response.head.to.set_tag(self.dialog.local_tag());
         response.headers.push(HeaderName::Server, &*context.settings.product);
-        context.push(Action::Respond { side: self.side, server, response: Box::new(response) });
+        context.push(Action::Respond { server, response: Box::new(response) });
     }
 
     fn push_response(&mut self, context: &mut Context<'_>, server: ServerId, mut response: Response) {
@@ -151,7 +150,7 @@ impl Leg {
         if response.head.cseq.method == Method::Invite {
             self.dialog.responded(response.status);
         }
-        context.push(Action::Respond { side: self.side, server, response: Box::new(response) });
+        context.push(Action::Respond { server, response: Box::new(response) });
     }
 
     /// Where requests inside the dialog go: to the address that its next hop's URI names, if the trunk allows that

@@ -3,6 +3,7 @@
 use super::Context;
 use super::leg::{Leg, TrunkRef};
 use crate::base::fault::Fault;
+use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::media::{LegMedia, MediaPlan, PlanSettings, PortPair, PortPool};
 use crate::sdp;
@@ -90,7 +91,8 @@ fn description(media_type: Option<MediaType>, body: &[u8]) -> Result<Option<sdp:
     })
 }
 
-/// The flows that carry what both legs have agreed on; none while one has not.
+/// The flows that carry what both legs have agreed on; before that, what the side that has our offer may send already;
+/// else none.
 pub(super) fn plan(caller: &Leg, to_trunk: &TrunkRef, callee: &sdp::Leg) -> MediaPlan {
     match (caller.media.media(), callee.media()) {
         (Some(near), Some(far)) => {
@@ -98,6 +100,21 @@ pub(super) fn plan(caller: &Leg, to_trunk: &TrunkRef, callee: &sdp::Leg) -> Medi
             let callee = LegMedia { negotiated: far, policy: &to_trunk.media };
             crate::media::plan(caller, callee, PLAN)
         }
-        _ => MediaPlan::default(),
+        (None, None) => before_answer(caller, to_trunk, callee).unwrap_or_default(),
+        (Some(_), None) | (None, Some(_)) => MediaPlan::default(),
     }
+}
+
+fn before_answer(caller: &Leg, to_trunk: &TrunkRef, callee: &sdp::Leg) -> Option<MediaPlan> {
+    let (near, far) = (caller.media.prospect()?, callee.prospect()?);
+    let near = LegMedia { negotiated: &near, policy: &caller.trunk.media };
+    let far = LegMedia { negotiated: &far, policy: &to_trunk.media };
+    let (offering, answering, answerer) = match caller.media.state() {
+        sdp::State::LocalOffer => (far, near, Side::Caller),
+        sdp::State::RemoteOffer | sdp::State::Stable => (near, far, Side::Callee),
+    };
+    answering
+        .policy
+        .hear_before_answer
+        .then(|| crate::media::plan_before_answer(offering, answering, answerer, PLAN))
 }

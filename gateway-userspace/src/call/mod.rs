@@ -23,6 +23,7 @@ pub use event::Event;
 pub use leg::TrunkRef;
 pub use media::MediaPorts;
 pub use persist::Checkpoint;
+pub(crate) use phase::attempt::release;
 
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
@@ -31,6 +32,7 @@ use crate::base::time::Time;
 use crate::base::token::Tokens;
 use crate::media::MediaPlan;
 use crate::policy::Snapshot;
+use crate::sip::dialog::DialogId;
 use crate::sip::message::Request;
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
@@ -117,6 +119,11 @@ impl Call {
     /// What the data plane carries for it now.
     pub fn plan(&self) -> MediaPlan {
         self.phase.plan()
+    }
+
+    /// The dialog with this side, once both have a tag.
+    pub fn dialog(&self, side: Side) -> Option<DialogId> {
+        self.phase.leg(side).map(|leg| leg.dialog.id())
     }
 
     /// Our tag in the dialog with this side, once there is one.

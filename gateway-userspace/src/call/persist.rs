@@ -44,6 +44,9 @@ struct LegCheckpoint {
     remote: SocketAddr,
     dialog: Snapshot,
     media: sdp::Leg,
+    /// For copies of the 2xx whose ACK was lost with this daemon.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    acknowledged_with: String,
 }
 
 /// Why a stored call cannot go on.
@@ -91,8 +94,8 @@ impl Checkpoint {
             source: self.source,
         };
         let to_trunk = Arc::from(self.callee.trunk.as_str());
-        let caller = self.caller.restore(Side::Caller, context)?;
-        let callee = match self.callee.restore(Side::Callee, context) {
+        let caller = self.caller.restore(context)?;
+        let callee = match self.callee.restore(context) {
             Ok(callee) => callee,
             Err(error) => {
                 caller.close(context);
@@ -136,10 +139,11 @@ impl LegCheckpoint {
             remote: leg.hop.remote,
             dialog: leg.dialog.snapshot(),
             media,
+            acknowledged_with: leg.acknowledged_with.clone(),
         }
     }
 
-    fn restore(self, side: Side, context: &mut Context<'_>) -> Result<Leg, RestoreError> {
+    fn restore(self, context: &mut Context<'_>) -> Result<Leg, RestoreError> {
         let trunk = context
             .policy
             .trunk_named(&self.trunk)
@@ -150,6 +154,6 @@ impl LegCheckpoint {
         context.ports.claim(at).map_err(|_: Fault| RestoreError::Port(at))?;
         let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
         let hop = Hop { transport, local: self.local, remote: self.remote, connection: None };
-        Ok(Leg { side, trunk, hop, dialog, media: self.media, acknowledged_with: String::new() })
+        Ok(Leg { trunk, hop, dialog, media: self.media, acknowledged_with: self.acknowledged_with })
     }
 }

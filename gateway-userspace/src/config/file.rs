@@ -113,6 +113,7 @@ fn one() -> u16 {
 pub(super) struct TrunkMedia {
     pub(super) gate: Field<String>,
     pub(super) latch: Field<Latch>,
+    pub(super) hear_before_answer: Field<bool>,
     pub(super) dscp: Field<u8>,
     pub(super) packets_per_second: Field<u32>,
     pub(super) burst: Field<u32>,

@@ -8,6 +8,6 @@ pub mod plan;
 pub mod policy;
 pub mod ports;
 
-pub use plan::{LegMedia, MediaPlan, PlanSettings, plan};
+pub use plan::{LegMedia, MediaPlan, PlanSettings, plan, plan_before_answer};
 pub use policy::{GatePolicy, MediaPolicy};
 pub use ports::{PortPair, PortPool};

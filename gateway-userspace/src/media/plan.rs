@@ -28,6 +28,43 @@ pub fn plan(caller: LegMedia<'_>, callee: LegMedia<'_>, settings: PlanSettings) 
     MediaPlan { flows }
 }
 
+/// The flows while `answering` has our offer and has not answered: what it sends already goes to the address that
+/// `offering` signalled, by the numbers of the offer. Nothing goes the other way, no source is latched, and so no packet
+/// leaves for an address that signalling did not name.
+///
+/// In the shape that the answer usually leads to, so that the flows are then changed in place: where we offered RTP and
+/// RTCP on one port, RTCP is heard there and on the port above.
+pub fn plan_before_answer(
+    offering: LegMedia<'_>,
+    answering: LegMedia<'_>,
+    answerer: Side,
+    settings: PlanSettings,
+) -> MediaPlan {
+    let two_ports = Negotiated { rtcp_mux: false, ..answering.negotiated.clone() };
+    let may_share = answering.negotiated.rtcp_mux;
+    let answering = LegMedia { negotiated: &two_ports, ..answering };
+    let mut plan = match answerer {
+        Side::Callee => plan(offering, answering, settings),
+        Side::Caller => plan(answering, offering, settings),
+    };
+    for flow in &mut plan.flows {
+        flow.latch = Latch::Signalled;
+        for output in [&mut flow.rtp, &mut flow.rtcp].into_iter().flatten() {
+            output.learned_from = None;
+        }
+        if flow.from == answerer {
+            flow.gate = answering.policy.gate.before_answer();
+        }
+    }
+    let rtcp = plan.flows.iter().find(|flow| flow.from == answerer && flow.kind == FlowKind::Rtcp).cloned();
+    if let (true, Some(rtcp)) = (may_share, rtcp)
+        && let Some(rtp) = plan.flows.iter_mut().find(|flow| flow.at == two_ports.local)
+    {
+        (rtp.kind, rtp.rtcp, rtp.rtcp_copy) = (FlowKind::Mux, rtcp.rtcp, rtcp.rtcp_copy);
+    }
+    plan
+}
+
 /// One leg's part of a plan: what was negotiated with its peer, and what its trunk says.
 #[derive(Clone, Copy, Debug)]
 pub struct LegMedia<'a> {
@@ -337,6 +374,47 @@ mod tests {
                 "Callee Rtcp [2001:db8::1]:40001 | - | 192.0.2.1:30000 > 198.51.100.7:4000",
             ]
         );
+    }
+
+    #[test]
+    fn before_the_answer_the_answering_side_is_heard_from_anywhere_and_relayed_to_the_signalled_address_only()
+    {
+        let policy = MediaPolicy { latch: Latch::FirstPacket, ..MediaPolicy::default() };
+        let offer = Negotiated { remote: None, remote_rtcp: None, ..callee(true) };
+        let caller = caller(false);
+        let leg = |negotiated| LegMedia { negotiated, policy: &policy };
+        let plan = plan_before_answer(leg(&caller), leg(&offer), Side::Callee, SETTINGS);
+        assert_eq!(
+            summary(&plan),
+            [
+                "Caller Rtp 192.0.2.1:30000 | - | -",
+                "Caller Rtcp 192.0.2.1:30001 | - | -",
+                "Callee Mux [2001:db8::1]:40000 | 192.0.2.1:30000 > 198.51.100.7:4000 | 192.0.2.1:30001 > 198.51.100.7:4001",
+                "Callee Rtcp [2001:db8::1]:40001 | - | 192.0.2.1:30001 > 198.51.100.7:4001",
+            ]
+        );
+        assert!(plan.flows.iter().all(|flow| flow.latch == Latch::Signalled));
+        let learned = |flow: &FlowSpec| {
+            [flow.rtp, flow.rtcp].into_iter().flatten().any(|output| output.learned_from.is_some())
+        };
+        assert!(!plan.flows.iter().any(learned));
+        assert_eq!(plan.flows[2].gate, GateSpec::Any);
+        assert_eq!(plan.flows[0].gate, GateSpec::Exact(at("198.51.100.7:4000")));
+    }
+
+    #[test]
+    fn a_gate_network_bounds_what_is_heard_before_the_answer() {
+        let network = "2001:db8::/32".parse().unwrap();
+        let far = MediaPolicy { gate: crate::media::GatePolicy::Network(network), ..MediaPolicy::default() };
+        let near = MediaPolicy::default();
+        let offer = Negotiated { remote: None, remote_rtcp: None, ..callee(false) };
+        let plan = plan_before_answer(
+            LegMedia { negotiated: &caller(false), policy: &near },
+            LegMedia { negotiated: &offer, policy: &far },
+            Side::Callee,
+            SETTINGS,
+        );
+        assert_eq!(plan.flows[2].gate, GateSpec::Subnet(network));
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub struct MediaPolicy {
     pub gate: GatePolicy,
     /// When the peer's real source may replace the signalled address.
     pub latch: Latch,
+    /// Relay what a peer sends before its answer came, from wherever the gate lets it in, to the signalled address of
+    /// the other side: an offerer has to be prepared for it (RFC 3264 section 5.1).
+    pub hear_before_answer: bool,
     /// Differentiated services mark, 0 to 63, of packets sent to this trunk; `None` keeps the incoming mark.
     pub dscp: Option<u8>,
     /// Limit on packets that arrive from this trunk, for each flow.
@@ -38,6 +41,7 @@ impl Default for MediaPolicy {
         Self {
             gate: GatePolicy::Signalled,
             latch: Latch::Signalled,
+            hear_before_answer: true,
             dscp: None,
             rate: None,
             codecs: None,
@@ -73,6 +77,14 @@ impl GatePolicy {
             }
             Self::Network(network) => GateSpec::Subnet(network),
             Self::Any => GateSpec::Any,
+        }
+    }
+
+    /// The gate of a flow whose peer has not signalled an address yet.
+    pub fn before_answer(self) -> GateSpec {
+        match self {
+            Self::Network(network) => GateSpec::Subnet(network),
+            Self::Signalled | Self::Around { .. } | Self::Any => GateSpec::Any,
         }
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn log(event: &Event) {
         Event::PathChanged { interface, path } => {
             tracing::warn!(%interface, path = path.label(), "media path is not native XDP: more CPU per packet");
         }
-        Event::DrainBegun { calls } => tracing::info!(calls, "draining: new calls are refused"),
+        // One of each core; who asks for it tells the operator once.
+        Event::DrainBegun { calls } => tracing::debug!(calls, "core drains"),
     }
 }

@@ -62,8 +62,9 @@ pub struct NodeReadings {
     pub paths: Vec<(Arc<str>, Datapath)>,
     pub flows: u64,
     pub flows_max: u64,
-    pub ports_in_use: u64,
-    pub ports: u64,
+    /// Pairs that calls hold.
+    pub port_pairs_in_use: u64,
+    pub port_pairs: u64,
     pub draining: bool,
     /// Packets by what the kernel (or the socket path) did with them.
     pub passed: u64,
@@ -294,11 +295,11 @@ impl NodeReadings {
         gauge(encoder, "causeway_flows_max", "Media flows that fit", self.flows_max)?;
         gauge(
             encoder,
-            "causeway_media_ports_in_use",
-            "Media ports taken or in quarantine",
-            self.ports_in_use,
+            "causeway_media_port_pairs_in_use",
+            "Pairs of media ports that calls hold",
+            self.port_pairs_in_use,
         )?;
-        gauge(encoder, "causeway_media_ports", "Media ports configured", self.ports)?;
+        gauge(encoder, "causeway_media_port_pairs", "Pairs of media ports configured", self.port_pairs)?;
         let help = "The way that media takes: 1 for the path in use on the interface";
         let mut metric = encoder.encode_descriptor("causeway_media_path", help, None, MetricType::Gauge)?;
         for (interface, used) in &self.paths {

@@ -407,8 +407,8 @@ fn read_node(
         let mut readings = NodeReadings {
             flows: sum(|core| core.flows.load(Ordering::Relaxed)),
             flows_max: u64::from(flows_max),
-            ports_in_use: sum(|core| core.ports_in_use.load(Ordering::Relaxed)),
-            ports: sum(|core| core.ports.load(Ordering::Relaxed)),
+            port_pairs_in_use: sum(|core| core.ports_in_use.load(Ordering::Relaxed)),
+            port_pairs: sum(|core| core.ports.load(Ordering::Relaxed)),
             draining: gauges.iter().any(|core| core.draining.load(Ordering::Relaxed)),
             ..NodeReadings::default()
         };

@@ -17,6 +17,7 @@ use crate::call::{self, Action, Call, CallSettings, CallTimer, Checkpoint, Media
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::Snapshot;
+use crate::sip::dialog::DialogId;
 use crate::sip::message::{Message, ParseError, Response, shallow};
 use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
 use crate::sip::transport::{Hop, fill_received, response_destination};
@@ -63,6 +64,8 @@ pub struct Core {
     pub(super) legs: HashMap<Box<str>, Legs>,
     pub(super) clients: HashMap<ClientId, (CallId, RequestKey)>,
     pub(super) servers: HashMap<ServerId, (CallId, Side)>,
+    /// BYEs under way that end dialogs of no call, by Call-ID and remote tag.
+    pub(super) releases: HashMap<ClientId, DialogId>,
     /// Calls by the slots of their flows.
     pub(super) slots: HashMap<u32, CallId>,
     pub(super) timers: TimerTable<(CallId, CallTimer)>,
@@ -118,6 +121,7 @@ impl Core {
             legs: HashMap::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),
+            releases: HashMap::new(),
             slots: HashMap::new(),
             timers: TimerTable::default(),
             ports,
@@ -141,8 +145,12 @@ impl Core {
         if let Message::Request(request) = &mut message {
             fill_received(request, hop.remote);
         }
-        self.note_received(turn.now, &message);
-        self.transactions.receive(turn.now, message, hop, &mut self.outputs);
+        let note = self.summary_of_received(&message);
+        let repeated = self.transactions.receive(turn.now, message, hop, &mut self.outputs);
+        if let Some((call, message)) = note {
+            let message = SipSummary { repeated, ..message };
+            self.publish(turn.now, &observe::Event::Sip { call: Some(call), message });
+        }
         self.settle(turn);
     }
 
@@ -234,6 +242,7 @@ impl Core {
             && self.legs.is_empty()
             && self.clients.is_empty()
             && self.servers.is_empty()
+            && self.releases.is_empty()
             && self.slots.is_empty()
             && self.timers.is_empty()
     }
@@ -315,18 +324,15 @@ impl Core {
         self.transactions.respond(turn.now, server, response, &mut self.outputs);
     }
 
-    /// Tells observers of a message that came in.
-    fn note_received(&mut self, now: Time, message: &Message) {
+    /// What observers hear of a message that came in for a call.
+    fn summary_of_received(&self, message: &Message) -> Option<(CallId, SipSummary)> {
         let head = message.head();
-        let Some((call, side)) = self.legs.get(head.call_id.as_str()).and_then(|legs| legs.first()).copied()
-        else {
-            return;
-        };
+        let (call, side) = self.legs.get(head.call_id.as_str())?.first().copied()?;
         let line = match message {
             Message::Request(_) => StartLine::Request,
             Message::Response(response) => StartLine::Response { status: response.status.code() },
         };
-        let message = SipSummary {
+        let summary = SipSummary {
             side,
             direction: Direction::Received,
             line,
@@ -335,16 +341,17 @@ impl Core {
             has_sdp: !message.body().is_empty(),
             repeated: false,
         };
-        self.publish(now, &observe::Event::Sip { call: Some(call), message });
+        Some((call, summary))
     }
 
     /// Tells observers of a message that goes out, retransmissions included.
-    pub(super) fn note_sent(&mut self, now: Time, bytes: &[u8]) {
+    pub(super) fn note_sent(&mut self, now: Time, bytes: &[u8], repeated: bool) {
         let Some(call_id) = shallow(bytes) else { return };
         let Ok(call_id) = std::str::from_utf8(call_id.as_bytes()) else { return };
         let leg = self.legs.get(call_id).and_then(|legs| legs.first()).copied();
         let Some((call, side)) = leg else { return };
         if let Some(message) = SipSummary::of_sent(side, bytes) {
+            let message = SipSummary { repeated, ..message };
             self.publish(now, &observe::Event::Sip { call: Some(call), message });
         }
     }

@@ -5,6 +5,7 @@ use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Call, Context, Event, Invitation, TrunkRef};
 use crate::observe;
+use crate::sip::dialog::DialogId;
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 use crate::sip::transaction::{ClientId, Output, ServerId};
 use crate::sip::transport::Hop;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 
 pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
     match output {
-        Output::Send { hop, bytes } => {
-            core.note_sent(turn.now, &bytes);
+        Output::Send { hop, bytes, again } => {
+            core.note_sent(turn.now, &bytes, again);
             turn.out.sends.push((hop, bytes));
         }
         Output::Request { id, request, hop } => match request.head.to.tag() {
@@ -30,11 +31,11 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
                 core.advance(turn, call, Event::Cancelled { side, server: id });
             }
         }
-        Output::Response { id, response } => {
-            if let Some((call, key)) = core.clients.get(&id).copied() {
-                core.advance(turn, call, Event::Response { key, response });
-            }
-        }
+        Output::Response { id, response, hop } => match core.clients.get(&id).copied() {
+            Some((call, key)) => core.advance(turn, call, Event::Response { key, response }),
+            None => stray_answer(core, turn, response, hop),
+        },
+        Output::StrayAnswer { response, hop } => stray_answer(core, turn, response, hop),
         Output::TimedOut { id } => failed(core, turn, id, |key| Event::TimedOut { key }),
         Output::Unreachable { id } => failed(core, turn, id, |key| Event::Unreachable { key }),
         Output::NoAck { id } => {
@@ -45,6 +46,7 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
         // The transaction layer tries the connection, then the address of Via; there is no third way.
         Output::Undeliverable { .. } => {}
         Output::ClientEnded { id } => {
+            core.releases.remove(&id);
             if let Some((call, key)) = core.clients.remove(&id)
                 && let Some(entry) = core.calls.get_mut(&call)
             {
@@ -70,6 +72,34 @@ fn leg_of(core: &Core, request: &Request) -> Option<(CallId, Side)> {
     legs.iter()
         .copied()
         .find(|(id, side)| core.calls.get(id).is_some_and(|entry| entry.call.local_tag(*side) == Some(tag)))
+}
+
+/// A 2xx of an INVITE whose call has forgotten it, or was taken over from another daemon, or is no more: acknowledged
+/// in any case, and where no call stands behind it its dialog is ended (RFC 3261 section 13.2.2.4).
+fn stray_answer(core: &mut Core, turn: &mut Turn<'_>, response: Box<Response>, hop: Hop) {
+    if !response.status.is_success() || response.head.cseq.method != Method::Invite {
+        return;
+    }
+    let dialog = DialogId::of_response(&response);
+    let legs = core.legs.get(dialog.call_id.as_str());
+    let owner = legs.into_iter().flatten().copied().find(|(id, side)| {
+        let leg = core.calls.get(id).and_then(|entry| entry.call.dialog(*side));
+        leg.as_ref() == Some(&dialog)
+    });
+    if let Some((call, side)) = owner {
+        return core.advance(turn, call, Event::AnsweredAgain { side, response });
+    }
+    // Whoever is in no trunk gets silence here as well.
+    let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);
+    let Some(trunk) = trunk.and_then(|trunk| TrunkRef::new(Arc::clone(&core.policy), trunk)) else {
+        return core.publish(turn.now, &observe::Event::Silenced { source: hop.remote });
+    };
+    let Some((ack, bye)) = crate::call::release(&response, &trunk) else { return };
+    core.transactions.send_ack(ack, hop, &mut core.outputs);
+    if !core.releases.values().any(|own| *own == dialog) {
+        let client = core.transactions.request(turn.now, bye, hop, &mut core.outputs);
+        core.releases.insert(client, dialog);
+    }
 }
 
 fn inside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: Box<Request>, hop: Hop) {

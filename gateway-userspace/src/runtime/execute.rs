@@ -18,7 +18,7 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
             Action::Acknowledge { draft, hop } => {
                 core.transactions.send_ack(*draft, hop, &mut core.outputs);
             }
-            Action::Respond { server, response, .. } => core.respond(turn, server, *response),
+            Action::Respond { server, response } => core.respond(turn, server, *response),
             Action::Cancel { key } => cancel(core, turn, id, key),
             Action::Bind { side, call_id } => core.bind(id, side, call_id.into()),
             Action::Relay(plan) => {

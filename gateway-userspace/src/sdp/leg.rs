@@ -239,6 +239,31 @@ impl Leg {
         self.agreed.as_ref()
     }
 
+    /// What would hold if the offer that is open were accepted as it stands: by it the side that made the offer can be
+    /// sent media before the other has answered (RFC 3264 section 5.1). `None` without an open offer, and where the
+    /// offer has no stream.
+    ///
+    /// Of an offer of ours, `remote` is `None`, since nothing tells yet where the peer is; and `rtcp_mux` says that it
+    /// may send RTCP to the port of RTP.
+    pub fn prospect(&self) -> Option<Negotiated> {
+        let (audio, direction) = match &self.exchange {
+            Exchange::Stable => return None,
+            Exchange::LocalOffer { offer, .. } => (offer, offer.direction.reversed()),
+            Exchange::RemoteOffer { offer, .. } => (&offer.audio, offer.audio.wishes()),
+        };
+        if audio.port == 0 {
+            return None;
+        }
+        let formats: Vec<_> =
+            audio.formats.iter().filter(|format| self.terms.allow(format)).cloned().collect();
+        let mut prospect = agreed_by_offer(self.local, audio, &Audio { formats, ..audio.clone() }, None);
+        prospect.direction = direction;
+        if let Exchange::LocalOffer { .. } = self.exchange {
+            (prospect.remote, prospect.remote_rtcp) = (None, None);
+        }
+        Some(prospect)
+    }
+
     /// Where this leg's peer is told to send RTP.
     pub fn local(&self) -> SocketAddr {
         self.local

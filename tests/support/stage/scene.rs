@@ -55,6 +55,9 @@ pub struct Stage {
     pub ports: RangeInclusive<u16>,
     /// Ends the scenario without asking whether the phones complain, for those who misbehave on purpose.
     pub phones_may_complain: bool,
+    /// What the operator's and the service's trunk have other than the usual.
+    pub operator: fn(&mut Trunk),
+    pub service: fn(&mut Trunk),
 }
 
 impl Default for Stage {
@@ -67,6 +70,8 @@ impl Default for Stage {
             media_timeout: Duration::from_secs(60),
             ports: 20_000..=20_099,
             phones_may_complain: false,
+            operator: |_| {},
+            service: |_| {},
         }
     }
 }
@@ -77,6 +82,8 @@ pub struct Scene {
     pub phones: Vec<Phone>,
     pub metrics: Vec<Arc<CoreMetrics>>,
     pub ladder: Vec<String>,
+    /// Messages that the network loses, whatever the weather.
+    pub loses: fn(&str) -> bool,
     stage: Stage,
     cores: Vec<Core>,
     policy: Arc<Snapshot>,
@@ -99,7 +106,7 @@ pub struct Outcome {
 
 impl Scene {
     pub fn new(stage: Stage) -> Self {
-        let policy = Arc::new(policy());
+        let policy = Arc::new(policy(&stage));
         let phone =
             |name, address, gateway, media| Phone::new(name, address, gateway, Session::at(media, 4000));
         let mut scene = Self {
@@ -113,6 +120,7 @@ impl Scene {
             ],
             metrics: Vec::new(),
             ladder: Vec::new(),
+            loses: |_| false,
             cores: Vec::new(),
             policy,
             network: Network::new(stage.weather, stage.seed),
@@ -382,6 +390,9 @@ impl Scene {
         self.tap.hear(from, to, &bytes);
         let again = if self.seen.insert((from, to, bytes.clone())) { "" } else { ", again" };
         let line = format!("{} → {}: {}{again}", self.name(from), self.name(to), summary(&bytes));
+        if (self.loses)(&String::from_utf8_lossy(&bytes)) {
+            return self.note(format!("{line}, lost"));
+        }
         let fate = match self.network.send(self.now, Datagram { from, to, bytes }) {
             Fate::Carried => "",
             Fate::Lost => ", lost",
@@ -448,7 +459,7 @@ impl Scene {
     }
 }
 
-fn policy() -> Snapshot {
+fn policy(stage: &Stage) -> Snapshot {
     let trunk = |name: &str, listen: &str, media: &str, peers: &[&str]| Trunk {
         name: name.into(),
         peers: (0..)
@@ -463,10 +474,12 @@ fn policy() -> Snapshot {
         media: MediaPolicy { offer_rtcp_mux: false, ..MediaPolicy::default() },
         peer_timeout: Duration::from_secs(4),
     };
-    let trunks = vec![
+    let mut trunks = vec![
         trunk("operator", OPERATOR, "192.0.2.2", &["198.51.100.10:5060"]),
         trunk("service", SERVICE, "203.0.113.2", &["198.18.0.20:5060", "198.18.0.30:5060"]),
     ];
+    (stage.operator)(&mut trunks[0]);
+    (stage.service)(&mut trunks[1]);
     let route =
         |prefix, from, to| Route::new(prefix, Some(TrunkId(from)), TrunkId(to)).expect("a sound prefix");
     // Numbers in +9 lead nowhere.

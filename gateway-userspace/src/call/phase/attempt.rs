@@ -1,8 +1,9 @@
 //! One peer's try at the callee leg: its INVITE, and what to do with answers that come too late.
 
+use crate::call::leg::TrunkRef;
 use crate::call::{Action, Context, RequestKey};
 use crate::sip::dialog::{Dialog, Origin};
-use crate::sip::message::{Draft, Method, Response};
+use crate::sip::message::{Contact, Draft, Method, Response};
 use crate::sip::transport::Hop;
 
 /// An INVITE of ours that has no final response yet, or may still get a second 2xx from another branch.
@@ -15,14 +16,32 @@ pub(in crate::call) struct Attempt {
     pub(super) hop: Hop,
     /// No final response came yet.
     pub(super) open: bool,
+    /// Some response came, and so the INVITE was sent.
+    pub(super) heard: bool,
     /// To tags of dialogs that were hung up because they came too late.
     released: Vec<String>,
+}
+
+/// ACK and BYE for a 2xx of an INVITE that no call knows any more; `None` if it makes no dialog.
+pub(crate) fn release(response: &Response, trunk: &TrunkRef) -> Option<(Draft, Draft)> {
+    let mut invite = Draft::new(
+        Method::Invite,
+        response.head.to.uri.clone(),
+        response.head.from.clone(),
+        response.head.to.clone(),
+        response.head.call_id.as_str(),
+        response.head.cseq.number,
+    );
+    invite.contact = Contact::one(trunk.contact());
+    let mut dialog = Dialog::from_response(&Origin::new(&invite, false), response)?;
+    let ack = dialog.ack(invite.sequence);
+    Some((ack, dialog.request(Method::Bye)))
 }
 
 impl Attempt {
     pub(super) fn new(number: u8, invite: &Draft, hop: Hop) -> Self {
         let (sequence, origin) = (invite.sequence, Origin::new(invite, false));
-        Self { number, sequence, origin, hop, open: true, released: Vec::new() }
+        Self { number, sequence, origin, hop, open: true, heard: false, released: Vec::new() }
     }
 
     pub(super) fn key(&self) -> RequestKey {

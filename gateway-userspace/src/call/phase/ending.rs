@@ -70,6 +70,11 @@ impl Ending {
                 self.hang_up(context);
             }
             Event::Response { key, response } => self.response(key, &response, context),
+            Event::AnsweredAgain { side, response } => {
+                if let Some(leg) = self.leg(side) {
+                    leg.acknowledge(context, response.head.cseq.number);
+                }
+            }
             Event::TimedOut { key } | Event::Unreachable { key } => self.finished(key),
             Event::Timer(CallTimer::Linger) => {
                 context.push(Action::Forget);

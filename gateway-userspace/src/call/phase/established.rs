@@ -103,6 +103,12 @@ impl Established {
             }
             Event::Acknowledged { side, request } => self.acknowledged(facts, side, &request, context),
             Event::Response { key, response } => self.response(facts, key, &response, context),
+            Event::AnsweredAgain { side, response } => {
+                if !self.acknowledges_later() {
+                    self.legs.of(side).acknowledge(context, response.head.cseq.number);
+                }
+                Phase::Established(self)
+            }
             Event::TimedOut { key: RequestKey::Reinvite { .. } }
             | Event::Unreachable { key: RequestKey::Reinvite { .. } } => {
                 // RFC 3261 section 12.2.1.2: a dialog whose peer is silent is over.
@@ -210,11 +216,12 @@ impl Established {
             let answered = self.legs.of_mut(asked.from.other());
             answered.acknowledged_with = String::new();
             answered.acknowledge(context, sequence);
-            self.legs.relay(context);
             Acknowledge::Done
         } else {
             Acknowledge::WithAnswer(sequence)
         };
+        // Of an offer that is still open, what comes together with the ACK that answers it.
+        self.legs.relay(context);
         let asking = self.legs.of_mut(asked.from);
         asking.respond(context, (asked.server, &asked.request), StatusCode::OK, Some(body));
         self.agreed = context.now;
@@ -292,7 +299,10 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Phase {
         // The 200 that stood behind the flows was not sent: its asker is told, and the call ends.
-        if let Stage::Agreed(asked, Acknowledge::Done) = std::mem::replace(&mut self.stage, Stage::Steady) {
+        if let Stage::Agreed(asked, acknowledge) = std::mem::replace(&mut self.stage, Stage::Steady) {
+            if let Acknowledge::WithAnswer(sequence) = acknowledge {
+                self.legs.of(asked.from.other()).acknowledge(context, sequence);
+            }
             let asking = self.legs.of_mut(asked.from);
             asking.dialog.settle();
             asking.refuse(context, (asked.server, &asked.request), fault);

@@ -88,9 +88,11 @@ fn conclude(facts: &mut Facts, outcome: Outcome, legs: (&Leg, Option<&Leg>), con
     }
     let codec = |leg: &Leg| leg.media.media()?.formats.first().map(|format| format.codec.to_string().into());
     let (caller, callee) = legs;
+    if let Some(callee) = callee {
+        facts.callee_sip_call_id = Some(callee.dialog.call_id().into());
+    }
     let end = CallEnd {
         caller_sip_call_id: caller.dialog.call_id().into(),
-        callee_sip_call_id: callee.map(|callee| callee.dialog.call_id().into()),
         caller_codec: codec(caller),
         callee_codec: callee.and_then(codec),
         ..facts.end(outcome)

@@ -83,7 +83,7 @@ pub(in crate::call) fn begin(
     };
     context.push(Action::Publish(observe::Event::Sip { call: Some(id), message: invite }));
     let trying = Response::to_request(&request, StatusCode::TRYING);
-    context.push(Action::Respond { side: Side::Caller, server, response: Box::new(trying) });
+    context.push(Action::Respond { server, response: Box::new(trying) });
     let facts = Facts::new(start, context.now);
     let attempts = Vec::new();
     Ok((facts, Setup { caller, server, request, offered, callee, candidates, attempts }))
@@ -118,7 +118,7 @@ fn prepare(
             return Err(fault);
         }
     };
-    let leg = Leg { side: Side::Caller, trunk, hop, dialog, media: near, acknowledged_with: String::new() };
+    let leg = Leg { trunk, hop, dialog, media: near, acknowledged_with: String::new() };
     Ok((leg, Callee { trunk: to_trunk, media: far, called, caller }, candidates, offered))
 }
 
@@ -151,7 +151,7 @@ impl Setup {
     fn dial_next(mut self, facts: &mut Facts, context: &mut Context<'_>, last: Failure) -> Phase {
         let Some(peer) = self.candidates.next() else { return self.fail(facts, context, last) };
         let number = facts.peers_tried.saturating_add(1);
-        let trunk = &self.callee.trunk;
+        let trunk = self.callee.trunk.clone();
         let hop = Hop { transport: trunk.transport, local: trunk.listen, remote: peer, connection: None };
         let mut draft = self.callee.invite(self.request.head.max_forwards, peer, context);
         draft.headers.push(HeaderName::UserAgent, &*context.settings.product);
@@ -168,6 +168,12 @@ impl Setup {
         let name: Arc<str> = Arc::from(trunk.name.as_str());
         facts.to_trunk = Some(Arc::clone(&name));
         let call = facts.start.call;
+        facts.callee_sip_call_id = Some(draft.call_id.as_str().into());
+        let plan = self.plan();
+        if !plan.flows.is_empty() {
+            // What the callee sends together with its answer must not overtake the flows (RFC 3264 section 5.1).
+            context.push(Action::Relay(Box::new(plan)));
+        }
         context.push(Action::Bind { side: Side::Callee, call_id: draft.call_id.clone() });
         context.push(Action::Publish(observe::Event::Routed { call, trunk: name, peer, attempt: number }));
         context.arm(CallTimer::PeerSilent, trunk.peer_timeout);
@@ -212,13 +218,22 @@ impl Setup {
                 self.cancel_current(context);
                 self.fail(facts, context, Failure::Fault(Fault::PeerTimeout))
             }
-            Event::FlowsRefused(fault) | Event::HangUp(fault) => {
+            Event::FlowsRefused(fault) => {
+                // Where the flows stood before the INVITE, it was dropped with them.
+                if let Some(attempt) = self.attempts.last_mut().filter(|attempt| !attempt.heard) {
+                    attempt.open = false;
+                }
+                self.cancel_current(context);
+                self.fail(facts, context, Failure::Fault(fault))
+            }
+            Event::HangUp(fault) => {
                 self.cancel_current(context);
                 self.fail(facts, context, Failure::Fault(fault))
             }
             Event::Response { .. }
             | Event::TimedOut { .. }
             | Event::Unreachable { .. }
+            | Event::AnsweredAgain { .. }
             | Event::Acknowledged { .. }
             | Event::NeverAcknowledged { .. }
             | Event::Timer(CallTimer::MediaCheck | CallTimer::Linger)
@@ -238,6 +253,7 @@ impl Setup {
             return Phase::Setup(self);
         };
         let status = response.status;
+        attempt.heard = true;
         if status.is_final() {
             attempt.open = false;
         }
@@ -308,7 +324,7 @@ impl Setup {
         let Some(dialog) = Dialog::from_response(&attempt.origin, response) else { return Phase::Over };
         let Callee { trunk, media, .. } = callee;
         let hop = attempt.hop;
-        let callee = Leg { side: Side::Callee, trunk, hop, dialog, media, acknowledged_with: String::new() };
+        let callee = Leg { trunk, hop, dialog, media, acknowledged_with: String::new() };
         let legs = Legs { caller, callee };
         Established::begin(legs, (server, request), body, offered, attempts, facts, context)
     }

@@ -189,6 +189,7 @@ fn media(written: &file::TrunkMedia, label: &str, errors: &mut ConfigErrors) -> 
             file::Latch::SameSsrc => Latch::SameSsrc,
             file::Latch::FirstPacket => Latch::FirstPacket,
         }),
+        hear_before_answer: super::value(&written.hear_before_answer, standard.hear_before_answer),
         dscp: written.dscp.as_ref().map(|dscp| *dscp.get_ref()),
         rate,
         codecs,

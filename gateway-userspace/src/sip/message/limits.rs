@@ -1,6 +1,7 @@
 //! What a message may weigh: bounds that stop a hostile message before it costs memory or time.
 
-/// Bounds of one message. A message beyond one of them is refused with 513 (RFC 3261 section 21.5.7).
+/// Bounds of one message. A message beyond one of them is refused with 513, or with 414 for its
+/// Request-URI (RFC 3261 sections 21.5.7 and 21.4.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Octets of the whole message.

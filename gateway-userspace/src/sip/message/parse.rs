@@ -150,7 +150,7 @@ fn read_start_line(line: &[u8], limits: &Limits) -> Result<StartLine, Problem> {
     }
     let method = Method::from_token(first).ok_or_else(|| malformed("method is no token"))?;
     if uri.len() > limits.uri {
-        return Err(Problem::new(Fault::MessageTooLarge, Place::StartLine, "Request-URI too long"));
+        return Err(Problem::new(Fault::UriTooLong, Place::StartLine, "Request-URI too long"));
     }
     let uri: Uri = uri.parse().map_err(|Syntax(what)| malformed(what))?;
     if uri.as_sip().is_some_and(|uri| uri.headers.is_some()) {

@@ -82,7 +82,7 @@ fn a_datagram_without_content_length_holds_a_body_to_its_end() {
 }
 
 #[test]
-fn oversize_of_any_kind_is_answered_with_513() {
+fn oversize_of_any_kind_is_answered_with_513_and_of_the_request_uri_with_414() {
     let long = "x".repeat(Limits::DEFAULT.header_line);
     let many = "X-Bomb: 1\r\n".repeat(Limits::DEFAULT.headers);
     let vias = "Via: SIP/2.0/UDP h;branch=z9hG4bKa\r\n".repeat(Limits::DEFAULT.vias);
@@ -103,7 +103,7 @@ fn oversize_of_any_kind_is_answered_with_513() {
         assert_eq!(error.fault, Fault::MessageTooLarge, "{what}");
     }
     let uri = INVITE.replacen("+442079460123", &"1".repeat(Limits::DEFAULT.uri), 1);
-    assert_eq!(fault_of(uri.as_bytes()), Fault::MessageTooLarge);
+    assert_eq!(fault_of(uri.as_bytes()), Fault::UriTooLong);
     let body = INVITE.replace("Content-Length: 4\r\n", "") + &"x".repeat(Limits::DEFAULT.body);
     assert_eq!(fault_of(body.as_bytes()), Fault::MessageTooLarge);
     let bombs = many.repeat(40);

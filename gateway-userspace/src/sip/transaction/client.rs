@@ -14,7 +14,12 @@ use crate::sip::message::{
     CSeq, Contact, Draft, Head, Headers, Message, Method, Request, Response, Via, parse,
 };
 use crate::sip::transport::Hop;
+use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// Branches of one INVITE whose answers are told apart from copies.
+const MAX_BRANCHES: usize = 32;
 
 /// What a client machine asks its layer to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,8 @@ struct Client {
     carrier: Carrier,
     audience: Audience,
     state: State,
+    /// To tags of the final responses so far, hashed: one for each branch of a fork.
+    answered: SmallVec<[u64; 1]>,
 }
 
 #[derive(Debug)]
@@ -62,7 +69,7 @@ enum State {
 
 /// What moves a client transaction.
 enum Input {
-    Response(Box<Response>),
+    Response(Box<Response>, Hop),
     Fired(Timer),
     Cancel,
     TransportError,
@@ -71,7 +78,7 @@ enum Input {
 /// What goes into a machine's acts and what comes out of them.
 #[derive(Default)]
 struct Cargo {
-    response: Option<Box<Response>>,
+    response: Option<(Box<Response>, Hop)>,
     /// A CANCEL to be sent by a transaction of its own.
     cancel: Option<Request>,
 }
@@ -95,13 +102,21 @@ impl Clients {
         shared: &mut Shared,
         now: Time,
         response: Box<Response>,
+        hop: Hop,
         out: &mut Vec<Output>,
-    ) {
+    ) -> bool {
         let found = shared.key.client_of(&response).and_then(|key| self.index.get(key)).copied();
-        match found {
-            Some(id) => self.apply(shared, now, id, Input::Response(response), out),
-            None => shared.counts.stray_responses += 1,
-        }
+        let Some(id) = found else {
+            shared.counts.stray_responses += 1;
+            if response.status.is_success() && response.head.cseq.method == Method::Invite {
+                out.push(Output::StrayAnswer { response, hop });
+            }
+            return false;
+        };
+        let client = self.slots.find(id.slot, id.epoch);
+        let is_copy = client.is_some_and(|client| client.had(shared, &response));
+        self.apply(shared, now, id, Input::Response(response, hop), out);
+        is_copy
     }
 
     pub(super) fn cancel(&mut self, shared: &mut Shared, now: Time, id: ClientId, out: &mut Vec<Output>) {
@@ -163,7 +178,13 @@ impl Clients {
             }
             _ => (State::NonInvite(NonInviteClient::START.0), NonInviteClient::START.1),
         };
-        let (slot, epoch) = self.slots.insert(Client { key: key.clone(), carrier, audience, state });
+        let (slot, epoch) = self.slots.insert(Client {
+            key: key.clone(),
+            carrier,
+            audience,
+            state,
+            answered: SmallVec::new(),
+        });
         let id = ClientId { slot, epoch };
         self.index.insert(key, id);
         shared.counts.requests_sent += 1;
@@ -180,8 +201,8 @@ impl Clients {
         };
         let (acts, more) = client.step(shared, &input);
         let mut cargo = Cargo::default();
-        if let Input::Response(response) = input {
-            cargo.response = Some(response);
+        if let Input::Response(response, hop) = input {
+            cargo.response = Some((response, hop));
         }
         client.perform(shared, now, id, acts, &mut cargo, out);
         client.perform(shared, now, id, more, &mut cargo, out);
@@ -246,7 +267,7 @@ impl Client {
         match act {
             Act::Send => self.carrier.send(shared, out),
             Act::Acknowledge => {
-                if let (Some(invite), Some(response)) = (self.sent_request(), cargo.response.as_deref()) {
+                if let (Some(invite), Some((response, _))) = (self.sent_request(), &cargo.response) {
                     let ack = ack_of(invite, response);
                     self.carrier.keep(shared.print(|print| ack.write(print)));
                     self.carrier.send(shared, out);
@@ -254,8 +275,8 @@ impl Client {
             }
             Act::Cancel => cargo.cancel = self.sent_request().map(cancel_of),
             Act::Pass => {
-                if let Some(response) = cargo.response.take() {
-                    self.tell(Output::Response { id, response }, out);
+                if let Some((response, hop)) = cargo.response.take() {
+                    self.tell(Output::Response { id, response, hop }, out);
                 }
             }
             Act::Forget => self.carrier.forget(),
@@ -269,6 +290,21 @@ impl Client {
             Act::Unreachable => self.tell(Output::Unreachable { id }, out),
         }
         None
+    }
+
+    /// Whether this is a final response of a branch that gave one before; remembers it.
+    fn had(&mut self, shared: &Shared, response: &Response) -> bool {
+        if !response.status.is_final() {
+            return false;
+        }
+        let mut hasher = DefaultHasher::new();
+        (shared.secret, response.head.to.tag()).hash(&mut hasher);
+        let branch = hasher.finish();
+        let is_copy = self.answered.contains(&branch);
+        if !is_copy && self.answered.len() < MAX_BRANCHES {
+            self.answered.push(branch);
+        }
+        is_copy
     }
 
     fn tell(&self, output: Output, out: &mut Vec<Output>) {
@@ -297,9 +333,9 @@ impl Client {
 fn invite_event(input: &Input) -> Option<invite_client::Event> {
     use invite_client::Event;
     Some(match input {
-        Input::Response(response) if response.status.is_provisional() => Event::Provisional,
-        Input::Response(response) if response.status.is_success() => Event::Success,
-        Input::Response(_) => Event::Failure,
+        Input::Response(response, _) if response.status.is_provisional() => Event::Provisional,
+        Input::Response(response, _) if response.status.is_success() => Event::Success,
+        Input::Response(..) => Event::Failure,
         Input::Fired(Timer::A) => Event::TimerA,
         Input::Fired(Timer::B) => Event::TimerB,
         Input::Fired(Timer::D) => Event::TimerD,
@@ -313,8 +349,8 @@ fn invite_event(input: &Input) -> Option<invite_client::Event> {
 fn cancellation_event(input: &Input) -> Option<cancellation::Event> {
     use cancellation::Event;
     match input {
-        Input::Response(response) if response.status.is_provisional() => Some(Event::Provisional),
-        Input::Response(_) => Some(Event::Final),
+        Input::Response(response, _) if response.status.is_provisional() => Some(Event::Provisional),
+        Input::Response(..) => Some(Event::Final),
         Input::Cancel => Some(Event::Ask),
         Input::Fired(_) | Input::TransportError => None,
     }
@@ -334,8 +370,8 @@ fn cancellation_acts(state: &mut cancellation::State, input: &Input) -> &'static
 fn non_invite_event(input: &Input) -> Option<non_invite_client::Event> {
     use non_invite_client::Event;
     Some(match input {
-        Input::Response(response) if response.status.is_provisional() => Event::Provisional,
-        Input::Response(_) => Event::Final,
+        Input::Response(response, _) if response.status.is_provisional() => Event::Provisional,
+        Input::Response(..) => Event::Final,
         Input::Fired(Timer::E) => Event::TimerE,
         Input::Fired(Timer::F) => Event::TimerF,
         Input::Fired(Timer::K) => Event::TimerK,

@@ -83,15 +83,16 @@ impl Transactions {
         }
     }
 
-    /// Takes a message that came by `hop`. Requests get `received` and `rport` here (RFC 3261 section 18.2.1).
-    pub fn receive(&mut self, now: Time, message: Message, hop: Hop, out: &mut Vec<Output>) {
+    /// Takes a message that came by `hop`, and says whether it is a copy of one that came before. Requests get
+    /// `received` and `rport` here (RFC 3261 section 18.2.1).
+    pub fn receive(&mut self, now: Time, message: Message, hop: Hop, out: &mut Vec<Output>) -> bool {
         match message {
             Message::Request(request) => {
                 let others = self.clients.len();
-                self.servers.receive(&mut self.shared, now, Box::new(request), hop, others, out);
+                self.servers.receive(&mut self.shared, now, Box::new(request), hop, others, out)
             }
             Message::Response(response) => {
-                self.clients.receive(&mut self.shared, now, Box::new(response), out);
+                self.clients.receive(&mut self.shared, now, Box::new(response), hop, out)
             }
         }
     }
@@ -105,7 +106,7 @@ impl Transactions {
     pub fn send_ack(&mut self, draft: Draft, hop: Hop, out: &mut Vec<Output>) {
         let request = draft.finish(self.shared.own_via(&hop));
         let bytes = self.shared.print(|print| request.write(print));
-        out.push(Output::Send { hop, bytes });
+        out.push(Output::Send { hop, bytes, again: false });
     }
 
     /// Answers a request. A response other than 100 without To tag gets one, the same for each of an INVITE.

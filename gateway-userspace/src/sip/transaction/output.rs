@@ -26,10 +26,11 @@ pub struct ServerId {
 /// [`ServerId`] of a `Request` with exactly one `ServerEnded`; neither is named again afterwards.
 #[derive(Debug)]
 pub enum Output {
-    /// Bytes for the transport.
+    /// Bytes for the transport; `again` if the very same were sent before.
     Send {
         hop: Hop,
         bytes: Arc<[u8]>,
+        again: bool,
     },
     /// A new request, neither ACK nor CANCEL, to be answered by [`super::Transactions::respond`].
     Request {
@@ -53,6 +54,13 @@ pub enum Output {
     Response {
         id: ClientId,
         response: Box<Response>,
+        hop: Hop,
+    },
+    /// A 2xx of an INVITE that no transaction knows: the one that sent it was another process's, or is over. It has to
+    /// be acknowledged all the same (RFC 3261 section 13.2.2.4).
+    StrayAnswer {
+        response: Box<Response>,
+        hop: Hop,
     },
     /// No response came in time: as good as a 408 (RFC 3261 section 8.1.3.1).
     TimedOut {

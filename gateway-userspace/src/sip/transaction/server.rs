@@ -82,7 +82,8 @@ enum Cargo {
 }
 
 impl Servers {
-    /// Takes a request that came by `hop`. `others` counts the transactions that share the limit.
+    /// Takes a request that came by `hop`, and says whether it is a copy. `others` counts the transactions that share
+    /// the limit.
     pub(super) fn receive(
         &mut self,
         shared: &mut Shared,
@@ -91,21 +92,39 @@ impl Servers {
         hop: Hop,
         others: usize,
         out: &mut Vec<Output>,
-    ) {
+    ) -> bool {
         fill_received(&mut request, hop.remote);
         let Some(via) = request.head.via.first() else {
             shared.counts.illegal += 1;
-            return;
+            return false;
         };
         let method = if request.method == Method::Ack { &Method::Invite } else { &request.method };
         let known = self.index.get(shared.key.server(&request, via, method)).copied();
         match (known, &request.method) {
-            (Some(id), Method::Ack) => self.apply(shared, now, id, Input::Ack(request), out),
-            (Some(id), _) => self.apply(shared, now, id, Input::Request, out),
-            (None, Method::Ack) => self.acknowledged(shared, now, request, out),
+            (Some(id), Method::Ack) => return self.ack_again(shared, now, id, request, out),
+            (Some(id), _) => {
+                self.apply(shared, now, id, Input::Request, out);
+                return true;
+            }
+            (None, Method::Ack) => return self.acknowledged(shared, now, request, out),
             (None, Method::Cancel) => self.cancelled(shared, now, request, hop, out),
             (None, _) => self.requested(shared, now, request, hop, others, out),
         }
+        false
+    }
+
+    /// An ACK of a known INVITE; whether that was acknowledged before.
+    fn ack_again(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        id: ServerId,
+        ack: Box<Request>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let is_copy = self.slots.find(id.slot, id.epoch).is_some_and(|server| server.is_acknowledged());
+        self.apply(shared, now, id, Input::Ack(ack), out);
+        is_copy
     }
 
     pub(super) fn respond(
@@ -202,13 +221,20 @@ impl Servers {
     }
 
     /// The ACK of a 2xx has a branch of its own (RFC 3261 section 13.2.2.4).
-    fn acknowledged(&mut self, shared: &mut Shared, now: Time, request: Box<Request>, out: &mut Vec<Output>) {
+    fn acknowledged(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        request: Box<Request>,
+        out: &mut Vec<Output>,
+    ) -> bool {
         match self.answers.get(shared.key.answer(&request.head)).copied() {
-            Some(id) => self.apply(shared, now, id, Input::Ack(request), out),
+            Some(id) => return self.ack_again(shared, now, id, request, out),
             // The dialog may have been adopted from a process that is gone, and its transaction went with it.
             None if request.head.to.tag().is_some() => out.push(Output::Ack { answered: None, request }),
             None => shared.counts.stray_acks += 1,
         }
+        false
     }
 
     /// A new CANCEL (RFC 3261 section 9.2): a transaction of its own that answers at once.
@@ -412,6 +438,12 @@ impl Server {
         }
     }
 
+    /// Whether the ACK of its final response came.
+    fn is_acknowledged(&self) -> bool {
+        use invite_server::State::{Acknowledged, Confirmed};
+        matches!(self.state, State::Invite(Acknowledged | Confirmed))
+    }
+
     fn is_over(&self) -> bool {
         match self.state {
             State::Invite(state) => state == invite_server::State::Terminated,
@@ -477,5 +509,5 @@ fn stateless(
         response.head.to.set_tag(&format!("{:016x}", hasher.finish()));
     }
     let bytes = shared.print(|print| response.write(print));
-    out.push(Output::Send { hop: response_destination(via, &hop), bytes });
+    out.push(Output::Send { hop: response_destination(via, &hop), bytes, again: false });
 }

@@ -125,9 +125,9 @@ impl Carrier {
 
     pub(super) fn send(&mut self, shared: &mut Shared, out: &mut Vec<Output>) {
         if let Some(bytes) = &self.kept {
-            shared.counts.retransmissions += u64::from(self.was_sent);
-            self.was_sent = true;
-            out.push(Output::Send { hop: self.hop, bytes: bytes.clone() });
+            let again = std::mem::replace(&mut self.was_sent, true);
+            shared.counts.retransmissions += u64::from(again);
+            out.push(Output::Send { hop: self.hop, bytes: bytes.clone(), again });
         }
     }
 

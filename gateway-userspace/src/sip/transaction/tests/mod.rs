@@ -49,7 +49,7 @@ impl Rig {
         let result = mutation(&mut self.layer, self.now, &mut out);
         for output in out {
             match output {
-                Output::Send { hop, bytes } => {
+                Output::Send { hop, bytes, .. } => {
                     let message = parse(&bytes).expect("we send what we can read");
                     self.sent.push((self.now.0 / 1000, hop, message));
                 }
@@ -161,6 +161,7 @@ fn word(output: &Output) -> String {
         Output::Ack { answered, .. } => if answered.is_some() { "ack" } else { "ack of unknown" }.into(),
         Output::Cancelled { .. } => "cancelled".into(),
         Output::Response { response, .. } => response.status.to_string(),
+        Output::StrayAnswer { .. } => "stray answer".into(),
         Output::TimedOut { .. } => "timed out".into(),
         Output::Unreachable { .. } => "unreachable".into(),
         Output::NoAck { .. } => "no ack".into(),

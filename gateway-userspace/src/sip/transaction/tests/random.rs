@@ -84,7 +84,7 @@ fn assert_each_ends_once(rig: &Rig, clients: &[ClientId]) {
             | Output::Undeliverable { id }
             | Output::Ack { answered: Some(id), .. } => (format!("{id:?}"), 0),
             Output::ServerEnded { id } => (format!("{id:?}"), 1),
-            Output::Ack { answered: None, .. } | Output::Send { .. } => continue,
+            Output::Ack { answered: None, .. } | Output::StrayAnswer { .. } | Output::Send { .. } => continue,
         };
         let count = ended.entry(id).or_default();
         assert_eq!(*count, 0, "named after its end: {output:?}");
