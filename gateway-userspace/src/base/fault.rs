@@ -95,6 +95,8 @@ faults! {
     NoRoute, PolicyRefused, 404, 3, "no_route";
     /// The gateway is draining: calls in progress finish, new ones are refused.
     Draining, PolicyRefused, 503, 42, "draining";
+    /// The trunk is draining: its calls in progress finish, new ones are refused.
+    TrunkDraining, PolicyRefused, 503, 42, "trunk_draining";
     /// No media port free.
     PortsExhausted, Exhausted, 503, 47, "ports_exhausted";
     /// The kernel's flow table is full.
@@ -105,6 +107,10 @@ faults! {
     PeerTimeout, Exhausted, 408, 102, "peer_timeout";
     /// No peer of the trunk could be reached.
     PeerUnreachable, Exhausted, 503, 38, "peer_unreachable";
+    /// Every peer of the trunk is down, drained or asked for a pause.
+    PeersDown, Exhausted, 503, 38, "peers_down";
+    /// The callee did not answer as long as it may ring.
+    NoAnswer, PolicyRefused, 480, 19, "no_answer";
     /// Neither side sent media for the configured time.
     MediaTimeout, Exhausted, 480, 102, "media_timeout";
     /// The caller hung up before an answer.

@@ -1,5 +1,6 @@
 //! What a call wants done. The core carries actions out in order, once.
 
+use super::leg::TrunkRef;
 use super::persist::Checkpoint;
 use crate::base::id::Side;
 use crate::base::time::Time;
@@ -8,6 +9,8 @@ use crate::observe::event::{CallEnd, Event};
 use crate::sip::message::{Draft, Response};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 /// One wish. Boxed where large, so that a turn's list stays small.
 #[derive(Debug)]
@@ -47,6 +50,12 @@ pub enum Action {
     Disarm {
         timer: CallTimer,
     },
+    /// Send no new calls to this address of the trunk for so long: it asked for that.
+    Rest {
+        trunk: TrunkRef,
+        address: SocketAddr,
+        pause: Duration,
+    },
     /// Read when media was last heard; comes back as [`super::Event::MediaHeard`].
     ProbeMedia,
     /// Write the call down, so that another daemon can carry on with it.
@@ -76,6 +85,8 @@ pub enum RequestKey {
 pub enum CallTimer {
     /// The peer tried last stays silent: try the next one.
     PeerSilent,
+    /// The caller's trunk waits no longer for a sign that its call gets anywhere.
+    NoProgress,
     /// Nobody answered although it rang.
     NoAnswer,
     /// Look whether media still flows.
@@ -85,5 +96,6 @@ pub enum CallTimer {
 }
 
 impl CallTimer {
-    pub const ALL: [Self; 4] = [Self::PeerSilent, Self::NoAnswer, Self::MediaCheck, Self::Linger];
+    pub const ALL: [Self; 5] =
+        [Self::PeerSilent, Self::NoProgress, Self::NoAnswer, Self::MediaCheck, Self::Linger];
 }

@@ -8,9 +8,9 @@ use crate::media::MediaPlan;
 use crate::policy::{Snapshot, Trunk};
 use crate::sdp;
 use crate::sip::dialog::Dialog;
-use crate::sip::message::{Draft, HeaderName, Host, Method, NameAddr, Request, Response, StatusCode, Uri};
+use crate::sip::message::{Draft, HeaderName, Method, Request, Response, StatusCode};
 use crate::sip::transaction::ServerId;
-use crate::sip::transport::{Hop, Transport};
+use crate::sip::transport::Hop;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -36,22 +36,6 @@ impl TrunkRef {
 
     pub fn policy(&self) -> &Arc<Snapshot> {
         &self.policy
-    }
-
-    /// A URI at the address that this trunk's peers reach us by.
-    pub(super) fn own_uri(&self, user: Option<&str>) -> Uri {
-        let sent_by = self.sent_by();
-        let host = sent_by.host.parse().unwrap_or_else(|_| Host::from(self.listen.ip()));
-        Uri::sip(user, host, Some(sent_by.port))
-    }
-
-    /// The URI by which this trunk's peers reach us.
-    pub(super) fn contact(&self) -> NameAddr {
-        let mut uri = self.own_uri(None);
-        if let (Transport::Tcp, Uri::Sip(uri)) = (self.transport, &mut uri) {
-            uri.params.set("transport", self.transport.as_str());
-        }
-        NameAddr::new(uri)
     }
 }
 
@@ -88,7 +72,8 @@ impl Leg {
     }
 
     /// Starts a request of ours inside the dialog.
-    pub(super) fn request(&self, context: &mut Context<'_>, key: RequestKey, draft: Draft) {
+    pub(super) fn request(&self, context: &mut Context<'_>, key: RequestKey, mut draft: Draft) {
+        self.trunk.sign(&mut draft);
         let hop = self.next_hop();
         context.push(Action::Request { key, draft: Box::new(draft), hop });
     }
@@ -96,6 +81,7 @@ impl Leg {
     /// Acknowledges the 2xx with this sequence number.
     pub(super) fn acknowledge(&self, context: &mut Context<'_>, sequence: u32) {
         let mut draft = self.dialog.ack(sequence);
+        self.trunk.sign(&mut draft);
         if !self.acknowledged_with.is_empty() {
             draft.set_body(SDP, self.acknowledged_with.as_str());
         }

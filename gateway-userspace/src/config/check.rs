@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
+mod peer;
 mod policy;
 mod trunk;
 
@@ -34,7 +35,12 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let admin = admin(file, errors);
     let cdr = file.cdr.path.as_ref().map(|path| path.get_ref().clone());
     let cdr = CdrSettings { path: cdr.unwrap_or_else(|| node.state_directory.join(CDR_FILE)) };
-    let policy = policy::snapshot(file, &media.ports, admin.listen, errors)?;
+    let surroundings = policy::Surroundings {
+        region: node.region.as_deref(),
+        ports: &media.ports,
+        admin: admin.listen,
+    };
+    let policy = policy::snapshot(file, &surroundings, errors)?;
     let mut config =
         Config { node, dataplane, media, sip, admin, cdr, policy: Arc::new(policy), warnings: Vec::new() };
     config.warnings = warnings(file, &config, errors);
@@ -63,8 +69,14 @@ fn node(file: &File, host: &Host, errors: &mut ConfigErrors) -> NodeSettings {
             "write how many calls this node may carry at once; to refuse new ones, use `causeway drain`";
         errors.add(span(&file.node.max_calls), "[node] max_calls", "allows no call", fix);
     }
+    let region = file.node.region.as_ref().map(|region| region.get_ref().trim());
+    if region == Some("") {
+        let fix = "write the region's name, or leave it out";
+        errors.add(span(&file.node.region), "[node] region", "is empty", fix);
+    }
     NodeSettings {
         name: name.into(),
+        region: region.map(Into::into),
         workers: workers.max(1),
         state_directory: value(&file.node.state_directory, PathBuf::from(STATE_DIRECTORY)),
         max_calls: usize::try_from(max_calls).unwrap_or(usize::MAX),

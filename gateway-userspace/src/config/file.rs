@@ -28,6 +28,7 @@ pub(super) struct File {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Node {
     pub(super) name: Field<String>,
+    pub(super) region: Field<String>,
     pub(super) workers: Field<u16>,
     pub(super) state_directory: Field<PathBuf>,
     pub(super) max_calls: Field<u32>,
@@ -90,22 +91,44 @@ pub(super) struct Trunk {
     pub(super) peers: Vec<Spanned<Peer>>,
     pub(super) allowed: Vec<Spanned<String>>,
     pub(super) media_address: Field<String>,
+    pub(super) default_to: Field<String>,
     pub(super) peer_timeout_ms: Field<u32>,
+    pub(super) progress_timeout_ms: Field<u32>,
+    pub(super) health: TrunkHealth,
     pub(super) media: TrunkMedia,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Peer {
+    #[serde(default)]
+    pub(super) name: Field<String>,
     pub(super) address: Spanned<String>,
     #[serde(default)]
-    pub(super) priority: u8,
+    pub(super) region: Field<String>,
+    /// A number, or one for each region.
+    #[serde(default)]
+    pub(super) priority: Field<toml::Value>,
     #[serde(default = "one")]
     pub(super) weight: u16,
+    #[serde(default)]
+    pub(super) allowed: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub(super) allowed_media: Vec<Spanned<String>>,
 }
 
 fn one() -> u16 {
     1
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkHealth {
+    pub(super) interval_seconds: Field<u32>,
+    pub(super) retry_seconds: Field<u32>,
+    pub(super) timeout_ms: Field<u32>,
+    pub(super) down_after: Field<u8>,
+    pub(super) up_after: Field<u8>,
 }
 
 #[derive(Debug, Default, Deserialize)]

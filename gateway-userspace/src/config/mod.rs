@@ -48,6 +48,8 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeSettings {
     pub name: Arc<str>,
+    /// Where the node stands: peers of the same region are tried first.
+    pub region: Option<Arc<str>>,
     /// Cores that carry calls.
     pub workers: usize,
     pub state_directory: PathBuf,
@@ -144,6 +146,7 @@ impl Config {
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let changes = [
             ("[node] name", self.node.name != new.node.name),
+            ("[node] region", self.node.region != new.node.region),
             ("[node] workers", self.node.workers != new.node.workers),
             ("[node] state_directory", self.node.state_directory != new.node.state_directory),
             ("[node] max_calls", self.node.max_calls != new.node.max_calls),

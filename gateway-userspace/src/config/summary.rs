@@ -35,8 +35,8 @@ impl Summary {
             name: trunk.name.clone(),
             listen: format!("{}:{}", trunk.transport.to_string().to_lowercase(), trunk.listen),
             media_address: trunk.media_address.to_string(),
-            peers: trunk.peers.iter().map(|peer| peer.address.to_string()).collect(),
-            allowed: trunk.allowed.iter().map(ToString::to_string).collect(),
+            peers: trunk.peers.iter().map(|peer| peer.name.clone()).collect(),
+            allowed: trunk.networks().map(ToString::to_string).collect(),
         };
         let ports = &config.media.ports;
         Self {

@@ -2,6 +2,9 @@
 
 use super::file;
 use super::*;
+use crate::base::time::Time;
+use crate::media::GatePolicy;
+use crate::policy::Inquiry;
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use std::collections::BTreeSet;
@@ -24,6 +27,14 @@ fn told(text: &str) -> String {
     parse(text).expect_err("the file is wrong").to_string()
 }
 
+/// The trunk that a call goes to.
+fn goes_to(config: &Config, from: &str, called: &str) -> String {
+    let (from, _) = config.policy.trunk_named(from).unwrap();
+    let inquiry = Inquiry { from, called, now: Time::ZERO, spread: 0 };
+    let to = config.policy.decide(&inquiry).unwrap().candidates.trunk();
+    config.policy.trunk(to).unwrap().name.clone()
+}
+
 #[test]
 fn the_example_works_and_means_what_it_says() {
     let config = parse(EXAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
@@ -32,13 +43,12 @@ fn the_example_works_and_means_what_it_says() {
     assert_eq!(config.dataplane.interfaces, ["eth0"]);
     assert_eq!(config.media.timeout, Some(Duration::from_secs(60)));
     assert_eq!(config.listeners().len(), 2);
-    let (operator, trunk) = config.policy.trunk_named("operator").unwrap();
+    let (_, trunk) = config.policy.trunk_named("operator").unwrap();
     assert_eq!(trunk.media_address, trunk.listen.ip());
     assert_eq!(trunk.peers[1].priority, 1);
     assert_eq!(trunk.peer_timeout, Duration::from_secs(2));
     assert_eq!(trunk.media.dscp, Some(46));
-    let to = config.policy.route(operator, "12025550147", 0).unwrap();
-    assert_eq!(config.policy.trunk(to.trunk()).unwrap().name, "service");
+    assert_eq!(goes_to(&config, "operator", "12025550147"), "service");
     insta::assert_snapshot!(Summary::of(&config).render("causeway.toml"));
 }
 
@@ -53,9 +63,52 @@ fn what_is_left_out_has_a_value_that_works() {
     assert_eq!(config.cdr.path, Path::new("/var/lib/causeway/cdr.jsonl"));
     assert_eq!(config.admin.listen, "127.0.0.1:9090".parse().unwrap());
     let (_, trunk) = config.policy.trunk_named("a").unwrap();
-    assert_eq!((trunk.listen.port(), trunk.peers[0].address.port()), (5060, 5060));
+    assert_eq!((trunk.listen.port(), trunk.peers[0].name.as_str()), (5060, "192.0.2.2:5060"));
     // No interface: works, and is said.
     assert_eq!(config.warnings.len(), 1);
+}
+
+#[test]
+fn a_group_of_peers_ranks_them_by_the_region_of_the_node_and_hears_their_networks() {
+    let text = r#"
+        [node]
+        region = "east"
+        [dataplane]
+        mode = "sockets"
+        [[trunk]]
+        name = "core"
+        listen = "udp:192.0.2.1:5060"
+        default_to = "teams"
+        peers = [
+            { name = "e1", address = "192.0.2.11:5060", region = "east", priority = { east = 0, west = 1 } },
+            { name = "w1", address = "192.0.2.21:5060", region = "west", priority = { east = 1, west = 0 }, weight = 3,
+              allowed = ["192.0.2.16/28"], allowed_media = ["198.51.100.0/25"] },
+        ]
+        [[trunk]]
+        name = "teams"
+        listen = "tcp:203.0.113.1:5061"
+        default_to = "core"
+        peers = [{ address = "203.0.113.9" }]
+        [trunk.health]
+        interval_seconds = 30
+        [[route]]
+        prefix = "+44"
+        from = "core"
+        to = "core"
+    "#;
+    let config = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
+    let (_, core) = config.policy.trunk_named("core").unwrap();
+    let ranks: Vec<_> = core.peers.iter().map(|peer| (peer.is_remote, peer.priority, peer.weight)).collect();
+    assert_eq!(ranks, [(false, 0, 1), (true, 1, 3)]);
+    assert_eq!(core.media.gate, GatePolicy::Networks(["198.51.100.0/25".parse().unwrap()].into()));
+    assert_eq!(core.networks().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.16/28"]);
+    assert_eq!(core.progress_timeout, Some(Duration::from_secs(10)));
+    assert_eq!(core.health.interval, None);
+    let (_, teams) = config.policy.trunk_named("teams").unwrap();
+    assert_eq!(teams.health.interval, Some(Duration::from_secs(30)));
+    assert_eq!(goes_to(&config, "teams", "+12025550147"), "core");
+    assert_eq!(goes_to(&config, "core", "+12025550147"), "teams");
+    assert_eq!(goes_to(&config, "core", "+441632960123"), "core");
 }
 
 /// Each wrong file, as a tired person reads about it. One snapshot, so that all are read together.
@@ -75,6 +128,15 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
         ("no transport", spoilt("udp:192.0.2.1:5060", "192.0.2.1:5060")),
         ("TLS", spoilt("tcp:198.51.100.1:5060", "tls:198.51.100.1:5061")),
         ("host name as peer", spoilt("198.51.100.50:5060", "teams.example.net")),
+        ("priority out of range", spoilt("priority = 1 }", "priority = 101 }")),
+        ("priority of a region", spoilt("priority = 1 }", "priority = { east = 0 } }")),
+        ("region of no node", spoilt("priority = 1 }", "region = \"east\" }")),
+        ("a peer twice", spoilt("192.0.2.21:5060", "192.0.2.20:5060")),
+        ("unknown default", spoilt("peer_timeout_ms = 2000", "default_to = \"servcie\"")),
+        ("default and route", spoilt("peer_timeout_ms = 2000", "default_to = \"service\"")),
+        ("gate said twice", spoilt("priority = 1 }", "priority = 1, allowed_media = [\"192.0.2.0/24\"] }")),
+        ("patience without end", spoilt("[trunk.media]", "[trunk.health]\ntimeout_ms = 20000\n[trunk.media]")),
+        ("down at once", spoilt("[trunk.media]", "[trunk.health]\ndown_after = 0\n[trunk.media]")),
         ("no network", spoilt("192.0.2.16/28", "192.0.2.16/33")),
         ("bits behind the prefix", spoilt("192.0.2.16/28", "192.0.2.17/28")),
         ("missing name", spoilt("name = \"service\"\n", "")),
@@ -154,7 +216,7 @@ fn a_reload_may_change_trunks_but_not_what_stands_at_start() {
 #[test]
 fn the_reference_describes_every_field_and_no_other() {
     let reference = include_str!("../../../docs/configuration.md");
-    let sections: [(&str, &[&str]); 11] = [
+    let sections: [(&str, &[&str]); 12] = [
         ("[node]", fields_of::<file::Node>()),
         ("[dataplane]", fields_of::<file::Dataplane>()),
         ("[[interface]]", fields_of::<file::Interface>()),
@@ -164,6 +226,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[cdr]", fields_of::<file::Cdr>()),
         ("[[trunk]]", fields_of::<file::Trunk>()),
         ("peers", fields_of::<file::Peer>()),
+        ("[trunk.health]", fields_of::<file::TrunkHealth>()),
         ("[trunk.media]", fields_of::<file::TrunkMedia>()),
         ("[[route]]", fields_of::<file::Route>()),
     ];

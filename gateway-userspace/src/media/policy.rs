@@ -51,31 +51,35 @@ impl Default for MediaPolicy {
 }
 
 /// Whom a leg's flows hear, before the signalled address is known.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum GatePolicy {
     /// The signalled address and port only.
     Signalled,
     /// Any port of the network of this prefix length around the signalled address: 32 and 128 for the host alone.
     Around { ipv4_prefix: u8, ipv6_prefix: u8 },
-    /// Any port of one network, whatever was signalled: peers behind NAT that signal a private address.
-    Network(IpNet),
+    /// Any port of the network that the signalled address lies in; of the first one where it lies in none: peers
+    /// behind NAT signal a private address.
+    Networks(Box<[IpNet]>),
     /// Everybody.
     Any,
 }
 
 impl GatePolicy {
     /// The gate of a flow whose peer signalled `remote`.
-    pub fn around(self, remote: SocketAddr) -> GateSpec {
+    pub fn around(&self, remote: SocketAddr) -> GateSpec {
         match self {
             Self::Signalled => GateSpec::Exact(remote),
             Self::Around { ipv4_prefix, ipv6_prefix } => {
-                let prefix = if remote.is_ipv4() { ipv4_prefix } else { ipv6_prefix };
+                let prefix = if remote.is_ipv4() { *ipv4_prefix } else { *ipv6_prefix };
                 // A prefix beyond the family's width is the host alone.
                 GateSpec::Subnet(
                     IpNet::new(remote.ip(), prefix).map_or(remote.ip().into(), |net| net.trunc()),
                 )
             }
-            Self::Network(network) => GateSpec::Subnet(network),
+            Self::Networks(networks) => {
+                let around = networks.iter().find(|network| network.contains(&remote.ip()));
+                around.or(networks.first()).map_or(GateSpec::Exact(remote), |network| GateSpec::Subnet(*network))
+            }
             Self::Any => GateSpec::Any,
         }
     }
@@ -100,5 +104,14 @@ mod tests {
         assert_eq!(v4, GateSpec::Subnet("192.0.2.0/24".parse().unwrap()));
         let v6 = gate.around("[2001:db8::77]:4000".parse().unwrap());
         assert_eq!(v6, GateSpec::Subnet("2001:db8::/64".parse().unwrap()));
+    }
+
+    #[test]
+    fn of_several_networks_the_one_around_the_signalled_address_is_heard() {
+        let networks = ["192.0.2.0/24", "198.51.100.0/24"].map(|network| network.parse().unwrap());
+        let gate = GatePolicy::Networks(networks.into());
+        let heard = |remote: &str| gate.around(remote.parse().unwrap());
+        assert_eq!(heard("198.51.100.9:4000"), GateSpec::Subnet(networks[1]));
+        assert_eq!(heard("10.0.0.9:4000"), GateSpec::Subnet(networks[0]));
     }
 }

@@ -172,7 +172,9 @@ impl Calls {
             | Event::Silenced { .. }
             | Event::ConfigReloaded { .. }
             | Event::PathChanged { .. }
-            | Event::DrainBegun { .. } => {}
+            | Event::DrainBegun { .. }
+            | Event::DrainEnded
+            | Event::Trunk(_) => {}
         }
     }
 

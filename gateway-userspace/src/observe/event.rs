@@ -1,5 +1,6 @@
 //! What happens, as one closed list. Numbers of parties travel as [`Number`], which prints masked.
 
+use super::trunk::TrunkEvent;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::base::redact::Number;
@@ -45,6 +46,10 @@ pub enum Event {
     PathChanged { interface: Arc<str>, path: Datapath },
     /// New calls are refused from now on; calls in progress finish.
     DrainBegun { calls: usize },
+    /// New calls are taken again.
+    DrainEnded,
+    /// Something happened to a trunk or one of its peers.
+    Trunk(TrunkEvent),
 }
 
 /// Who calls whom, as the INVITE says.
@@ -239,7 +244,7 @@ pub(crate) mod samples {
     use std::time::Duration;
 
     pub(crate) const CALL: CallId = CallId(0x6741_0000_0000_0001);
-    pub(crate) const KINDS: usize = 14;
+    pub(crate) const KINDS: usize = 16;
 
     pub(crate) fn source() -> SocketAddr {
         "198.51.100.7:5060".parse().unwrap()
@@ -319,8 +324,9 @@ pub(crate) mod samples {
         let invite = sip(Side::Caller, Direction::Received, None, "INVITE", true);
         let repeat = SipSummary { repeated: true, ..invite.clone() };
         let ringing = sip(Side::Caller, Direction::Sent, Some(180), "INVITE", false);
+        let trunks = super::super::trunk::samples().into_iter().map(Event::Trunk);
         let adopted = CallStart { call: CallId(CALL.0 + 1), ..start() };
-        vec![
+        let mut all = vec![
             Event::CallStarted(Box::new(start())),
             Event::CallAdopted {
                 start: Box::new(adopted),
@@ -352,7 +358,10 @@ pub(crate) mod samples {
             Event::ConfigReloaded { outcome: Err("causeway.toml:3:1: no".into()) },
             Event::PathChanged { interface: "eth0".into(), path: Datapath::Generic },
             Event::DrainBegun { calls: 3 },
-        ]
+            Event::DrainEnded,
+        ];
+        all.extend(trunks);
+        all
     }
 
     impl Event {
@@ -373,6 +382,8 @@ pub(crate) mod samples {
                 Self::ConfigReloaded { .. } => 11,
                 Self::PathChanged { .. } => 12,
                 Self::DrainBegun { .. } => 13,
+                Self::DrainEnded => 14,
+                Self::Trunk(_) => 15,
             }
         }
     }

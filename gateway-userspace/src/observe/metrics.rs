@@ -5,6 +5,7 @@
 //! counters, tables in use) is read at the scrape: [`NodeReadings`].
 
 use super::event::{Datapath, Direction, Event, StartLine};
+use super::trunk::TrunkEvent;
 use crate::base::fault::Fault;
 use gateway_common::verdict::Reason;
 use hdrhistogram::Histogram;
@@ -44,6 +45,13 @@ pub struct CoreMetrics {
     reloads_failed: Counter,
     path_changes: Counter,
     drains: Counter,
+    drains_ended: Counter,
+    probes: Counter,
+    probes_failed: Counter,
+    peers_up: Counter,
+    peers_down: Counter,
+    contacts_refused: Counter,
+    trunk_drains: Counter,
     records: Counter,
     records_lost: Counter,
     setup_delay: Delay,
@@ -118,6 +126,23 @@ impl CoreMetrics {
             Event::ConfigReloaded { outcome: Err(_) } => self.reloads_failed.add(),
             Event::PathChanged { .. } => self.path_changes.add(),
             Event::DrainBegun { .. } => self.drains.add(),
+            Event::DrainEnded => self.drains_ended.add(),
+            Event::Trunk(event) => self.observe_trunk(event),
+        }
+    }
+
+    fn observe_trunk(&self, event: &TrunkEvent) {
+        match event {
+            TrunkEvent::Probed { failed } => {
+                self.probes.add();
+                if *failed {
+                    self.probes_failed.add();
+                }
+            }
+            TrunkEvent::PeerUp { .. } => self.peers_up.add(),
+            TrunkEvent::PeerDown { .. } => self.peers_down.add(),
+            TrunkEvent::ContactRefused { .. } => self.contacts_refused.add(),
+            TrunkEvent::Drained { .. } => self.trunk_drains.add(),
         }
     }
 
@@ -165,6 +190,13 @@ impl CoreMetrics {
             reloads_failed,
             path_changes,
             drains,
+            drains_ended,
+            probes,
+            probes_failed,
+            peers_up,
+            peers_down,
+            contacts_refused,
+            trunk_drains,
             records,
             records_lost,
             setup_delay: _,
@@ -194,6 +226,13 @@ impl CoreMetrics {
             path_changes,
         );
         one("causeway_drains", "Times that the node began to drain", drains);
+        one("causeway_drains_ended", "Times that the node was undrained", drains_ended);
+        one("causeway_probes", "OPTIONS that peers were asked by", probes);
+        one("causeway_probes_failed", "OPTIONS answered by 408, 503 or not at all", probes_failed);
+        one("causeway_peers_went_up", "Times that an address of a peer came to serve calls", peers_up);
+        one("causeway_peers_went_down", "Times that an address of a peer was taken out of service", peers_down);
+        one("causeway_contacts_refused", "Times that a peer began to answer OPTIONS with 403", contacts_refused);
+        one("causeway_trunk_drains", "Drains of trunks and peers begun and ended", trunk_drains);
         one("causeway_call_records", "Call detail records handed to the writer", records);
         one("causeway_call_records_lost", "Call detail records lost: the writer was too slow", records_lost);
         calls_failed.series("causeway_calls_failed", "Calls that a fault ended", &mut list);

@@ -13,6 +13,8 @@ mod log;
 pub mod metrics;
 mod observer;
 pub mod sources;
+mod trunk;
 
 pub use event::Event;
 pub use observer::{Observer, ObserverSettings};
+pub use trunk::{ProbeOutcome, TrunkEvent};

@@ -1,29 +1,72 @@
 //! Which trunk a request came from and where a call goes: snapshot in, decision out, no I/O.
 //!
-//! A [`Snapshot`] is built once from the configuration, checked as a whole, and never changes; a reload builds
-//! another one. [`TrunkId`]s are positions in the snapshot that they came from.
+//! A [`Snapshot`] is built once from the configuration, checked as a whole, and its settings never change; a reload
+//! builds another one. [`TrunkId`]s are positions in the snapshot that they came from. What does change while the
+//! settings stay (who serves, who is drained) is a [`standing`] that snapshots hand on to one another, and what names
+//! mean now comes by [`Snapshot::resolved`].
 
+mod health;
+mod peer;
+mod probe;
 mod route;
 mod source;
+pub mod standing;
 mod trunk;
 
-pub use route::{Candidates, Route, retries};
-pub use trunk::{Advertised, Peer, Trunk};
+pub use health::Health;
+pub use peer::{PeerAddress, Resolved, Target};
+pub use probe::{Probe, ProbeId, ProbeSettings, Prober};
+pub use route::{Candidate, Candidates, Route, retries};
+pub use standing::{Drainable, PeerStanding, TargetState, TrunkStanding};
+pub use trunk::{Advertised, MAX_PRIORITY, Peer, Trunk};
 
 use crate::base::fault::Fault;
 use crate::base::id::TrunkId;
+use crate::base::time::Time;
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
 use route::RouteTable;
 use source::SourceTable;
+use standing::LiveTrunk;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Trunks and routes in force.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
-    trunks: Vec<Trunk>,
-    sources: SourceTable,
-    routes: RouteTable,
+    trunks: Arc<[Trunk]>,
+    sources: Arc<SourceTable>,
+    routes: Arc<RouteTable>,
+    /// By trunk.
+    live: Vec<LiveTrunk>,
+}
+
+/// What a call asks of policy before it goes anywhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Inquiry<'a> {
+    /// The trunk that it came by.
+    pub from: TrunkId,
+    /// The user part of the Request-URI.
+    pub called: &'a str,
+    pub now: Time,
+    /// Random, or a hash of the Call-ID: orders peers of equal priority by their weights.
+    pub spread: u64,
+}
+
+/// Where a call goes.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The peers to try, in order; at least one.
+    pub candidates: Candidates,
+}
+
+/// One peer with what is known of it now.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerView<'a> {
+    pub peer: &'a Peer,
+    pub standing: &'a Arc<PeerStanding>,
+    pub targets: &'a [Target],
 }
 
 impl Snapshot {
@@ -38,9 +81,34 @@ impl Snapshot {
                 return Err(PolicyError::DuplicateTrunk(trunk.name.clone()));
             }
         }
-        let sources = SourceTable::new(&trunks)?;
-        let routes = RouteTable::new(&trunks, routes)?;
-        Ok(Self { trunks, sources, routes })
+        let sources = Arc::new(SourceTable::new(&trunks)?);
+        let routes = Arc::new(RouteTable::new(&trunks, routes)?);
+        let live = trunks.iter().map(LiveTrunk::new).collect();
+        Ok(Self { trunks: trunks.into(), sources, routes, live })
+    }
+
+    /// Goes on with what `old` knows of trunks and peers that keep their names.
+    pub fn succeed(mut self, old: &Self) -> Self {
+        for (trunk, live) in self.trunks.iter().zip(&mut self.live) {
+            if let Some((id, before)) = old.trunk_named(&trunk.name) {
+                live.succeed(trunk, before, &old.live[usize::from(id.0)]);
+            }
+        }
+        self
+    }
+
+    /// The same trunks and routes where names mean what `look_up` says now; where it says nothing, they mean what they
+    /// meant before.
+    pub fn resolved(&self, look_up: &dyn Fn(&PeerAddress) -> Option<Vec<Resolved>>) -> Self {
+        let mut next = self.clone();
+        for (trunk, live) in self.trunks.iter().zip(&mut next.live) {
+            for (peer, live) in trunk.peers.iter().zip(&mut live.peers) {
+                if let (Some(_), Some(found)) = (peer.address.authority(), look_up(&peer.address)) {
+                    live.resolve(&found);
+                }
+            }
+        }
+        next
     }
 
     /// A trunk of this snapshot; `None` for an id of an older one with more trunks.
@@ -66,14 +134,52 @@ impl Snapshot {
         self.sources.identify(local, source, transport)
     }
 
-    /// Where a call to `called` (the user part of the Request-URI) from trunk `from` goes: the peers to try,
-    /// in order. `spread` (random, or a hash of the Call-ID) orders peers of equal priority by their weights.
-    pub fn route(&self, from: TrunkId, called: &str, spread: u64) -> Result<Candidates, Fault> {
-        let to = self.routes.find(from, called).ok_or(Fault::NoRoute)?;
-        let trunk = self.trunk(to).ok_or(Fault::NoRoute)?;
-        Ok(Candidates::new(to, &trunk.peers, spread))
+    /// Where a call goes: the peers to try, in order.
+    ///
+    /// # Errors
+    /// [`Fault::NoRoute`]; [`Fault::TrunkDraining`]; [`Fault::PeersDown`] when no peer of the trunk serves now.
+    pub fn decide(&self, inquiry: &Inquiry<'_>) -> Result<Decision, Fault> {
+        let to = self.routes.find(inquiry.from, inquiry.called).ok_or(Fault::NoRoute)?;
+        let (trunk, live) = self.trunk(to).zip(self.live.get(usize::from(to.0))).ok_or(Fault::NoRoute)?;
+        if live.standing.is_drained() {
+            return Err(Fault::TrunkDraining);
+        }
+        let candidates = Candidates::new(to, trunk, live, inquiry.now, inquiry.spread);
+        if candidates.len() == 0 {
+            return Err(Fault::PeersDown);
+        }
+        Ok(Decision { candidates })
+    }
+
+    /// What changes about a trunk.
+    pub fn standing(&self, id: TrunkId) -> Option<&Arc<TrunkStanding>> {
+        self.live.get(usize::from(id.0)).map(|live| &live.standing)
+    }
+
+    /// The peers of a trunk with what is known of them now, in the order of the configuration.
+    pub fn peers(&self, id: TrunkId) -> impl Iterator<Item = PeerView<'_>> {
+        let position = usize::from(id.0);
+        let settings = self.trunks.get(position).map_or(&[][..], |trunk| &trunk.peers);
+        let live = self.live.get(position).map_or(&[][..], |live| &live.peers);
+        settings.iter().zip(live).map(|(peer, live)| PeerView {
+            peer,
+            standing: &live.standing,
+            targets: &live.targets,
+        })
+    }
+
+    /// An address of this trunk asked for no new calls for so long (503 with Retry-After).
+    pub fn rest(&self, id: TrunkId, address: SocketAddr, now: Time, pause: Duration) {
+        let targets = self.peers(id).flat_map(|view| view.targets);
+        for target in targets.filter(|target| target.address == address) {
+            target.standing.rest_until(now + pause.min(LONGEST_REST));
+        }
     }
 }
+
+/// A peer that asks for a longer pause is asked again after this one, so that a slip of its clock costs minutes and
+/// not days.
+const LONGEST_REST: Duration = Duration::from_secs(300);
 
 /// Trunks with the ids that their positions give them.
 fn numbered(trunks: &[Trunk]) -> impl Iterator<Item = (TrunkId, &Trunk)> {
@@ -115,8 +221,16 @@ pub enum PolicyError {
         "trunk {trunk:?} listens on {listen} and cannot reach its peer {peer} of the other address family"
     )]
     PeerFamily { trunk: String, listen: SocketAddr, peer: SocketAddr },
-    #[error("trunk {trunk:?} names its peer {peer} twice")]
-    DuplicatePeer { trunk: String, peer: SocketAddr },
+    #[error("trunk {trunk:?} has peer {peer:?} twice, by name or by address")]
+    DuplicatePeer { trunk: String, peer: String },
+    #[error("trunk {trunk:?} gives peer {peer:?} priority {priority}: 0 is the highest, 100 the lowest")]
+    PeerPriority { trunk: String, peer: String, priority: u8 },
+    #[error("trunk {trunk:?} has peer {peer:?} by its name and no networks that its requests come from")]
+    NameWithoutNetworks { trunk: String, peer: String },
+    #[error("trunk {trunk:?} calls peers down or up after no answer at all")]
+    HealthThreshold { trunk: String },
+    #[error("trunk {trunk:?} waits {timeout:?} for the answer to an OPTIONS, and asks again after {shortest:?}")]
+    HealthTimeout { trunk: String, timeout: Duration, shortest: Duration },
     #[error("trunks {first:?} and {second:?} both claim requests from {network} to {listen} ({transport:?})")]
     AmbiguousSource {
         first: String,

@@ -1,7 +1,10 @@
 //! From a called number to a trunk by its longest prefix, and from a trunk to its peers in order.
 
-use super::{Peer, PolicyError, Trunk};
+use super::standing::{Drainable as _, LiveTrunk};
+use super::{PolicyError, Trunk};
 use crate::base::id::TrunkId;
+use crate::base::time::Time;
+use crate::sip::message::{Host, Uri};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,6 +27,11 @@ impl Route {
             return Err(PolicyError::Prefix(prefix.to_owned()));
         }
         Ok(Self { prefix: prefix.to_owned(), from, to })
+    }
+
+    /// Whether it is for the same calls, wherever they go.
+    pub fn is_same_case(&self, other: &Self) -> bool {
+        self.prefix == other.prefix && self.from == other.from
     }
 }
 
@@ -85,23 +93,68 @@ fn dialled(called: &str, longest: usize) -> String {
     number.chars().filter(|character| !"-.()".contains(*character)).take(longest).collect()
 }
 
-/// The peers of one trunk in the order to try them, each once.
+/// One address to try.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub address: SocketAddr,
+    /// Position of its peer in the trunk.
+    pub peer: u16,
+    /// Host and port that the Request-URI names, where the peer has a name: it is told by that, and certificates
+    /// are checked against it.
+    pub authority: Option<(Box<str>, Option<u16>)>,
+}
+
+impl Candidate {
+    /// A Request-URI that sends a request there.
+    pub fn uri(&self, user: Option<&str>) -> Uri {
+        let by_address = || (Host::from(self.address.ip()), Some(self.address.port()));
+        let by_name = |(host, port): &(Box<str>, Option<u16>)| host.parse().ok().map(|host| (host, *port));
+        let (host, port) = self.authority.as_ref().and_then(by_name).unwrap_or_else(by_address);
+        Uri::sip(user, host, port)
+    }
+}
+
+/// The peers of one trunk in the order to try them, each address once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidates {
     trunk: TrunkId,
     /// Last first: trying one pops it.
-    left: SmallVec<[SocketAddr; 4]>,
+    left: SmallVec<[Candidate; 2]>,
 }
 
+/// Sorts peers: those of this region first, then by priority, then as drawn by weight; within a peer its addresses.
+type Rank = (bool, u8, f64, u16, f64);
+
 impl Candidates {
-    /// By priority, and within one priority drawn by weight (RFC 2782) from the stream of numbers that `spread`
-    /// begins.
-    pub(super) fn new(trunk: TrunkId, peers: &[Peer], spread: u64) -> Self {
+    /// Peers that serve at `now`, drawn by weight (RFC 2782) from the stream of numbers that `spread` begins.
+    pub(super) fn new(id: TrunkId, trunk: &Trunk, live: &LiveTrunk, now: Time, spread: u64) -> Self {
         let mut draws = Draws(spread);
-        let mut keyed: SmallVec<[_; 4]> =
-            peers.iter().map(|peer| (peer.priority, draws.weighted(peer.weight), peer.address)).collect();
-        keyed.sort_by(|a, b| b.0.cmp(&a.0).then(b.1.total_cmp(&a.1)));
-        Self { trunk, left: keyed.into_iter().map(|(_, _, address)| address).collect() }
+        let mut ranked: SmallVec<[(Rank, Candidate); 2]> = SmallVec::new();
+        for ((position, peer), live) in (0..).zip(&trunk.peers).zip(&live.peers) {
+            let drawn = draws.weighted(peer.weight);
+            for target in live.targets.iter() {
+                let within = draws.weighted(target.weight);
+                if live.standing.is_drained() || !target.standing.serves(now) {
+                    continue;
+                }
+                let rank = (peer.is_remote, peer.priority, drawn, target.priority, within);
+                let authority = peer.address.authority().map(|(host, port)| (host.into(), port));
+                ranked.push((rank, Candidate { address: target.address, peer: position, authority }));
+            }
+        }
+        ranked.sort_by(|(a, _), (b, _)| {
+            let peers = (b.0, b.1).cmp(&(a.0, a.1)).then(b.2.total_cmp(&a.2));
+            peers.then(b.3.cmp(&a.3)).then(b.4.total_cmp(&a.4))
+        });
+        let mut left: SmallVec<[Candidate; 2]> = SmallVec::new();
+        // Two names may mean one address: what came first keeps it, and the first ones stand last.
+        for (_, candidate) in ranked.into_iter().rev() {
+            if !left.iter().any(|other| other.address == candidate.address) {
+                left.push(candidate);
+            }
+        }
+        left.reverse();
+        Self { trunk: id, left }
     }
 
     /// The trunk whose peers these are.
@@ -111,9 +164,9 @@ impl Candidates {
 }
 
 impl Iterator for Candidates {
-    type Item = SocketAddr;
+    type Item = Candidate;
 
-    fn next(&mut self) -> Option<SocketAddr> {
+    fn next(&mut self) -> Option<Candidate> {
         self.left.pop()
     }
 
@@ -154,10 +207,12 @@ impl Draws {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Snapshot;
+    use super::super::standing::TargetStanding;
     use super::super::trunk::tests::trunk;
+    use super::super::{Inquiry, Peer, PeerAddress, Resolved, Snapshot};
     use super::*;
     use crate::base::fault::Fault;
+    use std::time::Duration;
 
     /// Trunks 0 and 1 call, 2 to 4 are called; each route is (prefix, from, to).
     fn snapshot(routes: &[(&str, Option<u16>, u16)]) -> Result<Snapshot, PolicyError> {
@@ -171,6 +226,11 @@ mod tests {
             .map(|(prefix, from, to)| Route::new(prefix, from.map(TrunkId), TrunkId(*to)))
             .collect::<Result<_, _>>()?;
         Snapshot::new(trunks, routes)
+    }
+
+    fn ask(snapshot: &Snapshot, from: u16, called: &str) -> Result<TrunkId, Fault> {
+        let inquiry = Inquiry { from: TrunkId(from), called, now: Time::ZERO, spread: 0 };
+        snapshot.decide(&inquiry).map(|decision| decision.candidates.trunk())
     }
 
     #[test]
@@ -201,16 +261,15 @@ mod tests {
             (0, "\u{661}\u{661}2", 2),
         ];
         for (from, called, to) in table {
-            let candidates = snapshot.route(TrunkId(from), called, 0).unwrap();
-            assert_eq!(candidates.trunk(), TrunkId(to), "{from} calls {called}");
+            assert_eq!(ask(&snapshot, from, called), Ok(TrunkId(to)), "{from} calls {called}");
         }
     }
 
     #[test]
     fn a_number_without_a_route_is_a_fault() {
         let snapshot = snapshot(&[("+44", Some(0), 2)]).unwrap();
-        assert_eq!(snapshot.route(TrunkId(1), "+44123", 0), Err(Fault::NoRoute));
-        assert_eq!(snapshot.route(TrunkId(0), "+4", 0), Err(Fault::NoRoute));
+        assert_eq!(ask(&snapshot, 1, "+44123"), Err(Fault::NoRoute));
+        assert_eq!(ask(&snapshot, 0, "+4"), Err(Fault::NoRoute));
     }
 
     #[test]
@@ -227,17 +286,36 @@ mod tests {
     }
 
     fn peer(last: u8, priority: u8, weight: u16) -> Peer {
-        Peer { address: SocketAddr::from(([198, 51, 100, last], 5060)), priority, weight }
+        Peer { weight, ..Peer::at(SocketAddr::from(([198, 51, 100, last], 5060)), priority) }
     }
 
-    fn order(peers: &[Peer], spread: u64) -> Vec<u8> {
-        let last_octet = |address: SocketAddr| match address {
+    /// A trunk of these peers that all calls go to.
+    fn toward(peers: &[Peer]) -> Snapshot {
+        let mut target = trunk("service", "192.0.2.1:5060", &[]);
+        target.peers = peers.to_vec();
+        target.allowed = vec!["198.51.100.0/24".parse().unwrap()];
+        Snapshot::new(vec![target], vec![Route::new("", None, TrunkId(0)).unwrap()]).unwrap()
+    }
+
+    fn tried(snapshot: &Snapshot, now: Time, spread: u64) -> Result<Vec<u8>, Fault> {
+        let inquiry = Inquiry { from: TrunkId(0), called: "1", now, spread };
+        let last_octet = |candidate: Candidate| match candidate.address {
             SocketAddr::V4(v4) => v4.ip().octets()[3],
             SocketAddr::V6(_) => unreachable!("all peers of this test are IPv4"),
         };
-        Candidates::new(TrunkId(0), peers, spread).map(last_octet).collect()
+        Ok(snapshot.decide(&inquiry)?.candidates.map(last_octet).collect())
     }
 
+    fn order(peers: &[Peer], spread: u64) -> Vec<u8> {
+        tried(&toward(peers), Time::ZERO, spread).unwrap()
+    }
+
+    fn standing(snapshot: &Snapshot, peer: usize) -> std::sync::Arc<TargetStanding> {
+        let view = snapshot.peers(TrunkId(0)).nth(peer).unwrap();
+        std::sync::Arc::clone(&view.targets[0].standing)
+    }
+
+    // Statement 197.
     #[test]
     fn peers_come_by_priority_each_once_and_the_same_call_sees_the_same_order() {
         let peers = [peer(1, 20, 1), peer(2, 10, 1), peer(3, 10, 1), peer(4, 0, 1)];
@@ -248,17 +326,84 @@ mod tests {
         }
     }
 
+    // Statement 197.
+    #[test]
+    fn peers_of_another_region_come_after_all_of_this_one() {
+        let remote = |last, priority| Peer { is_remote: true, ..peer(last, priority, 1) };
+        let peers = [remote(1, 0), peer(2, 100, 1), peer(3, 50, 1), remote(4, 1)];
+        assert_eq!(order(&peers, 7), [3, 2, 1, 4]);
+    }
+
     #[test]
     fn weights_share_first_attempts_and_weight_zero_comes_last() {
-        let peers = [peer(1, 0, 0), peer(2, 0, 1), peer(3, 0, 3)];
+        let peers = toward(&[peer(1, 0, 0), peer(2, 0, 1), peer(3, 0, 3)]);
         let mut first = [0u32; 4];
         for spread in 0..40_000u64 {
-            let seen = order(&peers, spread);
+            let seen = tried(&peers, Time::ZERO, spread).unwrap();
             first[usize::from(seen[0])] += 1;
             assert_eq!(seen[2], 1);
         }
         assert!((9_500..10_500).contains(&first[2]), "{first:?}");
         assert!((29_500..30_500).contains(&first[3]), "{first:?}");
+    }
+
+    #[test]
+    fn peers_that_are_down_resting_or_drained_are_passed_over_and_a_reload_does_not_forget_them() {
+        let peers = [peer(1, 0, 1), peer(2, 1, 1), peer(3, 2, 1), peer(4, 3, 1)];
+        let first = toward(&peers);
+        standing(&first, 0).set_state(super::super::TargetState::Down);
+        standing(&first, 1).rest_until(Time::ZERO + Duration::from_secs(5));
+        assert!(first.peers(TrunkId(0)).nth(2).unwrap().standing.drain(true));
+        let again = toward(&peers).succeed(&first);
+        for snapshot in [&first, &again] {
+            assert_eq!(tried(snapshot, Time::ZERO, 1), Ok(vec![4]));
+            assert_eq!(tried(snapshot, Time::ZERO + Duration::from_secs(5), 1), Ok(vec![2, 4]));
+        }
+        standing(&again, 3).set_state(super::super::TargetState::Down);
+        assert_eq!(tried(&first, Time::ZERO, 1), Err(Fault::PeersDown));
+    }
+
+    #[test]
+    fn a_drained_trunk_takes_no_calls_until_it_is_undrained() {
+        let snapshot = toward(&[peer(1, 0, 1)]);
+        let trunk = snapshot.standing(TrunkId(0)).unwrap();
+        assert!(trunk.drain(true) && !trunk.drain(true));
+        assert_eq!(tried(&snapshot, Time::ZERO, 1), Err(Fault::TrunkDraining));
+        assert!(trunk.drain(false));
+        assert_eq!(tried(&snapshot, Time::ZERO, 1), Ok(vec![1]));
+    }
+
+    // Statements 21, 48.
+    #[test]
+    fn names_are_tried_in_their_order_at_what_they_mean_now_and_no_address_twice() {
+        let named = |name: &str, priority| Peer {
+            name: name.into(),
+            address: PeerAddress::Host { name: name.into(), port: Some(5061) },
+            ..peer(0, priority, 1)
+        };
+        let snapshot = toward(&[named("teams1.example", 0), named("teams2.example", 1), peer(9, 2, 1)]);
+        assert_eq!(tried(&snapshot, Time::ZERO, 1), Ok(vec![9]), "a name that means nothing yet is nowhere");
+        let at = |last: u8, priority| Resolved {
+            address: SocketAddr::from(([198, 51, 100, last], 5061)),
+            priority,
+            weight: 1,
+        };
+        let resolve = |snapshot: &Snapshot, first: &[Resolved]| {
+            snapshot.resolved(&|address| match address.to_string().as_str() {
+                "teams1.example:5061" => Some(first.to_vec()),
+                "teams2.example:5061" => Some(vec![at(3, 0), at(1, 1)]),
+                _ => None,
+            })
+        };
+        let now = resolve(&snapshot, &[at(2, 10), at(1, 0)]);
+        let inquiry = Inquiry { from: TrunkId(0), called: "1", now: Time::ZERO, spread: 1 };
+        let first = now.decide(&inquiry).unwrap().candidates.next().unwrap();
+        assert_eq!(first.authority, Some(("teams1.example".into(), Some(5061))));
+        assert_eq!(tried(&now, Time::ZERO, 1), Ok(vec![1, 2, 3, 9]));
+        // What is known of an address stays when the name comes to mean more.
+        standing(&now, 0).set_state(super::super::TargetState::Down);
+        let later = resolve(&now, &[at(2, 10), at(1, 0), at(5, 1)]);
+        assert_eq!(tried(&later, Time::ZERO, 1), Ok(vec![1, 5, 3, 9]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! From a source address to its trunk: exact UDP peers first, then the longest prefix.
 
-use super::{Peer, PolicyError, Trunk, numbered};
+use super::{PeerAddress, PolicyError, Trunk, numbered};
 use crate::base::id::TrunkId;
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
@@ -36,7 +36,7 @@ impl SourceTable {
             if trunk.transport == Transport::Udp {
                 sources.claim_peers(id, trunk).map_err(|(first, host)| ambiguous(trunks, first, id, host))?;
             }
-            for network in &trunk.allowed {
+            for network in trunk.networks() {
                 sources.claim(network.trunc(), id).map_err(|first| ambiguous(trunks, first, id, *network))?;
             }
         }
@@ -61,8 +61,9 @@ impl SourceTable {
     /// port than they listen on, and TCP always does.
     fn claim_hosts(&mut self, trunks: &[Trunk], id: TrunkId, trunk: &Trunk) -> Result<(), PolicyError> {
         let Some(sources) = self.sockets.get_mut(&(trunk.listen, trunk.transport)) else { return Ok(()) };
-        for peer in &trunk.peers {
-            let host = IpNet::from(peer.address.ip());
+        for peer in trunk.peers.iter().filter(|peer| peer.allowed.is_empty()) {
+            let PeerAddress::Address(address) = peer.address else { continue };
+            let host = IpNet::from(address.ip());
             let Err(first) = sources.claim(host, id) else { continue };
             // Over UDP two trunks on one host are told apart by their ports, and only requests from a third port
             // belong to the first of them. Over TCP nothing tells them apart.
@@ -78,10 +79,10 @@ impl Sources {
     /// Gives the addresses of `trunk`'s UDP peers to it, or names the trunk that has one of them. A list of
     /// networks rules: a peer outside of it is only called, never heard.
     fn claim_peers(&mut self, id: TrunkId, trunk: &Trunk) -> Result<(), (TrunkId, IpNet)> {
-        for Peer { address, .. } in &trunk.peers {
-            let heard =
-                trunk.allowed.is_empty() || trunk.allowed.iter().any(|net| net.contains(&address.ip()));
-            if !heard {
+        for peer in &trunk.peers {
+            let PeerAddress::Address(address) = &peer.address else { continue };
+            let by_host = trunk.allowed.is_empty() && peer.allowed.is_empty();
+            if !by_host && !trunk.networks().any(|network| network.contains(&address.ip())) {
                 continue;
             }
             let first = *self.peers.entry(*address).or_insert(id);
@@ -210,6 +211,16 @@ mod tests {
         let trunks = [trunk];
         assert_eq!(identify(&trunks, "198.51.100.7:5060"), None);
         assert_eq!(identify(&trunks, "10.0.0.1:5060"), Some(0));
+    }
+
+    #[test]
+    fn networks_of_a_peer_replace_its_host_and_leave_other_peers_theirs() {
+        let mut trunk = trunk("core", LISTEN, &["198.51.100.7:5060", "198.51.100.8:5060"]);
+        trunk.peers[0].allowed = vec!["10.0.0.0/8".parse().unwrap()];
+        let trunks = [trunk];
+        assert_eq!(identify(&trunks, "10.0.0.1:5060"), Some(0));
+        assert_eq!(identify(&trunks, "198.51.100.7:5060"), None);
+        assert_eq!(identify(&trunks, "198.51.100.8:40000"), Some(0));
     }
 
     #[test]

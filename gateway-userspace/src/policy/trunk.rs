@@ -1,7 +1,8 @@
-//! A trunk: a named set of peers, and the addresses that we use towards them.
+//! A trunk: a named group of peers that one service or one operator's core has, and how we deal with them.
 
-use super::PolicyError;
+use super::{Health, PeerAddress, PolicyError};
 use crate::media::{GatePolicy, MediaPolicy};
+use crate::sip::message::{Draft, Host, NameAddr, Uri};
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
 use std::fmt;
@@ -26,12 +27,62 @@ pub struct Trunk {
     pub media: MediaPolicy,
     /// How long a peer may leave an INVITE without any answer before the next one is tried.
     pub peer_timeout: Duration,
+    /// How long a caller of this trunk waits at most for a 18x or a final response: at the end it hears 408. `None`
+    /// leaves the caller to its own patience.
+    pub progress_timeout: Option<Duration>,
+    /// Whether and how peers are asked by OPTIONS if they serve calls.
+    pub health: Health,
+}
+
+impl Peer {
+    /// A peer at an address, named after it, of weight 1 in this node's region.
+    pub fn at(address: SocketAddr, priority: u8) -> Self {
+        Self {
+            name: address.to_string(),
+            address: PeerAddress::Address(address),
+            is_remote: false,
+            priority,
+            weight: 1,
+            allowed: Vec::new(),
+        }
+    }
 }
 
 impl Trunk {
+    /// Networks whose requests belong to this trunk, its peers' included.
+    pub fn networks(&self) -> impl Iterator<Item = &IpNet> {
+        self.allowed.iter().chain(self.peers.iter().flat_map(|peer| &peer.allowed))
+    }
+
     /// Host and port for Via and Contact, an IPv6 address in brackets.
     pub fn sent_by(&self) -> Advertised {
         self.advertised.clone().unwrap_or_else(|| Advertised::of(self.listen))
+    }
+
+    /// A URI at the address that this trunk's peers reach us by.
+    pub fn own_uri(&self, user: Option<&str>) -> Uri {
+        let (host, port) = self.authority();
+        Uri::sip(user, host, Some(port))
+    }
+
+    /// The URI by which this trunk's peers reach us: without user part, and with the transport where it is not the
+    /// one that a URI means anyway (RFC 3261 section 19.1.1).
+    pub fn contact(&self) -> NameAddr {
+        let mut uri = self.own_uri(None);
+        if let (Transport::Tcp, Uri::Sip(uri)) = (self.transport, &mut uri) {
+            uri.params.set("transport", self.transport.as_str());
+        }
+        NameAddr::new(uri)
+    }
+
+    /// Makes a request of ours one of this trunk: its Via names us as this trunk's peers know us.
+    pub fn sign(&self, draft: &mut Draft) {
+        draft.sent_by = self.advertised.is_some().then(|| self.authority());
+    }
+
+    fn authority(&self) -> (Host, u16) {
+        let Advertised { host, port } = self.sent_by();
+        (host.parse().unwrap_or_else(|_| Host::from(self.listen.ip())), port)
     }
 
     /// What can be wrong with a trunk by itself.
@@ -52,20 +103,24 @@ impl Trunk {
         if self.peer_timeout.is_zero() {
             return Err(PolicyError::NoPeerTimeout { trunk });
         }
+        self.health.check(&self.name)?;
         self.check_media()?;
         self.check_peers()
     }
 
     fn check_media(&self) -> Result<(), PolicyError> {
         let trunk = self.name.clone();
-        match self.media.gate {
-            GatePolicy::Network(network) if network.addr().is_ipv4() != self.media_address.is_ipv4() => {
-                return Err(PolicyError::GateFamily { trunk, network });
+        match &self.media.gate {
+            GatePolicy::Networks(networks) => {
+                let foreign = |network: &&IpNet| network.addr().is_ipv4() != self.media_address.is_ipv4();
+                if let Some(network) = networks.iter().find(foreign) {
+                    return Err(PolicyError::GateFamily { trunk, network: *network });
+                }
             }
-            GatePolicy::Around { ipv4_prefix, ipv6_prefix } if ipv4_prefix > 32 || ipv6_prefix > 128 => {
+            GatePolicy::Around { ipv4_prefix, ipv6_prefix } if *ipv4_prefix > 32 || *ipv6_prefix > 128 => {
                 return Err(PolicyError::GatePrefix { trunk });
             }
-            GatePolicy::Signalled | GatePolicy::Around { .. } | GatePolicy::Network(_) | GatePolicy::Any => {}
+            GatePolicy::Signalled | GatePolicy::Around { .. } | GatePolicy::Any => {}
         }
         if let Some(dscp) = self.media.dscp.filter(|dscp| *dscp > 63) {
             return Err(PolicyError::Dscp { trunk, dscp });
@@ -80,31 +135,65 @@ impl Trunk {
     }
 
     fn check_peers(&self) -> Result<(), PolicyError> {
-        for (position, Peer { address: peer, .. }) in self.peers.iter().enumerate() {
-            let (trunk, peer) = (self.name.clone(), *peer);
-            if peer.port() == 0 || peer.ip().is_unspecified() || peer.ip().is_multicast() {
-                return Err(PolicyError::PeerAddress { trunk, peer });
+        for (position, peer) in self.peers.iter().enumerate() {
+            let trunk = self.name.clone();
+            if peer.priority > MAX_PRIORITY {
+                return Err(PolicyError::PeerPriority {
+                    trunk,
+                    peer: peer.name.clone(),
+                    priority: peer.priority,
+                });
             }
-            if peer.is_ipv4() != self.listen.is_ipv4() {
-                return Err(PolicyError::PeerFamily { trunk, listen: self.listen, peer });
+            match peer.address {
+                PeerAddress::Address(at) => self.check_address(at)?,
+                // Teams and others answer from any address of their networks, whatever their names resolve to, so
+                // that a list made from look-ups would silence them.
+                PeerAddress::Host { .. } | PeerAddress::Service(_)
+                    if self.allowed.is_empty() && peer.allowed.is_empty() =>
+                {
+                    return Err(PolicyError::NameWithoutNetworks { trunk, peer: peer.name.clone() });
+                }
+                PeerAddress::Host { .. } | PeerAddress::Service(_) => {}
             }
-            if self.peers[..position].iter().any(|other| other.address == peer) {
-                return Err(PolicyError::DuplicatePeer { trunk, peer });
+            let before = &self.peers[..position];
+            if before.iter().any(|other| other.name == peer.name || other.address == peer.address) {
+                return Err(PolicyError::DuplicatePeer { trunk, peer: peer.name.clone() });
             }
+        }
+        Ok(())
+    }
+
+    fn check_address(&self, peer: SocketAddr) -> Result<(), PolicyError> {
+        let trunk = self.name.clone();
+        if peer.port() == 0 || peer.ip().is_unspecified() || peer.ip().is_multicast() {
+            return Err(PolicyError::PeerAddress { trunk, peer });
+        }
+        if peer.is_ipv4() != self.listen.is_ipv4() {
+            return Err(PolicyError::PeerFamily { trunk, listen: self.listen, peer });
         }
         Ok(())
     }
 }
 
-/// One address that calls to a trunk can be sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The priority that is tried last.
+pub const MAX_PRIORITY: u8 = 100;
+
+/// One place that calls to a trunk can be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    pub address: SocketAddr,
-    /// The lower number is tried first, as in RFC 2782.
+    /// Unique in its trunk: commands, metrics and events use it.
+    pub name: String,
+    pub address: PeerAddress,
+    /// It stands in another region than this node: tried only when no peer of this region serves.
+    pub is_remote: bool,
+    /// 0 to [`MAX_PRIORITY`], as seen from this node's region; the lower number is tried first.
     pub priority: u8,
     /// Share of first attempts among peers of equal priority, as in RFC 2782; those of weight 0 come after all
     /// others of their priority.
     pub weight: u16,
+    /// Networks whose requests belong to the trunk because of this peer. When both these and the trunk's own are
+    /// empty, the peer's host.
+    pub allowed: Vec<IpNet>,
 }
 
 /// Host and port as peers are told them.
@@ -138,7 +227,7 @@ pub(super) mod tests {
 
     /// A sound trunk on `listen` with these peers, all of priority 0 and weight 1.
     pub(in super::super) fn trunk(name: &str, listen: &str, peers: &[&str]) -> Trunk {
-        let peer = |text: &&str| Peer { address: text.parse().unwrap(), priority: 0, weight: 1 };
+        let peer = |text: &&str| Peer::at(text.parse().unwrap(), 0);
         Trunk {
             name: name.into(),
             peers: peers.iter().map(peer).collect(),
@@ -149,6 +238,8 @@ pub(super) mod tests {
             media_address: "192.0.2.1".parse().unwrap(),
             media: MediaPolicy::default(),
             peer_timeout: Duration::from_secs(4),
+            progress_timeout: None,
+            health: Health::default(),
         }
     }
 
@@ -176,7 +267,7 @@ pub(super) mod tests {
                 PolicyError::MediaAddress { trunk: name(), address: "::".parse().unwrap() },
             ),
             (
-                |trunk| trunk.media.gate = GatePolicy::Network("2001:db8::/32".parse().unwrap()),
+                |trunk| trunk.media.gate = GatePolicy::Networks(["2001:db8::/32".parse().unwrap()].into()),
                 PolicyError::GateFamily { trunk: name(), network: "2001:db8::/32".parse().unwrap() },
             ),
             (
@@ -194,7 +285,7 @@ pub(super) mod tests {
             ),
             (|trunk| trunk.peer_timeout = Duration::ZERO, PolicyError::NoPeerTimeout { trunk: name() }),
             (
-                |trunk| trunk.peers[0].address.set_port(0),
+                |trunk| trunk.peers[0].address = PeerAddress::Address("198.51.100.7:0".parse().unwrap()),
                 PolicyError::PeerAddress { trunk: name(), peer: "198.51.100.7:0".parse().unwrap() },
             ),
             (
@@ -206,8 +297,20 @@ pub(super) mod tests {
                 },
             ),
             (
-                |trunk| trunk.peers.push(trunk.peers[0]),
-                PolicyError::DuplicatePeer { trunk: name(), peer: "198.51.100.7:5060".parse().unwrap() },
+                |trunk| trunk.peers.push(Peer { name: "other".into(), ..trunk.peers[0].clone() }),
+                PolicyError::DuplicatePeer { trunk: name(), peer: "other".into() },
+            ),
+            (
+                |trunk| trunk.peers[0].priority = 101,
+                PolicyError::PeerPriority { trunk: name(), peer: "198.51.100.7:5060".into(), priority: 101 },
+            ),
+            (
+                |trunk| trunk.peers[0].address = PeerAddress::Host { name: "a.example".into(), port: None },
+                PolicyError::NameWithoutNetworks { trunk: name(), peer: "198.51.100.7:5060".into() },
+            ),
+            (
+                |trunk| trunk.health.down_after = 0,
+                PolicyError::HealthThreshold { trunk: name() },
             ),
         ];
         for (spoil, error) in table {

@@ -30,6 +30,9 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
             }
             Action::Arm { timer, at } => core.timers.arm((id, timer), at),
             Action::Disarm { timer } => core.timers.disarm((id, timer)),
+            Action::Rest { trunk, address, pause } => {
+                trunk.policy().rest(trunk.id(), address, turn.now, pause);
+            }
             Action::ProbeMedia => probe(core, turn, id),
             Action::Save(checkpoint) => save(core, turn, id, *checkpoint),
             Action::Publish(event) => core.publish(turn.now, &event),

@@ -18,7 +18,7 @@ use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::observe::clock::WallClock;
 use gateway_userspace::observe::metrics::CoreMetrics;
 use gateway_userspace::observe::{Observer, ObserverSettings};
-use gateway_userspace::policy::{Peer, Route, Snapshot, Trunk};
+use gateway_userspace::policy::{Health, Peer, Route, Snapshot, Trunk};
 use gateway_userspace::runtime::core::{CheckpointChange, Core, CoreSettings, Outbox, Turn};
 use gateway_userspace::sip::message::{Message, Response, parse, shallow};
 use gateway_userspace::sip::transaction::Settings as TransactionSettings;
@@ -464,7 +464,7 @@ fn policy(stage: &Stage) -> Snapshot {
         name: name.into(),
         peers: (0..)
             .zip(peers)
-            .map(|(priority, peer)| Peer { address: peer.parse().expect("an address"), priority, weight: 1 })
+            .map(|(priority, peer)| Peer::at(peer.parse().expect("an address"), priority))
             .collect(),
         allowed: Vec::new(),
         transport: Transport::Udp,
@@ -473,6 +473,8 @@ fn policy(stage: &Stage) -> Snapshot {
         media_address: media.parse().expect("an address"),
         media: MediaPolicy { offer_rtcp_mux: false, ..MediaPolicy::default() },
         peer_timeout: Duration::from_secs(4),
+        progress_timeout: Some(Duration::from_secs(10)),
+        health: Health::default(),
     };
     let mut trunks = vec![
         trunk("operator", OPERATOR, "192.0.2.2", &["198.51.100.10:5060"]),

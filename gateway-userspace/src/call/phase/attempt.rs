@@ -18,6 +18,9 @@ pub(in crate::call) struct Attempt {
     pub(super) open: bool,
     /// Some response came, and so the INVITE was sent.
     pub(super) heard: bool,
+    /// A provisional response other than 100 came.
+    pub(super) rang: bool,
+    trunk: TrunkRef,
     /// To tags of dialogs that were hung up because they came too late.
     released: Vec<String>,
 }
@@ -34,14 +37,17 @@ pub(crate) fn release(response: &Response, trunk: &TrunkRef) -> Option<(Draft, D
     );
     invite.contact = Contact::one(trunk.contact());
     let mut dialog = Dialog::from_response(&Origin::new(&invite, false), response)?;
-    let ack = dialog.ack(invite.sequence);
-    Some((ack, dialog.request(Method::Bye)))
+    let (mut ack, mut bye) = (dialog.ack(invite.sequence), dialog.request(Method::Bye));
+    trunk.sign(&mut ack);
+    trunk.sign(&mut bye);
+    Some((ack, bye))
 }
 
 impl Attempt {
-    pub(super) fn new(number: u8, invite: &Draft, hop: Hop) -> Self {
+    pub(super) fn new(number: u8, invite: &Draft, hop: Hop, trunk: TrunkRef) -> Self {
         let (sequence, origin) = (invite.sequence, Origin::new(invite, false));
-        Self { number, sequence, origin, hop, open: true, heard: false, released: Vec::new() }
+        let released = Vec::new();
+        Self { number, sequence, origin, hop, open: true, heard: false, rang: false, trunk, released }
     }
 
     pub(super) fn key(&self) -> RequestKey {
@@ -52,12 +58,14 @@ impl Attempt {
     /// second branch (RFC 3261 section 13.2.2.4). Copies of the 2xx are acknowledged again.
     pub(super) fn release(&mut self, response: &Response, context: &mut Context<'_>) {
         let Some(mut dialog) = Dialog::from_response(&self.origin, response) else { return };
-        let ack = dialog.ack(self.sequence);
+        let mut ack = dialog.ack(self.sequence);
+        self.trunk.sign(&mut ack);
         context.push(Action::Acknowledge { draft: Box::new(ack), hop: self.hop });
         let tag = dialog.remote_tag().to_owned();
         if !self.released.contains(&tag) {
             self.released.push(tag);
-            let draft = Box::new(dialog.request(Method::Bye));
+            let mut draft = Box::new(dialog.request(Method::Bye));
+            self.trunk.sign(&mut draft);
             context.push(Action::Request { key: RequestKey::Release, draft, hop: self.hop });
         }
     }

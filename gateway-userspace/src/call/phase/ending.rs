@@ -37,7 +37,8 @@ impl Ending {
         let owe = |side: &Side| Owed { side: *side, reason: reason.clone(), sent: false };
         let owed = sides.iter().map(owe).collect();
         let mut ending = Self { caller: legs.0, callee: legs.1, owed, attempts };
-        for timer in [CallTimer::PeerSilent, CallTimer::NoAnswer, CallTimer::MediaCheck] {
+        let open = [CallTimer::PeerSilent, CallTimer::NoProgress, CallTimer::NoAnswer, CallTimer::MediaCheck];
+        for timer in open {
             context.disarm(timer);
         }
         ending.hang_up(context);

@@ -13,7 +13,7 @@ use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, med
 use crate::media::MediaPlan;
 use crate::observe;
 use crate::observe::event::{self, CallStart, SipSummary};
-use crate::policy::{self, Candidates};
+use crate::policy::{self, Candidate, Candidates, Inquiry};
 use crate::sdp::{self, Finality};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{
@@ -22,6 +22,7 @@ use crate::sip::message::{
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[derive(Debug)]
 pub(in crate::call) struct Setup {
@@ -97,7 +98,13 @@ fn prepare(
 ) -> Result<(Leg, Callee, Candidates, bool), Fault> {
     let called = called_number(&request.uri)?;
     let offer = media::description_of_request(request)?;
-    let candidates = context.policy.route(trunk.id(), &called, context.tokens.number())?;
+    let inquiry = Inquiry {
+        from: trunk.id(),
+        called: &called,
+        now: context.now,
+        spread: context.tokens.number(),
+    };
+    let candidates = context.policy.decide(&inquiry)?.candidates;
     let to_trunk = TrunkRef::new(Arc::clone(context.policy), candidates.trunk()).ok_or(Fault::NoRoute)?;
     let tag = context.tokens.token();
     let dialog =
@@ -133,6 +140,13 @@ fn called_number(uri: &Uri) -> Result<String, Fault> {
     }
 }
 
+/// The pause that Retry-After names (RFC 3261 section 20.33): whole seconds, before a comment and parameters.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let value = response.headers.value(&HeaderName::RetryAfter)?.trim_start();
+    let digits = value.split(|character: char| !character.is_ascii_digit()).next()?;
+    digits.parse().ok().map(Duration::from_secs)
+}
+
 impl Setup {
     pub(super) fn leg(&self, side: Side) -> Option<&Leg> {
         (side == Side::Caller).then_some(&self.caller)
@@ -145,17 +159,21 @@ impl Setup {
 
     /// Tries the next peer; without one left, tells the caller why the last one failed.
     pub(in crate::call) fn dial(self, facts: &mut Facts, context: &mut Context<'_>) -> Phase {
+        if let Some(patience) = self.caller.trunk.progress_timeout {
+            context.arm(CallTimer::NoProgress, patience);
+        }
         self.dial_next(facts, context, Failure::Fault(Fault::PeerUnreachable))
     }
 
     fn dial_next(mut self, facts: &mut Facts, context: &mut Context<'_>, last: Failure) -> Phase {
-        let Some(peer) = self.candidates.next() else { return self.fail(facts, context, last) };
+        let Some(candidate) = self.candidates.next() else { return self.fail(facts, context, last) };
+        let peer = candidate.address;
         let number = facts.peers_tried.saturating_add(1);
         let trunk = self.callee.trunk.clone();
         let hop = Hop { transport: trunk.transport, local: trunk.listen, remote: peer, connection: None };
-        let mut draft = self.callee.invite(self.request.head.max_forwards, peer, context);
+        let mut draft = self.callee.invite(self.request.head.max_forwards, &candidate, context);
         draft.headers.push(HeaderName::UserAgent, &*context.settings.product);
-        let attempt = Attempt::new(number, &draft, hop);
+        let attempt = Attempt::new(number, &draft, hop, trunk.clone());
         if self.offered {
             self.callee.media.abandon();
             match self.callee.media.relay_offer(&self.caller.media) {
@@ -216,6 +234,10 @@ impl Setup {
             }
             Event::Timer(CallTimer::NoAnswer) => {
                 self.cancel_current(context);
+                self.fail(facts, context, Failure::Fault(Fault::NoAnswer))
+            }
+            Event::Timer(CallTimer::NoProgress) => {
+                self.cancel_current(context);
                 self.fail(facts, context, Failure::Fault(Fault::PeerTimeout))
             }
             Event::FlowsRefused(fault) => {
@@ -256,7 +278,10 @@ impl Setup {
         attempt.heard = true;
         if status.is_final() {
             attempt.open = false;
+        } else {
+            attempt.rang |= status != StatusCode::TRYING;
         }
+        let rang = attempt.rang;
         if current != Some(number) {
             // A peer that was given up answers after all.
             if status.is_success() {
@@ -267,10 +292,25 @@ impl Setup {
         match status {
             status if status.is_provisional() => self.provisional(facts, response, context),
             status if status.is_success() => self.answered(facts, response, context),
+            // It rang: what timed out is the callee, and others shall not ring after it.
+            StatusCode::REQUEST_TIMEOUT if rang => self.fail(facts, context, Failure::Fault(Fault::NoAnswer)),
             status if policy::retries(status.code()) => {
+                self.honour_pause(response, context);
                 self.dial_next(facts, context, Failure::Status(status))
             }
             status => self.fail(facts, context, Failure::Status(status)),
+        }
+    }
+
+    /// A peer that says how long it is out of service gets no new calls for so long (RFC 3261 section 21.5.4).
+    fn honour_pause(&self, response: &Response, context: &mut Context<'_>) {
+        let pause = match response.status {
+            StatusCode::SERVICE_UNAVAILABLE => retry_after(response),
+            _ => None,
+        };
+        if let (Some(pause), Some(attempt)) = (pause, self.attempts.last()) {
+            let trunk = self.callee.trunk.clone();
+            context.push(Action::Rest { trunk, address: attempt.hop.remote, pause });
         }
     }
 
@@ -286,6 +326,7 @@ impl Setup {
             return Phase::Setup(self);
         }
         let preview = if self.offered { self.preview(response, context) } else { None };
+        context.disarm(CallTimer::NoProgress);
         alerted(facts, context);
         self.caller.respond(context, (self.server, &self.request), response.status, preview);
         Phase::Setup(self)
@@ -307,7 +348,7 @@ impl Setup {
         response: &Response,
         context: &mut Context<'_>,
     ) -> Phase {
-        for timer in [CallTimer::PeerSilent, CallTimer::NoAnswer] {
+        for timer in [CallTimer::PeerSilent, CallTimer::NoProgress, CallTimer::NoAnswer] {
             context.disarm(timer);
         }
         let body = match self.agree(response) {
@@ -397,20 +438,21 @@ impl Callee {
     fn invite(
         &self,
         max_forwards: Option<u8>,
-        peer: std::net::SocketAddr,
+        peer: &Candidate,
         context: &mut Context<'_>,
     ) -> Draft {
         let (display, number) = &self.caller;
         let user = Some(number.as_str()).filter(|number| !number.is_empty());
         let mut from = NameAddr::new(self.trunk.own_uri(user)).with_tag(&context.tokens.token());
         from.display = display.clone();
-        let target = Uri::sip(Some(&self.called), peer.ip(), Some(peer.port()));
+        let target = peer.uri(Some(&self.called));
         let to = NameAddr::new(target.clone());
         let call_id = context.settings.share.call_id(context.tokens);
         let mut draft = Draft::new(Method::Invite, target, from, to, call_id, 1);
         draft.max_forwards = max_forwards.map_or(draft.max_forwards, |left| left.saturating_sub(1));
         draft.contact = Contact::one(self.trunk.contact());
         draft.headers.push(HeaderName::Allow, crate::call::answer::ALLOW);
+        self.trunk.sign(&mut draft);
         draft
     }
 }

@@ -11,10 +11,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use toml::Spanned;
 
+/// What trunks have to fit to.
+pub(super) struct Surroundings<'a> {
+    /// Of this node.
+    pub(super) region: Option<&'a str>,
+    /// Of media.
+    pub(super) ports: &'a RangeInclusive<u16>,
+    /// Where the admin interface listens.
+    pub(super) admin: SocketAddr,
+}
+
 pub(super) fn snapshot(
     file: &File,
-    ports: &RangeInclusive<u16>,
-    admin: SocketAddr,
+    surroundings: &Surroundings<'_>,
     errors: &mut ConfigErrors,
 ) -> Option<Snapshot> {
     let before = errors.errors.len();
@@ -22,19 +31,19 @@ pub(super) fn snapshot(
         let fix = "add a [[trunk]] for each side, or begin with `causeway check --example`";
         errors.add(None, "[[trunk]]", "there is none, so nobody may call", fix);
     }
-    if file.routes.is_empty() {
+    if file.routes.is_empty() && file.trunks.iter().all(|(_, trunk)| trunk.default_to.is_none()) {
         errors.add(
             None,
             "[[route]]",
             "there is none, so no call goes anywhere",
-            "add [[route]] with prefix and to",
+            "add [[route]] with prefix and to, or default_to to a trunk",
         );
     }
     let labels: Vec<String> =
         file.trunks.iter().enumerate().map(|(at, (_, trunk))| label(at, trunk)).collect();
     let mut trunks = Vec::with_capacity(file.trunks.len());
     for ((entry, written), label) in file.trunks.iter().zip(&labels) {
-        let Some(trunk) = trunk(entry, written, label, errors) else { continue };
+        let Some(trunk) = trunk(entry, written, label, surroundings.region, errors) else { continue };
         if let Err(error) = Snapshot::new(vec![trunk.clone()], Vec::new()) {
             refuse(&error, Some((entry, written, label)), errors);
         }
@@ -45,8 +54,8 @@ pub(super) fn snapshot(
     if errors.errors.len() > before {
         return None;
     }
-    listeners(file, &trunks, admin, errors);
-    media_ports(file, &trunks, ports, errors);
+    listeners(file, &trunks, surroundings.admin, errors);
+    media_ports(file, &trunks, surroundings.ports, errors);
     match Snapshot::new(trunks, routes) {
         Ok(snapshot) => Some(snapshot),
         Err(error) => {
@@ -99,7 +108,7 @@ fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
             );
             errors.add(
                 Some(text.span()),
-                format!("[[route]] {field}"),
+                field,
                 format!("there is no trunk {wanted:?}"),
                 fix,
             );
@@ -108,7 +117,7 @@ fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
     };
     let mut routes: Vec<Route> = Vec::new();
     for (entry, written) in &file.routes {
-        let from = written.from.as_ref().map(|from| find(from, "from", errors));
+        let from = written.from.as_ref().map(|from| find(from, "[[route]] from", errors));
         let to = required(
             entry,
             &written.to,
@@ -116,7 +125,7 @@ fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
             "to = \"operator\", the trunk that calls go to",
             errors,
         )
-        .and_then(|to| find(to, "to", errors));
+        .and_then(|to| find(to, "[[route]] to", errors));
         let prefix = required(
             entry,
             &written.prefix,
@@ -140,6 +149,19 @@ fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
                     "write the first digits of the called number, as in \"+44\", or \"\" for every number";
                 errors.add(Some(prefix.span()), "[[route]] prefix", error.to_string(), fix);
             }
+        }
+    }
+    for ((id, name), (_, written)) in (0..).map(TrunkId).zip(&names).zip(&file.trunks) {
+        let Some(text) = &written.default_to else { continue };
+        let field = format!("[[trunk]] {name:?}, default_to");
+        let Some(to) = find(text, &field, errors) else { continue };
+        match Route::new("", Some(id), to) {
+            Ok(route) if routes.iter().any(|other| other.is_same_case(&route)) => {
+                let fix = "keep this, or the [[route]] from this trunk with the prefix \"\"";
+                errors.add(Some(text.span()), field, "a route says where these calls go", fix);
+            }
+            Ok(route) => routes.push(route),
+            Err(error) => errors.add(Some(text.span()), field, error.to_string(), "name a trunk"),
         }
     }
     routes
@@ -209,10 +231,16 @@ fn refuse(error: &PolicyError, about: Option<Written<'_>>, errors: &mut ConfigEr
     let Some((entry, trunk, label)) = about else {
         return errors.add(None, "trunks and routes", error.to_string(), "see docs/configuration.md");
     };
-    let peer = |wanted: &SocketAddr| {
-        let same =
-            |peer: &&Spanned<file::Peer>| socket_address(peer.get_ref().address.get_ref()) == Some(*wanted);
-        trunk.peers.iter().rev().find(same).map(|peer| peer.get_ref().address.span())
+    let peer = |wanted: &dyn Fn(&file::Peer) -> bool| {
+        let peer = trunk.peers.iter().rev().find(|peer| wanted(peer.get_ref()));
+        peer.map(|peer| peer.get_ref().address.span())
+    };
+    let at = |wanted: &SocketAddr| peer(&|peer| socket_address(peer.address.get_ref()) == Some(*wanted));
+    let named = |wanted: &str| {
+        peer(&|peer| match &peer.name {
+            Some(name) => name.get_ref().trim() == wanted,
+            None => socket_address(peer.address.get_ref()).is_some_and(|at| at.to_string() == wanted),
+        })
     };
     let (place, field, fix) = match error {
         PolicyError::UnnamedTrunk => {
@@ -246,12 +274,22 @@ fn refuse(error: &PolicyError, about: Option<Written<'_>>, errors: &mut ConfigEr
             (span(&trunk.peer_timeout_ms), "peer_timeout_ms", "write milliseconds, 4000 as a rule")
         }
         PolicyError::PeerAddress { peer: address, .. } => {
-            (peer(address), "peers", "write the address and port that the peer listens on")
+            (at(address), "peers", "write the address and port that the peer listens on")
         }
         PolicyError::PeerFamily { peer: address, .. } => {
-            (peer(address), "peers", "listen on an address of the peer's family, in a trunk of its own")
+            (at(address), "peers", "listen on an address of the peer's family, in a trunk of its own")
         }
-        PolicyError::DuplicatePeer { peer: address, .. } => (peer(address), "peers", "keep one of them"),
+        PolicyError::DuplicatePeer { peer, .. } => (named(peer), "peers", "keep one of them"),
+        PolicyError::PeerPriority { peer, .. } => (named(peer), "peers", "write a priority from 0 to 100"),
+        PolicyError::NameWithoutNetworks { peer, .. } => {
+            (named(peer), "allowed", "add allowed = [\"52.112.0.0/14\"], the networks that its requests come from")
+        }
+        PolicyError::HealthThreshold { .. } => {
+            (span(&trunk.health.down_after), "health.down_after", "write 1 or more, for up_after too")
+        }
+        PolicyError::HealthTimeout { .. } => {
+            (span(&trunk.health.timeout_ms), "health.timeout_ms", "write less than retry_seconds")
+        }
         PolicyError::AmbiguousSource { .. } => {
             let first = trunk.allowed.first().map(Spanned::span);
             (first, "allowed", "let each network belong to one trunk, or give one trunk another port")

@@ -3,9 +3,10 @@
 use super::super::error::ConfigErrors;
 use super::super::file::{self, Field, Span};
 use super::parsed;
+use super::peer::{media_networks, peer};
 use crate::media::plan::RateLimit;
 use crate::media::{GatePolicy, MediaPolicy};
-use crate::policy::{Advertised, Peer, Trunk};
+use crate::policy::{Advertised, Health, Trunk};
 use crate::rtp::Encoding;
 use crate::sip::transport::Transport;
 use gateway_common::flow::Latch;
@@ -15,7 +16,9 @@ use std::time::Duration;
 use toml::Spanned;
 
 const SIP_PORT: u16 = 5060;
-const PEER_TIMEOUT_MS: u32 = 4_000;
+const PEER_TIMEOUT: Duration = Duration::from_secs(4);
+/// What Teams waits for a sign of progress before it tries another gateway.
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Packets at once above the rate: a second of 20 ms packets, which is what a short outage lets pile up.
 const BURST: u32 = 50;
 
@@ -24,6 +27,7 @@ pub(super) fn trunk(
     entry: &Span,
     written: &file::Trunk,
     label: &str,
+    region: Option<&str>,
     errors: &mut ConfigErrors,
 ) -> Option<Trunk> {
     let name = required(entry, &written.name, label, "name = \"operator\"", errors);
@@ -39,9 +43,10 @@ pub(super) fn trunk(
         None => Some(None),
         Some(text) => advertised(text, label, errors).map(Some),
     };
-    let peers: Vec<_> = written.peers.iter().map(|peer| self::peer(peer, label, errors)).collect();
-    let allowed: Vec<_> = written.allowed.iter().map(|text| network(text, label, errors)).collect();
-    let media = media(&written.media, label, errors);
+    let peers: Vec<_> = written.peers.iter().map(|written| peer(written, label, region, errors)).collect();
+    let allowed: Vec<_> = 
+        written.allowed.iter().map(|text| network(text, &format!("{label} allowed"), errors)).collect();
+    let media = media(written, label, errors);
     let (transport, listen) = listen?;
     Some(Trunk {
         name: name?.get_ref().trim().to_owned(),
@@ -52,8 +57,30 @@ pub(super) fn trunk(
         advertised: advertised?,
         media_address: media_address?.unwrap_or_else(|| listen.ip()),
         media: media?,
-        peer_timeout: Duration::from_millis(super::value(&written.peer_timeout_ms, PEER_TIMEOUT_MS).into()),
+        peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
+        progress_timeout: Some(milliseconds(&written.progress_timeout_ms, PROGRESS_TIMEOUT))
+            .filter(|timeout| !timeout.is_zero()),
+        health: health(&written.health),
     })
+}
+
+fn health(written: &file::TrunkHealth) -> Health {
+    let standard = Health::default();
+    let seconds = |field: &Field<u32>| field.as_ref().map(|field| Duration::from_secs((*field.get_ref()).into()));
+    let interval = seconds(&written.interval_seconds).or(standard.interval).filter(|interval| !interval.is_zero());
+    let retry = seconds(&written.retry_seconds).unwrap_or(standard.retry);
+    Health {
+        interval,
+        // Who asks often anyway asks no less often in trouble.
+        retry: interval.map_or(retry, |interval| interval.min(retry)),
+        timeout: milliseconds(&written.timeout_ms, standard.timeout),
+        down_after: super::value(&written.down_after, standard.down_after),
+        up_after: super::value(&written.up_after, standard.up_after),
+    }
+}
+
+fn milliseconds(field: &Field<u32>, standard: Duration) -> Duration {
+    field.as_ref().map_or(standard, |field| Duration::from_millis((*field.get_ref()).into()))
 }
 
 pub(super) fn required<'a>(
@@ -107,20 +134,8 @@ pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
     text.parse().ok().or_else(|| bare.parse().ok().map(|address: IpAddr| SocketAddr::new(address, SIP_PORT)))
 }
 
-fn peer(written: &Spanned<file::Peer>, label: &str, errors: &mut ConfigErrors) -> Option<Peer> {
-    let file::Peer { address, priority, weight } = written.get_ref();
-    let parsed = socket_address(address.get_ref());
-    if parsed.is_none() {
-        let message = format!("{:?} is no IP address and port; names are not looked up", address.get_ref());
-        let fix = "write address and port, as in \"192.0.2.20:5060\" or \"[2001:db8::20]:5060\"";
-        errors.add(Some(address.span()), format!("{label} peers"), message, fix);
-    }
-    Some(Peer { address: parsed?, priority: *priority, weight: *weight })
-}
-
-fn network(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<IpNet> {
+pub(super) fn network(text: &Spanned<String>, field: &str, errors: &mut ConfigErrors) -> Option<IpNet> {
     let written = text.get_ref().trim();
-    let field = format!("{label} allowed");
     let parsed: Option<IpNet> =
         written.parse().ok().or_else(|| written.parse::<IpAddr>().ok().map(IpNet::from));
     let Some(network) = parsed else {
@@ -161,10 +176,19 @@ fn advertised(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) ->
     }
 }
 
-fn media(written: &file::TrunkMedia, label: &str, errors: &mut ConfigErrors) -> Option<MediaPolicy> {
+fn media(trunk: &file::Trunk, label: &str, errors: &mut ConfigErrors) -> Option<MediaPolicy> {
+    let written = &trunk.media;
     let standard = MediaPolicy::default();
+    let networks = media_networks(&trunk.peers);
     let gate = match &written.gate {
-        None => Some(standard.gate),
+        None if networks.is_empty() => Some(standard.gate),
+        None => Some(GatePolicy::Networks(networks.into())),
+        Some(text) if !networks.is_empty() => {
+            let fix = "leave it out: allowed_media of the peers says whose media is heard";
+            let message = "a peer has allowed_media, which says the same";
+            errors.add(Some(text.span()), format!("{label} media.gate"), message, fix);
+            None
+        }
         Some(text) => gate(text, label, errors),
     };
     let rate = match (&written.packets_per_second, &written.burst) {
@@ -203,7 +227,8 @@ fn gate(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Optio
         "host" => Some(GatePolicy::Around { ipv4_prefix: 32, ipv6_prefix: 128 }),
         "any" => Some(GatePolicy::Any),
         written => {
-            let network = written.parse().ok().map(|network: IpNet| GatePolicy::Network(network.trunc()));
+            let network = written.parse().ok();
+            let network = network.map(|network: IpNet| GatePolicy::Networks([network.trunc()].into()));
             if network.is_none() {
                 let fix = "write \"signalled\", \"host\", \"any\", or a network as in \"192.0.2.0/24\"";
                 errors.add(

@@ -100,6 +100,8 @@ pub struct Head {
 pub struct Draft {
     pub method: Method,
     pub uri: Uri,
+    /// Host and port that the Via names us by, where they are others than those of the hop.
+    pub sent_by: Option<(Host, u16)>,
     pub from: NameAddr,
     pub to: NameAddr,
     pub call_id: String,
@@ -124,6 +126,7 @@ impl Draft {
         Self {
             method,
             uri,
+            sent_by: None,
             from,
             to,
             call_id: call_id.into(),
@@ -143,7 +146,10 @@ impl Draft {
     }
 
     /// The request as sent through the hop that `via` names.
-    pub fn finish(self, via: Via) -> Request {
+    pub fn finish(self, mut via: Via) -> Request {
+        if let Some((host, port)) = self.sent_by {
+            (via.host, via.port) = (host, Some(port));
+        }
         let cseq = CSeq { number: self.sequence, method: self.method.clone() };
         Request {
             method: self.method,
