@@ -107,7 +107,7 @@ fn a_callee_that_never_answers_is_given_up_after_it_rang_long_enough() {
     scene.bob().on_invite = vec![(50, Say(180))];
     scene.alice_calls();
     let outcome = scene.ends();
-    unanswered(&outcome, 408);
+    unanswered(&outcome, 480);
     assert!(outcome.ladder.contains("causeway → Bob: CANCEL 1"));
 }
 

@@ -10,6 +10,7 @@ mod chance;
 mod changes;
 mod endings;
 mod first_packet;
+mod health;
 mod late_offer;
 mod limits;
 mod loss;

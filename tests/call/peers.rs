@@ -130,3 +130,95 @@ fn early_media_of_a_peer_that_then_fails_gives_way_to_the_next() {
     scene.hangs_up(ALICE);
     scene.ends();
 }
+
+// Statements 50, 51, 84, 85, 197.
+#[test]
+fn of_all_codes_from_300_to_699_exactly_408_503_and_504_send_the_call_to_the_next_peer() {
+    for status in 300..700 {
+        let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
+        scene.bob().on_invite = vec![(50, Say(status))];
+        scene.carol().on_invite = vec![(50, Say(486))];
+        scene.alice_calls();
+        scene.run(3_000);
+        let next = [408, 503, 504].contains(&status);
+        let tried = scene.ladder.iter().any(|line| line.contains("causeway → Carol: INVITE"));
+        assert_eq!(tried, next, "{status}");
+        let heard = match status {
+            _ if next => 486,
+            300..=399 => 480,
+            401 | 407 => 403,
+            _ => status,
+        };
+        assert_eq!(scene.phones[ALICE].answers, [format!("INVITE {heard}")], "{status}");
+        let invites = |phone: &str| {
+            scene.ladder.iter().filter(|line| line.contains(phone) && line.contains("INVITE 1 [")).count()
+        };
+        assert!(invites("causeway → Bob") == 1 && invites("causeway → Carol") <= 1, "{status}");
+        assert_eq!(scene.ends().records[0].peers_tried, 1 + u8::from(next), "{status}");
+    }
+}
+
+// Statements 49, 84.
+#[test]
+fn a_peer_that_names_a_pause_gets_no_calls_for_so_long() {
+    let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
+    scene.bob().on_invite = vec![(50, Say(503))];
+    scene.bob().adds = vec![("Retry-After", "30 (maintenance)".into())];
+    scene.carol().on_invite = vec![(50, Say(486))];
+    let bobs =
+        |scene: &Scene| scene.ladder.iter().filter(|line| line.contains("causeway → Bob: INVITE")).count();
+    for (pause, asked) in [(1_000, 1), (30_000, 1), (3_000, 2)] {
+        scene.alice_calls();
+        scene.run(pause);
+        assert_eq!(bobs(&scene), asked, "{}", scene.ladder.join("\n"));
+    }
+    assert_eq!(scene.phones[ALICE].answers, ["INVITE 486"; 3]);
+    scene.ends();
+}
+
+// Statement 84.
+#[test]
+fn when_every_peer_wants_a_pause_the_caller_hears_503_at_once() {
+    let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
+    for phone in [BOB, CAROL] {
+        scene.phones[phone].on_invite = vec![(50, Say(503))];
+        scene.phones[phone].adds = vec![("Retry-After", "30".into())];
+    }
+    scene.alice_calls();
+    scene.run(2_000);
+    let before = scene.ladder.len();
+    scene.alice_calls();
+    scene.run(2_000);
+    assert_eq!(scene.phones[ALICE].answers, ["INVITE 503", "INVITE 503"]);
+    assert!(scene.ladder[before..].iter().all(|line| !line.contains("Bob") && !line.contains("Carol")));
+    scene.ends();
+}
+
+// Statement 83.
+#[test]
+fn a_caller_that_hears_of_no_progress_for_its_trunks_limit_gets_408() {
+    let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
+    scene.bob().on_invite = vec![(50, Say(100)), (15_000, Say(180))];
+    scene.alice_calls();
+    scene.run(9_900);
+    assert!(scene.phones[ALICE].answers.is_empty());
+    scene.run(200);
+    assert_eq!(scene.phones[ALICE].answers, ["INVITE 408"]);
+    let outcome = scene.ends();
+    assert_eq!(outcome.records[0].fault.as_deref(), Some(Fault::PeerTimeout.label()));
+}
+
+// Statement 84.
+#[test]
+fn a_callee_that_rings_and_does_not_answer_is_heard_as_480_and_rings_nowhere_else() {
+    for script in [vec![(50, Say(180)), (60_000, Say(408))], vec![(50, Say(180))]] {
+        let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
+        scene.bob().on_invite = script;
+        scene.alice_calls();
+        scene.run(200_000);
+        assert_eq!(scene.phones[ALICE].answers, ["INVITE 480"]);
+        let outcome = scene.ends();
+        let record = &outcome.records[0];
+        assert_eq!((record.fault.as_deref(), record.peers_tried), (Some(Fault::NoAnswer.label()), 1));
+    }
+}

@@ -35,11 +35,8 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let admin = admin(file, errors);
     let cdr = file.cdr.path.as_ref().map(|path| path.get_ref().clone());
     let cdr = CdrSettings { path: cdr.unwrap_or_else(|| node.state_directory.join(CDR_FILE)) };
-    let surroundings = policy::Surroundings {
-        region: node.region.as_deref(),
-        ports: &media.ports,
-        admin: admin.listen,
-    };
+    let surroundings =
+        policy::Surroundings { region: node.region.as_deref(), ports: &media.ports, admin: admin.listen };
     let policy = policy::snapshot(file, &surroundings, errors)?;
     let mut config =
         Config { node, dataplane, media, sip, admin, cdr, policy: Arc::new(policy), warnings: Vec::new() };

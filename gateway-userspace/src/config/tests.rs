@@ -135,7 +135,10 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
         ("unknown default", spoilt("peer_timeout_ms = 2000", "default_to = \"servcie\"")),
         ("default and route", spoilt("peer_timeout_ms = 2000", "default_to = \"service\"")),
         ("gate said twice", spoilt("priority = 1 }", "priority = 1, allowed_media = [\"192.0.2.0/24\"] }")),
-        ("patience without end", spoilt("[trunk.media]", "[trunk.health]\ntimeout_ms = 20000\n[trunk.media]")),
+        (
+            "patience without end",
+            spoilt("[trunk.media]", "[trunk.health]\ntimeout_ms = 20000\n[trunk.media]"),
+        ),
         ("down at once", spoilt("[trunk.media]", "[trunk.health]\ndown_after = 0\n[trunk.media]")),
         ("no network", spoilt("192.0.2.16/28", "192.0.2.16/33")),
         ("bits behind the prefix", spoilt("192.0.2.16/28", "192.0.2.17/28")),

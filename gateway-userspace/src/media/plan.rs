@@ -405,7 +405,10 @@ mod tests {
     #[test]
     fn a_gate_network_bounds_what_is_heard_before_the_answer() {
         let network = "2001:db8::/32".parse().unwrap();
-        let far = MediaPolicy { gate: crate::media::GatePolicy::Network(network), ..MediaPolicy::default() };
+        let far = MediaPolicy {
+            gate: crate::media::GatePolicy::Networks([network].into()),
+            ..MediaPolicy::default()
+        };
         let near = MediaPolicy::default();
         let offer = Negotiated { remote: None, remote_rtcp: None, ..callee(false) };
         let plan = plan_before_answer(

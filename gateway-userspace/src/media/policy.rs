@@ -78,19 +78,30 @@ impl GatePolicy {
             }
             Self::Networks(networks) => {
                 let around = networks.iter().find(|network| network.contains(&remote.ip()));
-                around.or(networks.first()).map_or(GateSpec::Exact(remote), |network| GateSpec::Subnet(*network))
+                around
+                    .or(networks.first())
+                    .map_or(GateSpec::Exact(remote), |network| GateSpec::Subnet(*network))
             }
             Self::Any => GateSpec::Any,
         }
     }
 
     /// The gate of a flow whose peer has not signalled an address yet.
-    pub fn before_answer(self) -> GateSpec {
+    pub fn before_answer(&self) -> GateSpec {
         match self {
-            Self::Network(network) => GateSpec::Subnet(network),
+            Self::Networks(networks) => around_all(networks).map_or(GateSpec::Any, GateSpec::Subnet),
             Self::Signalled | Self::Around { .. } | Self::Any => GateSpec::Any,
         }
     }
+}
+
+/// The smallest network that holds all of these; `None` if they are of two address families.
+fn around_all(networks: &[IpNet]) -> Option<IpNet> {
+    let mut around = networks.first()?.trunc();
+    while !networks.iter().all(|network| around.contains(network)) {
+        around = around.supernet()?;
+    }
+    Some(around)
 }
 
 #[cfg(test)]
@@ -113,5 +124,8 @@ mod tests {
         let heard = |remote: &str| gate.around(remote.parse().unwrap());
         assert_eq!(heard("198.51.100.9:4000"), GateSpec::Subnet(networks[1]));
         assert_eq!(heard("10.0.0.9:4000"), GateSpec::Subnet(networks[0]));
+        assert_eq!(gate.before_answer(), GateSpec::Subnet("192.0.0.0/5".parse().unwrap()));
+        let both = ["192.0.2.0/24", "2001:db8::/32"].map(|network| network.parse().unwrap());
+        assert_eq!(GatePolicy::Networks(both.into()).before_answer(), GateSpec::Any);
     }
 }

@@ -40,13 +40,9 @@ pub(super) fn log(event: &Event) {
         Event::PathChanged { interface, path } => {
             tracing::warn!(%interface, path = path.label(), "media path is not native XDP: more CPU per packet");
         }
-<<<<<<< HEAD
+        Event::Trunk(event) => super::trunk::log(event),
         // One of each core; who asks for it tells the operator once.
         Event::DrainBegun { calls } => tracing::debug!(calls, "core drains"),
-=======
-        Event::Trunk(event) => super::trunk::log(event),
-        Event::DrainEnded => tracing::info!("drain ended: new calls are taken again"),
-        Event::DrainBegun { calls } => tracing::info!(calls, "draining: new calls are refused"),
->>>>>>> 9c626a1 (policy: trunks as peer groups: names, regions, priorities by region, health and drain that cores share)
+        Event::DrainEnded => tracing::debug!("core takes calls again"),
     }
 }

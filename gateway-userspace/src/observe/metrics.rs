@@ -230,8 +230,16 @@ impl CoreMetrics {
         one("causeway_probes", "OPTIONS that peers were asked by", probes);
         one("causeway_probes_failed", "OPTIONS answered by 408, 503 or not at all", probes_failed);
         one("causeway_peers_went_up", "Times that an address of a peer came to serve calls", peers_up);
-        one("causeway_peers_went_down", "Times that an address of a peer was taken out of service", peers_down);
-        one("causeway_contacts_refused", "Times that a peer began to answer OPTIONS with 403", contacts_refused);
+        one(
+            "causeway_peers_went_down",
+            "Times that an address of a peer was taken out of service",
+            peers_down,
+        );
+        one(
+            "causeway_contacts_refused",
+            "Times that a peer began to answer OPTIONS with 403",
+            contacts_refused,
+        );
         one("causeway_trunk_drains", "Drains of trunks and peers begun and ended", trunk_drains);
         one("causeway_call_records", "Call detail records handed to the writer", records);
         one("causeway_call_records_lost", "Call detail records lost: the writer was too slow", records_lost);

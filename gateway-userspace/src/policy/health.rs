@@ -59,7 +59,9 @@ enum Sign {
 impl Sign {
     fn of(outcome: ProbeOutcome) -> Self {
         match outcome {
-            ProbeOutcome::Silence | ProbeOutcome::Unreachable | ProbeOutcome::Answered(408 | 503) => Self::Fails,
+            ProbeOutcome::Silence | ProbeOutcome::Unreachable | ProbeOutcome::Answered(408 | 503) => {
+                Self::Fails
+            }
             ProbeOutcome::Answered(403) => Self::Refuses,
             // Whoever answers anything else is there: many answer OPTIONS with 404, 405 or 501.
             ProbeOutcome::Answered(_) => Self::Serves,
@@ -184,8 +186,7 @@ mod tests {
     // Statement 30.
     #[test]
     fn exactly_silence_a_broken_transport_408_and_503_count_as_failures() {
-        let failing: Vec<u16> =
-            (200..700).filter(|status| is_failure(Answered(*status))).collect();
+        let failing: Vec<u16> = (200..700).filter(|status| is_failure(Answered(*status))).collect();
         assert_eq!(failing, [408, 503]);
         assert!(is_failure(Silence) && is_failure(Unreachable));
     }

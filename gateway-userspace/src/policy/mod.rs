@@ -229,7 +229,9 @@ pub enum PolicyError {
     NameWithoutNetworks { trunk: String, peer: String },
     #[error("trunk {trunk:?} calls peers down or up after no answer at all")]
     HealthThreshold { trunk: String },
-    #[error("trunk {trunk:?} waits {timeout:?} for the answer to an OPTIONS, and asks again after {shortest:?}")]
+    #[error(
+        "trunk {trunk:?} waits {timeout:?} for the answer to an OPTIONS, and asks again after {shortest:?}"
+    )]
     HealthTimeout { trunk: String, timeout: Duration, shortest: Duration },
     #[error("trunks {first:?} and {second:?} both claim requests from {network} to {listen} ({transport:?})")]
     AmbiguousSource {

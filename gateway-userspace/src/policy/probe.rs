@@ -111,7 +111,8 @@ impl Prober {
                         continue;
                     }
                     let known = before.iter().find(|(_, watch)| watch.subject == subject);
-                    if let Some(mut watch) = known.map(|(id, _)| *id).and_then(|id| before.remove_entry(&id)) {
+                    if let Some(mut watch) = known.map(|(id, _)| *id).and_then(|id| before.remove_entry(&id))
+                    {
                         (watch.1.trunk, watch.1.peer) = (trunk, position);
                         self.watches.insert(watch.0, watch.1);
                         continue;
@@ -191,9 +192,8 @@ impl Prober {
         let Some(trunk) = self.policy.trunk(watch.trunk) else { return };
         let finding = watch.memory.hear(&trunk.health, outcome);
         let views = self.policy.peers(watch.trunk).nth(watch.peer);
-        let target = views.and_then(|view| {
-            view.targets.iter().find(|target| target.address == watch.subject.address)
-        });
+        let target =
+            views.and_then(|view| view.targets.iter().find(|target| target.address == watch.subject.address));
         if let Some(target) = target {
             let status = match outcome {
                 ProbeOutcome::Answered(status) => Some(status),
@@ -233,18 +233,19 @@ fn told(subject: &Subject, trunk: &Trunk, finding: Finding, outcome: ProbeOutcom
     match finding {
         Finding::WentUp => TrunkEvent::PeerUp { trunk: name, peer, address },
         Finding::WentDown => TrunkEvent::PeerDown { trunk: name, peer, address, outcome },
-        Finding::Refused => {
-            TrunkEvent::ContactRefused { trunk: name, peer, address, contact: trunk.sent_by().to_string().into() }
-        }
+        Finding::Refused => TrunkEvent::ContactRefused {
+            trunk: name,
+            peer,
+            address,
+            contact: trunk.sent_by().to_string().into(),
+        },
     }
 }
 
 /// A URI of the peer, without user part.
 fn target_uri(view: &PeerView<'_>, address: SocketAddr) -> Uri {
     match view.peer.address.authority() {
-        Some((name, port)) => {
-            Uri::sip(None, name.parse().unwrap_or_else(|_| Host::from(address.ip())), port)
-        }
+        Some((name, port)) => Uri::sip(None, name.parse().unwrap_or_else(|_| Host::from(address.ip())), port),
         None => Uri::sip(None, address.ip(), Some(address.port())),
     }
 }
@@ -265,8 +266,8 @@ fn options(settings: &ProbeSettings, trunk: &Trunk, target: Uri, tokens: &mut To
 
 #[cfg(test)]
 mod tests {
-    use super::super::trunk::tests::trunk;
     use super::super::Advertised;
+    use super::super::trunk::tests::trunk;
     use super::*;
     use crate::base::id::CoreId;
     use crate::sip::transport::Transport;
@@ -291,7 +292,11 @@ mod tests {
     }
 
     fn settings(share: Share) -> ProbeSettings {
-        ProbeSettings { share, allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, REFER, NOTIFY", product: "Causeway".into() }
+        ProbeSettings {
+            share,
+            allow: "INVITE, ACK, BYE, CANCEL, OPTIONS, REFER, NOTIFY",
+            product: "Causeway".into(),
+        }
     }
 
     impl Rig {
@@ -350,7 +355,10 @@ mod tests {
         assert_eq!(draft.from.uri.to_string(), "sip:sbc1.corp.example:5061");
         assert_eq!(draft.to.uri.to_string(), "sip:198.51.100.1:5061");
         assert!([&draft.uri, &draft.from.uri, &draft.to.uri].iter().all(|uri| uri.user().is_none()));
-        assert_eq!(draft.sent_by.as_ref().map(|(host, port)| format!("{host}:{port}")).as_deref(), Some("sbc1.corp.example:5061"));
+        assert_eq!(
+            draft.sent_by.as_ref().map(|(host, port)| format!("{host}:{port}")).as_deref(),
+            Some("sbc1.corp.example:5061")
+        );
         let allowed = draft.headers.allowed_methods().unwrap();
         assert!(allowed.contains(&Method::Refer) && allowed.contains(&Method::Notify));
     }
@@ -363,7 +371,9 @@ mod tests {
         assert!(rig.pass(SECOND * 4, false).1.is_empty());
         assert_eq!(rig.pass(SECOND * 6, false).0.len(), 1, "ten seconds after the first");
         let (_, told) = rig.pass(SECOND * 4, false);
-        assert!(matches!(&told[..], [TrunkEvent::PeerDown { peer, outcome: ProbeOutcome::Silence, .. }] if &**peer == "198.51.100.1:5061"));
+        assert!(
+            matches!(&told[..], [TrunkEvent::PeerDown { peer, outcome: ProbeOutcome::Silence, .. }] if &**peer == "198.51.100.1:5061")
+        );
         assert_eq!(rig.state(0), TargetState::Down);
         let probe = rig.pass(SECOND * 6, false).0.remove(0);
         assert!(matches!(&rig.hear(&probe, 200)[..], [TrunkEvent::PeerUp { .. }]));
@@ -378,7 +388,9 @@ mod tests {
         let mut rig = Rig::new(&["198.51.100.1:5061"]);
         let probe = rig.pass(SECOND, false).0.remove(0);
         let told = rig.hear(&probe, 403);
-        assert!(matches!(&told[..], [TrunkEvent::ContactRefused { contact, .. }] if &**contact == "sbc1.corp.example:5061"));
+        assert!(
+            matches!(&told[..], [TrunkEvent::ContactRefused { contact, .. }] if &**contact == "sbc1.corp.example:5061")
+        );
     }
 
     // Statement 32.
@@ -424,7 +436,8 @@ mod tests {
         let next = policy(&["198.51.100.3:5061", "198.51.100.1:5061"]).succeed(&rig.policy);
         rig.policy = Arc::new(next);
         rig.prober.follow(Arc::clone(&rig.policy), rig.now);
-        let asked: Vec<_> = rig.pass(SECOND, false).0.iter().map(|probe| probe.hop.remote.to_string()).collect();
+        let asked: Vec<_> =
+            rig.pass(SECOND, false).0.iter().map(|probe| probe.hop.remote.to_string()).collect();
         assert_eq!(asked, ["198.51.100.3:5061"]);
         assert_eq!([rig.state(0), rig.state(1)], [TargetState::Unknown, TargetState::Up]);
         assert_eq!(rig.pass(INTERVAL, false).0.len(), 2, "the one gone is asked no more");

@@ -308,10 +308,7 @@ pub(super) mod tests {
                 |trunk| trunk.peers[0].address = PeerAddress::Host { name: "a.example".into(), port: None },
                 PolicyError::NameWithoutNetworks { trunk: name(), peer: "198.51.100.7:5060".into() },
             ),
-            (
-                |trunk| trunk.health.down_after = 0,
-                PolicyError::HealthThreshold { trunk: name() },
-            ),
+            (|trunk| trunk.health.down_after = 0, PolicyError::HealthThreshold { trunk: name() }),
         ];
         for (spoil, error) in table {
             let mut trunk = trunk("core", "192.0.2.1:5060", &["198.51.100.7:5060"]);

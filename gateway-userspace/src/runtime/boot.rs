@@ -20,6 +20,7 @@ use crate::observe::clock::WallClock;
 use crate::observe::event::Datapath;
 use crate::observe::metrics::{CoreMetrics, Metrics, NodeReadings};
 use crate::observe::{Observer, ObserverSettings};
+use crate::policy::Snapshot;
 use crate::store::{CdrFile, Recovered, StateDirectory, StoreFault, recover};
 use crossbeam::channel::{Receiver, Sender};
 use gateway_common::verdict::Traffic;
@@ -383,6 +384,10 @@ fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox]) -> Result<St
             return Ok(new);
         }
         Err(format!("{}: only a restart can change {}", path.display(), stuck.join(", ")))
+    });
+    let outcome = outcome.map(|mut new| {
+        new.policy = Arc::new(Snapshot::clone(&new.policy).succeed(&running.policy));
+        new
     });
     // Policy first: when the log says that it is reloaded, it is on its way to every core.
     if let Ok(new) = &outcome {

@@ -6,6 +6,7 @@
 use super::adopt;
 use super::dispatch;
 use super::execute;
+use super::probes;
 use super::relay::{FlowTable, Relay};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, FlowId, Side};
@@ -16,7 +17,7 @@ use crate::base::token::Tokens;
 use crate::call::{self, Action, Call, CallSettings, CallTimer, Checkpoint, MediaPorts, RequestKey};
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
-use crate::policy::Snapshot;
+use crate::policy::{ProbeId, Prober, Snapshot};
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Message, ParseError, Response, shallow};
 use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
@@ -66,6 +67,9 @@ pub struct Core {
     pub(super) servers: HashMap<ServerId, (CallId, Side)>,
     /// BYEs under way that end dialogs of no call, by Call-ID and remote tag.
     pub(super) releases: HashMap<ClientId, DialogId>,
+    /// Asks peers by OPTIONS once the core has begun.
+    pub(super) prober: Option<Prober>,
+    pub(super) probes: HashMap<ClientId, ProbeId>,
     /// Calls by the slots of their flows.
     pub(super) slots: HashMap<u32, CallId>,
     pub(super) timers: TimerTable<(CallId, CallTimer)>,
@@ -122,6 +126,8 @@ impl Core {
             clients: HashMap::new(),
             servers: HashMap::new(),
             releases: HashMap::new(),
+            prober: None,
+            probes: HashMap::new(),
             slots: HashMap::new(),
             timers: TimerTable::default(),
             ports,
@@ -131,6 +137,11 @@ impl Core {
             draining: false,
             minted: 0,
         }
+    }
+
+    /// Begins to ask peers whether they serve calls.
+    pub fn begin(&mut self, turn: &mut Turn<'_>) {
+        probes::begin(self, turn);
     }
 
     /// A message that this core owns.
@@ -180,6 +191,7 @@ impl Core {
     /// Carries out everything whose time has come.
     pub fn expire(&mut self, turn: &mut Turn<'_>) {
         self.transactions.expire(turn.now, &mut self.outputs);
+        probes::expire(self, turn);
         self.settle(turn);
         while let Some((id, timer)) = self.timers.expire(turn.now) {
             self.advance(turn, id, call::Event::Timer(timer));
@@ -189,12 +201,21 @@ impl Core {
 
     /// When [`Core::expire`] has work next.
     pub fn next_deadline(&self) -> Option<Time> {
-        [self.transactions.next_deadline(), self.timers.next()].into_iter().flatten().min()
+        let probes = self.prober.as_ref().and_then(Prober::next_deadline);
+        [self.transactions.next_deadline(), self.timers.next(), probes].into_iter().flatten().min()
     }
 
     /// Takes another policy; calls in progress keep theirs.
-    pub fn set_policy(&mut self, policy: Arc<Snapshot>) {
+    pub fn set_policy(&mut self, now: Time, policy: Arc<Snapshot>) {
+        if let Some(prober) = &mut self.prober {
+            prober.follow(Arc::clone(&policy), now);
+        }
         self.policy = policy;
+    }
+
+    /// Trunks and routes in force.
+    pub fn policy(&self) -> &Arc<Snapshot> {
+        &self.policy
     }
 
     /// Tells observers how a reload went.
@@ -208,6 +229,13 @@ impl Core {
             self.draining = true;
             let calls = self.calls.len();
             self.publish(now, &observe::Event::DrainBegun { calls });
+        }
+    }
+
+    /// Takes new calls again.
+    pub fn undrain(&mut self, now: Time) {
+        if std::mem::replace(&mut self.draining, false) {
+            self.publish(now, &observe::Event::DrainEnded);
         }
     }
 
@@ -243,6 +271,7 @@ impl Core {
             && self.clients.is_empty()
             && self.servers.is_empty()
             && self.releases.is_empty()
+            && self.probes.is_empty()
             && self.slots.is_empty()
             && self.timers.is_empty()
     }

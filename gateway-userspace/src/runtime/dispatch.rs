@@ -1,10 +1,12 @@
 //! From what the transactions say to the call it concerns, or to an answer when it concerns none.
 
 use super::core::{Core, Entry, Turn};
+use super::probes;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Call, Context, Event, Invitation, TrunkRef};
-use crate::observe;
+use crate::observe::{self, ProbeOutcome};
+use crate::policy::Drainable as _;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 use crate::sip::transaction::{ClientId, Output, ServerId};
@@ -33,11 +35,24 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
         }
         Output::Response { id, response, hop } => match core.clients.get(&id).copied() {
             Some((call, key)) => core.advance(turn, call, Event::Response { key, response }),
+            None if core.probes.contains_key(&id) => {
+                if response.status.is_final() {
+                    probes::outcome(core, turn, id, ProbeOutcome::Answered(response.status.code()));
+                }
+            }
             None => stray_answer(core, turn, response, hop),
         },
         Output::StrayAnswer { response, hop } => stray_answer(core, turn, response, hop),
-        Output::TimedOut { id } => failed(core, turn, id, |key| Event::TimedOut { key }),
-        Output::Unreachable { id } => failed(core, turn, id, |key| Event::Unreachable { key }),
+        Output::TimedOut { id } => {
+            if !probes::outcome(core, turn, id, ProbeOutcome::Silence) {
+                failed(core, turn, id, |key| Event::TimedOut { key });
+            }
+        }
+        Output::Unreachable { id } => {
+            if !probes::outcome(core, turn, id, ProbeOutcome::Unreachable) {
+                failed(core, turn, id, |key| Event::Unreachable { key });
+            }
+        }
         Output::NoAck { id } => {
             if let Some((call, side)) = core.servers.get(&id).copied() {
                 core.advance(turn, call, Event::NeverAcknowledged { side });
@@ -47,6 +62,7 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
         Output::Undeliverable { .. } => {}
         Output::ClientEnded { id } => {
             core.releases.remove(&id);
+            core.probes.remove(&id);
             if let Some((call, key)) = core.clients.remove(&id)
                 && let Some(entry) = core.calls.get_mut(&call)
             {
@@ -119,7 +135,7 @@ fn outside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, reques
                 refuse(core, turn, server, &request, hop, fault);
             }
         }
-        Method::Options => options(core, turn, server, &request),
+        Method::Options => options(core, turn, server, &request, hop),
         Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
             refuse(core, turn, server, &request, hop, Fault::NoSuchDialog);
         }
@@ -135,7 +151,7 @@ fn invite(
     request: Box<Request>,
     hop: Hop,
 ) -> Result<(), (Fault, Box<Request>)> {
-    let admitted = admit(core, &request).and_then(|()| {
+    let admitted = admit(core, &request, &hop).and_then(|()| {
         let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);
         trunk.and_then(|trunk| TrunkRef::new(Arc::clone(&core.policy), trunk)).ok_or(Fault::NoRoute)
     });
@@ -163,9 +179,9 @@ fn invite(
 }
 
 /// What is checked before a call costs anything.
-fn admit(core: &Core, request: &Request) -> Result<(), Fault> {
-    if core.draining {
-        return Err(Fault::Draining);
+fn admit(core: &Core, request: &Request, hop: &Hop) -> Result<(), Fault> {
+    if let Some(fault) = draining(core, hop) {
+        return Err(fault);
     }
     if core.calls.len() >= core.settings.max_calls {
         return Err(Fault::CallsExhausted);
@@ -179,9 +195,18 @@ fn admit(core: &Core, request: &Request) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Whether calls of the trunk that sends to `hop` so are refused.
+fn draining(core: &Core, hop: &Hop) -> Option<Fault> {
+    if core.draining {
+        return Some(Fault::Draining);
+    }
+    let trunk = core.policy.identify(hop.local, hop.remote, hop.transport)?;
+    core.policy.standing(trunk)?.is_drained().then_some(Fault::TrunkDraining)
+}
+
 /// RFC 3261 section 11.2: what an INVITE would be answered with, without the call.
-fn options(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: &Request) {
-    let fault = core.draining.then_some(Fault::Draining);
+fn options(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: &Request, hop: Hop) {
+    let fault = draining(core, &hop);
     let status = fault.and_then(|fault| StatusCode::new(fault.status())).unwrap_or(StatusCode::OK);
     let mut response = Response::to_request(request, status);
     response.head.to.set_tag(&core.tokens.token());

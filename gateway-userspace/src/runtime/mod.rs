@@ -13,6 +13,7 @@ mod dispatch;
 mod execute;
 pub mod mailbox;
 pub mod offline;
+mod probes;
 pub mod relay;
 pub mod supervisor;
 pub mod watcher;

@@ -14,8 +14,8 @@ pub enum Order {
     Leave,
     /// SIGHUP.
     Reload,
-    /// This core is draining and its last call has ended.
-    Idle { core: u16 },
+    /// This core is draining and its last call has ended; or it was undrained after that.
+    Idle { core: u16, idle: bool },
     /// A core's thread ended without being asked.
     Died { core: u16 },
 }
@@ -76,9 +76,9 @@ pub fn supervise(orders: &Receiver<Order>, cores: &[Mailbox], reload: impl Fn())
                 post(|| Mail::Drain);
             }
             Order::Reload => reload(),
-            Order::Idle { core } => {
+            Order::Idle { core, idle: now } => {
                 if let Some(idle) = idle.get_mut(usize::from(core)) {
-                    *idle = true;
+                    *idle = now;
                 }
                 // A drain that the command line asked for refuses calls, but only a signal ends the process.
                 if draining && idle.iter().all(|idle| *idle) {

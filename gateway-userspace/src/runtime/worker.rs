@@ -67,6 +67,9 @@ impl Worker {
         let mut events = Events::with_capacity(1024);
         let mut arrived = Vec::new();
         let mut told_idle = false;
+        let (now, mut out) = (clock(), Outbox::default());
+        self.turn(now, &mut out, Core::begin);
+        self.finish(now, out);
         loop {
             self.poll.poll(&mut events, Some(self.sleep())).or_else(|error| match error.kind() {
                 std::io::ErrorKind::Interrupted => Ok(()),
@@ -95,10 +98,12 @@ impl Worker {
             self.turn(now, &mut out, |core, turn| core.expire(turn));
             self.finish(now, out);
             self.gauge();
-            if self.core.is_draining() && self.core.calls() == 0 && !told_idle {
-                told_idle = true;
+            let idle = self.core.is_draining() && self.core.calls() == 0;
+            // An undrained core may get calls again; a draining one that is idle never does.
+            if idle != told_idle && (idle || !self.core.is_draining()) {
+                told_idle = idle;
                 // Without a supervisor the process is ending anyway.
-                let _ = self.orders.send(Order::Idle { core: self.share.core.0 });
+                let _ = self.orders.send(Order::Idle { core: self.share.core.0, idle });
             }
         }
     }
@@ -159,7 +164,7 @@ impl Worker {
                     self.turn(now, out, |core, turn| core.transport_failed(turn, hop));
                 }
                 Mail::Record(record) => self.record(now, &record),
-                Mail::Policy(policy) => self.core.set_policy(policy),
+                Mail::Policy(policy) => self.core.set_policy(now, policy),
                 Mail::Reloaded(outcome) => self.core.reloaded(now, outcome),
                 Mail::Ask(ask) => {
                     let mut answer = None;

@@ -35,6 +35,8 @@ pub struct Phone {
     pub session: Session,
     pub on_invite: Vec<(u64, Reaction)>,
     pub on_reinvite: Vec<(u64, Reaction)>,
+    /// What it answers to OPTIONS outside any dialog.
+    pub on_options: u16,
     /// Sends ACKs of 2xx.
     pub acknowledges: bool,
     /// Hears and says nothing.
@@ -43,6 +45,8 @@ pub struct Phone {
     pub own_numbers: bool,
     /// Leaves a CANCEL without effect on the INVITE, as if it had come too late.
     pub ignores_cancel: bool,
+    /// Header lines that its responses to INVITEs carry besides.
+    pub adds: Vec<(&'static str, String)>,
     /// Final responses to its requests, in order: `INVITE 200`.
     pub answers: Vec<String>,
     /// What no healthy counterpart makes a phone see.
@@ -118,10 +122,12 @@ impl Phone {
             session,
             on_invite: vec![(50, Reaction::Say(180)), (1000, Reaction::Describe(200))],
             on_reinvite: vec![(50, Reaction::Describe(200))],
+            on_options: 200,
             acknowledges: true,
             dead: false,
             own_numbers: false,
             ignores_cancel: false,
+            adds: Vec::new(),
             answers: Vec::new(),
             complaints: Vec::new(),
             outbox: Vec::new(),
@@ -376,6 +382,7 @@ impl Phone {
         let at = self.servers.len() - 1;
         let state = dialog.map(|dialog| self.dialogs[dialog].state);
         match (method, state) {
+            (Method::Options, None) => self.react(now, at, Reaction::Say(self.on_options)),
             (_, None) => self.react(now, at, Reaction::Say(481)),
             (Method::Bye, Some(_)) => self.bye_received(now, at),
             (_, Some(State::Ended)) => self.react(now, at, Reaction::Say(481)),
@@ -454,6 +461,12 @@ impl Phone {
             response
                 .headers
                 .push(gateway_userspace::sip::message::HeaderName::Other("Contact".into()), contact);
+        }
+        if request.method == Method::Invite {
+            for (name, value) in &self.adds {
+                let name = gateway_userspace::sip::message::HeaderName::Other((*name).into());
+                response.headers.push(name, value.as_str());
+            }
         }
         if describes {
             let offer =

@@ -18,7 +18,7 @@ use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::observe::clock::WallClock;
 use gateway_userspace::observe::metrics::CoreMetrics;
 use gateway_userspace::observe::{Observer, ObserverSettings};
-use gateway_userspace::policy::{Health, Peer, Route, Snapshot, Trunk};
+use gateway_userspace::policy::{Health, Peer, Route, Snapshot, TargetState, Trunk, TrunkStanding};
 use gateway_userspace::runtime::core::{CheckpointChange, Core, CoreSettings, Outbox, Turn};
 use gateway_userspace::sip::message::{Message, Response, parse, shallow};
 use gateway_userspace::sip::transaction::Settings as TransactionSettings;
@@ -193,6 +193,9 @@ impl Scene {
             self.cores.push(Core::new(settings, Arc::clone(&self.policy), ports, tokens, observer));
             self.metrics.push(metrics);
         }
+        for core in 0..self.cores.len() {
+            self.turn(core, Core::begin);
+        }
     }
 
     fn share(&self, core: u16) -> Share {
@@ -270,6 +273,33 @@ impl Scene {
     pub fn drain(&mut self) {
         let now = self.now;
         self.cores.iter_mut().for_each(|core| core.drain(now));
+    }
+
+    pub fn undrain(&mut self) {
+        let now = self.now;
+        self.cores.iter_mut().for_each(|core| core.undrain(now));
+    }
+
+    /// What changes about a trunk while its settings stay.
+    pub fn trunk(&self, name: &str) -> Arc<TrunkStanding> {
+        let (id, _) = self.policy.trunk_named(name).expect("a trunk of the scene");
+        Arc::clone(self.policy.standing(id).expect("it has a standing"))
+    }
+
+    /// What is known of a trunk's peers, in their order.
+    pub fn states(&self, name: &str) -> Vec<TargetState> {
+        let (id, _) = self.policy.trunk_named(name).expect("a trunk of the scene");
+        self.policy.peers(id).flat_map(|view| view.targets).map(|target| target.standing.state()).collect()
+    }
+
+    /// Nobody is asked by OPTIONS any more: otherwise no scenario would come to its end.
+    fn stop_asking(&mut self) {
+        let quiet = |(_, trunk): (TrunkId, &Trunk)| Trunk { health: Health::default(), ..trunk.clone() };
+        let trunks = self.policy.trunks().map(quiet).collect();
+        let policy = Snapshot::new(trunks, routes()).expect("the policy was sound").succeed(&self.policy);
+        self.policy = Arc::new(policy);
+        let (now, policy) = (self.now, Arc::clone(&self.policy));
+        self.cores.iter_mut().for_each(|core| core.set_policy(now, Arc::clone(&policy)));
     }
 
     pub fn hang_up_call(&mut self, fault: Fault) {
@@ -416,6 +446,7 @@ impl Scene {
 
     /// Lets everything come to its end, and checks what must hold after any scenario.
     pub fn ends(mut self) -> Outcome {
+        self.stop_asking();
         let limit = self.now + RUN_LIMIT;
         while let Some(next) = self.next_event() {
             assert!(next <= limit, "the scenario never ends\n{}", self.ladder.join("\n"));
@@ -482,11 +513,14 @@ fn policy(stage: &Stage) -> Snapshot {
     ];
     (stage.operator)(&mut trunks[0]);
     (stage.service)(&mut trunks[1]);
+    Snapshot::new(trunks, routes()).expect("a sound policy")
+}
+
+fn routes() -> Vec<Route> {
     let route =
         |prefix, from, to| Route::new(prefix, Some(TrunkId(from)), TrunkId(to)).expect("a sound prefix");
     // Numbers in +9 lead nowhere.
-    let routes = vec![route("+1", 0, 1), route("+44", 1, 0)];
-    Snapshot::new(trunks, routes).expect("a sound policy")
+    vec![route("+1", 0, 1), route("+44", 1, 0)]
 }
 
 /// A message in a line.

@@ -79,6 +79,11 @@ impl Tap {
         self.sent.last().map(|(_, text)| text.clone()).unwrap_or_default()
     }
 
+    /// All that the gateway sent.
+    pub fn sent(&self) -> impl Iterator<Item = &str> {
+        self.sent.iter().map(|(_, text)| text.as_str())
+    }
+
     /// The last message of a phone.
     pub fn last_from(&self, phone: SocketAddr) -> String {
         self.last.get(&phone).cloned().unwrap_or_default()

@@ -135,7 +135,9 @@ impl Established {
             Event::HangUp(fault) => self.end(facts, Outcome::fault(fault, true), &BOTH, context),
             Event::TimedOut { .. }
             | Event::Unreachable { .. }
-            | Event::Timer(CallTimer::PeerSilent | CallTimer::NoProgress | CallTimer::NoAnswer) => Phase::Established(self),
+            | Event::Timer(CallTimer::PeerSilent | CallTimer::NoProgress | CallTimer::NoAnswer) => {
+                Phase::Established(self)
+            }
         }
     }
 

@@ -98,12 +98,8 @@ fn prepare(
 ) -> Result<(Leg, Callee, Candidates, bool), Fault> {
     let called = called_number(&request.uri)?;
     let offer = media::description_of_request(request)?;
-    let inquiry = Inquiry {
-        from: trunk.id(),
-        called: &called,
-        now: context.now,
-        spread: context.tokens.number(),
-    };
+    let inquiry =
+        Inquiry { from: trunk.id(), called: &called, now: context.now, spread: context.tokens.number() };
     let candidates = context.policy.decide(&inquiry)?.candidates;
     let to_trunk = TrunkRef::new(Arc::clone(context.policy), candidates.trunk()).ok_or(Fault::NoRoute)?;
     let tag = context.tokens.token();
@@ -435,12 +431,7 @@ impl Setup {
 
 impl Callee {
     /// The INVITE of this side: our own dialog, the numbers and the name of the other.
-    fn invite(
-        &self,
-        max_forwards: Option<u8>,
-        peer: &Candidate,
-        context: &mut Context<'_>,
-    ) -> Draft {
+    fn invite(&self, max_forwards: Option<u8>, peer: &Candidate, context: &mut Context<'_>) -> Draft {
         let (display, number) = &self.caller;
         let user = Some(number.as_str()).filter(|number| !number.is_empty());
         let mut from = NameAddr::new(self.trunk.own_uri(user)).with_tag(&context.tokens.token());

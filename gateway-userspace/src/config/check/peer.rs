@@ -37,7 +37,10 @@ pub(super) fn peer(
     media?;
     let address = address?;
     Some(Peer {
-        name: written.name.as_ref().map_or_else(|| address.to_string(), |name| name.get_ref().trim().to_owned()),
+        name: written
+            .name
+            .as_ref()
+            .map_or_else(|| address.to_string(), |name| name.get_ref().trim().to_owned()),
         is_remote: stands_in.is_some() && stands_in != region,
         address,
         priority: priority?,
@@ -71,12 +74,17 @@ fn priority(
     errors: &mut ConfigErrors,
 ) -> Option<u8> {
     let number = |value: &Value| {
-        value.as_integer().and_then(|number| u8::try_from(number).ok()).filter(|number| *number <= MAX_PRIORITY)
+        value
+            .as_integer()
+            .and_then(|number| u8::try_from(number).ok())
+            .filter(|number| *number <= MAX_PRIORITY)
     };
     let (message, fix) = match (value.get_ref(), region) {
         (Value::Table(table), Some(region)) => match table.get(region) {
             Some(own) if table.values().all(|value| number(value).is_some()) => return number(own),
-            Some(_) => ("one of these is no priority".to_owned(), "write 0 to 100 for each region".to_owned()),
+            Some(_) => {
+                ("one of these is no priority".to_owned(), "write 0 to 100 for each region".to_owned())
+            }
             None => {
                 let fix = format!("add {region} = 0, or write one number for all regions");
                 (format!("there is none for region {region:?}, in which this node is"), fix)

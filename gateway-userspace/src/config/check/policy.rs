@@ -106,12 +106,7 @@ fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
                 },
                 |meant| format!("did you mean {meant:?}?"),
             );
-            errors.add(
-                Some(text.span()),
-                field,
-                format!("there is no trunk {wanted:?}"),
-                fix,
-            );
+            errors.add(Some(text.span()), field, format!("there is no trunk {wanted:?}"), fix);
         }
         found
     };
@@ -281,9 +276,11 @@ fn refuse(error: &PolicyError, about: Option<Written<'_>>, errors: &mut ConfigEr
         }
         PolicyError::DuplicatePeer { peer, .. } => (named(peer), "peers", "keep one of them"),
         PolicyError::PeerPriority { peer, .. } => (named(peer), "peers", "write a priority from 0 to 100"),
-        PolicyError::NameWithoutNetworks { peer, .. } => {
-            (named(peer), "allowed", "add allowed = [\"52.112.0.0/14\"], the networks that its requests come from")
-        }
+        PolicyError::NameWithoutNetworks { peer, .. } => (
+            named(peer),
+            "allowed",
+            "add allowed = [\"52.112.0.0/14\"], the networks that its requests come from",
+        ),
         PolicyError::HealthThreshold { .. } => {
             (span(&trunk.health.down_after), "health.down_after", "write 1 or more, for up_after too")
         }

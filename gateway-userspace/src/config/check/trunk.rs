@@ -44,7 +44,7 @@ pub(super) fn trunk(
         Some(text) => advertised(text, label, errors).map(Some),
     };
     let peers: Vec<_> = written.peers.iter().map(|written| peer(written, label, region, errors)).collect();
-    let allowed: Vec<_> = 
+    let allowed: Vec<_> =
         written.allowed.iter().map(|text| network(text, &format!("{label} allowed"), errors)).collect();
     let media = media(written, label, errors);
     let (transport, listen) = listen?;
@@ -66,8 +66,10 @@ pub(super) fn trunk(
 
 fn health(written: &file::TrunkHealth) -> Health {
     let standard = Health::default();
-    let seconds = |field: &Field<u32>| field.as_ref().map(|field| Duration::from_secs((*field.get_ref()).into()));
-    let interval = seconds(&written.interval_seconds).or(standard.interval).filter(|interval| !interval.is_zero());
+    let seconds =
+        |field: &Field<u32>| field.as_ref().map(|field| Duration::from_secs((*field.get_ref()).into()));
+    let interval =
+        seconds(&written.interval_seconds).or(standard.interval).filter(|interval| !interval.is_zero());
     let retry = seconds(&written.retry_seconds).unwrap_or(standard.retry);
     Health {
         interval,
