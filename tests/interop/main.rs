@@ -7,3 +7,4 @@ mod operation;
 mod start;
 mod survival;
 mod telephone;
+mod trunks;

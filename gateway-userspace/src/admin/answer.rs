@@ -3,6 +3,7 @@
 use crate::observe::calls::CallSummary;
 use crate::observe::event::Datapath;
 use crate::observe::sources::SilencedSource;
+use crate::policy::TargetState;
 use std::net::SocketAddr;
 
 /// How the node is.
@@ -87,6 +88,44 @@ pub struct FlowLine {
     pub jitter_ms: f64,
     /// Since the last packet; absent before the first.
     pub idle_ms: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TrunkList {
+    /// In the order of the configuration.
+    pub trunks: Vec<TrunkLine>,
+}
+
+/// One trunk with its peers.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TrunkLine {
+    pub trunk: String,
+    /// As in the configuration: `udp:192.0.2.1:5060`.
+    pub listen: String,
+    /// New calls are refused by command.
+    pub drained: bool,
+    pub peers: Vec<PeerLine>,
+}
+
+/// One address of a peer.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct PeerLine {
+    pub peer: String,
+    /// Absent as long as its name means nothing.
+    pub address: Option<SocketAddr>,
+    /// It stands in another region and is tried last.
+    pub remote: bool,
+    pub priority: u8,
+    pub weight: u16,
+    pub state: TargetState,
+    /// It gets no new calls by command.
+    pub drained: bool,
+    /// It asked for no new calls for so long.
+    pub rests_ms: Option<u64>,
+    /// Since the last OPTIONS that has its outcome; absent if it is not asked.
+    pub asked_ms: Option<u64>,
+    /// Status that answered it; absent if none did.
+    pub answered: Option<u16>,
 }
 
 /// What was not relayed and not answered, and why.

@@ -1,7 +1,7 @@
 //! The command line's side of the admin interface.
 
-use super::answer::{CallList, Done, Drops, Failed, FlowList, NodeStatus};
-use super::command::CallFilter;
+use super::answer::{CallList, Done, Drops, Failed, FlowList, NodeStatus, TrunkList};
+use super::command::{CallFilter, DrainTarget};
 use crate::base::id::CallId;
 use crate::observe::calls::CallDetail;
 use serde::de::DeserializeOwned;
@@ -73,8 +73,19 @@ impl Client {
         self.order("/v1/reload")
     }
 
-    pub fn drain(&self) -> Result<Done, ClientFault> {
-        self.order("/v1/drain")
+    pub fn trunks(&self) -> Result<TrunkList, ClientFault> {
+        self.read("/v1/trunks", &[])
+    }
+
+    pub fn drain(&self, what: &DrainTarget, drained: bool) -> Result<Done, ClientFault> {
+        let query = match what {
+            DrainTarget::Node => vec![],
+            DrainTarget::Trunk(trunk) => vec![("trunk", trunk.as_str())],
+            DrainTarget::Peer { trunk, peer } => vec![("trunk", trunk.as_str()), ("peer", peer)],
+        };
+        let path = if drained { "/v1/drain" } else { "/v1/undrain" };
+        let response = self.agent.post(self.url(path)).query_pairs(query).send_empty();
+        self.parse(&self.body(response)?)
     }
 
     pub fn hang_up(&self, call: CallId) -> Result<Done, ClientFault> {

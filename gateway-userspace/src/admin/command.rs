@@ -1,9 +1,10 @@
 //! What can be asked of a running node, as two closed lists: of the node, and of one core.
 
-use super::answer::FlowLine;
+use super::answer::{FlowLine, TrunkLine};
 use crate::base::id::CallId;
 use crate::observe::calls::{CallDetail, CallSummary, Progress};
 use crate::observe::sources::SilencedSource;
+use std::fmt;
 use tokio::sync::oneshot;
 
 /// Everything that the outside may ask or order.
@@ -23,8 +24,30 @@ pub enum AdminCommand {
     Drops,
     /// Reads the configuration again; calls in progress keep what they have.
     Reload,
-    /// Refuses new calls from now on; calls in progress finish.
-    Drain,
+    Trunks,
+    /// Refuses new calls from now on, or takes them again; calls in progress finish.
+    Drain {
+        what: DrainTarget,
+        drained: bool,
+    },
+}
+
+/// What a drain is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DrainTarget {
+    Node,
+    Trunk(String),
+    Peer { trunk: String, peer: String },
+}
+
+impl fmt::Display for DrainTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("the node"),
+            Self::Trunk(trunk) => write!(f, "trunk {trunk}"),
+            Self::Peer { trunk, peer } => write!(f, "peer {peer} of trunk {trunk}"),
+        }
+    }
 }
 
 /// Which calls to list. Empty lets all pass.
@@ -64,7 +87,12 @@ pub enum CoreCommand {
         limit: usize,
     },
     Silenced,
-    Drain,
+    Trunks,
+    /// Of the node: each core its own part. Of a trunk or a peer: any one core for all.
+    Drain {
+        what: DrainTarget,
+        drained: bool,
+    },
 }
 
 /// A question in a core's queue. A core that drops `reply` counts as silent.
@@ -86,6 +114,9 @@ pub enum CoreAnswer {
     HangUp(bool),
     Flows(Vec<FlowLine>),
     Silenced(Vec<SilencedSource>),
+    Trunks(Vec<TrunkLine>),
+    /// There is no such trunk, or it has no such peer.
+    NoSuchTrunk,
 }
 
 #[cfg(test)]

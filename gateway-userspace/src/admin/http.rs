@@ -6,14 +6,15 @@
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /health` | 200 while every core turns, else 500 |
 //! | `GET /ready` | 200 while new calls are taken, 503 while draining or when a core is stuck |
-//! | `GET /v1/status` `/v1/calls` `/v1/calls/{id}` `/v1/flows` `/v1/drops` | [`super::answer`] |
-//! | `POST /v1/reload` `/v1/drain` `/v1/calls/{id}/hang-up` | orders |
+//! | `GET /v1/status` `/v1/trunks` `/v1/calls` `/v1/calls/{id}` `/v1/flows` `/v1/drops` | [`super::answer`] |
+//! | `POST /v1/reload` `/v1/calls/{id}/hang-up` | orders |
+//! | `POST /v1/drain` `/v1/undrain` | orders; with `?trunk=` for a trunk, with `&peer=` for one of its peers |
 //!
 //! A media path slower than native XDP does not make a node unready: taking it out would only load the others.
 //! It shows in `/ready`, `/v1/status`, a metric and the log.
 
 use super::answer::Failed;
-use super::command::CallFilter;
+use super::command::{CallFilter, DrainTarget};
 use super::{AdminCommand, AdminFault, AdminPort};
 use crate::base::id::CallId;
 use crate::observe::calls::Progress;
@@ -118,7 +119,12 @@ fn router(served: Served) -> Router {
         .route("/v1/flows", get(flows))
         .route("/v1/drops", get(async |State(served): Shared| served.answer(AdminCommand::Drops).await))
         .route("/v1/reload", post(async |State(served): Shared| served.answer(AdminCommand::Reload).await))
-        .route("/v1/drain", post(async |State(served): Shared| served.answer(AdminCommand::Drain).await))
+        .route("/v1/trunks", get(async |State(served): Shared| served.answer(AdminCommand::Trunks).await))
+        .route("/v1/drain", post(async |served: Shared, query: DrainQuery| drain(served, query, true).await))
+        .route(
+            "/v1/undrain",
+            post(async |served: Shared, query: DrainQuery| drain(served, query, false).await),
+        )
         .layer(from_fn(refuse_browsers))
         .with_state(Arc::new(served))
 }
@@ -144,7 +150,7 @@ impl Served {
 impl IntoResponse for AdminFault {
     fn into_response(self) -> Response {
         let status = match self {
-            Self::NoSuchCall(_) => StatusCode::NOT_FOUND,
+            Self::NoSuchCall(_) | Self::NoSuchTrunk(_) => StatusCode::NOT_FOUND,
             Self::BadQuestion(_) => StatusCode::BAD_REQUEST,
             Self::ReloadRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::CoreSilent(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -225,6 +231,29 @@ async fn flows(State(served): Shared, query: Result<Query<FlowsQuery>, QueryReje
     }
 }
 
+/// Query of `/v1/drain` and `/v1/undrain`.
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DrainWhat {
+    trunk: Option<String>,
+    peer: Option<String>,
+}
+
+type DrainQuery = Result<Query<DrainWhat>, QueryRejection>;
+
+async fn drain(State(served): Shared, query: DrainQuery, drained: bool) -> Response {
+    let what = match query {
+        Ok(Query(DrainWhat { trunk: None, peer: None })) => DrainTarget::Node,
+        Ok(Query(DrainWhat { trunk: Some(trunk), peer: None })) => DrainTarget::Trunk(trunk),
+        Ok(Query(DrainWhat { trunk: Some(trunk), peer: Some(peer) })) => DrainTarget::Peer { trunk, peer },
+        Ok(Query(DrainWhat { trunk: None, peer: Some(_) })) => {
+            return AdminFault::BadQuestion("a peer is named, and no trunk".to_owned()).into_response();
+        }
+        Err(rejection) => return AdminFault::BadQuestion(rejection.body_text()).into_response(),
+    };
+    served.answer(AdminCommand::Drain { what, drained }).await
+}
+
 async fn call(State(served): Shared, Path(id): Path<String>) -> Response {
     match call_id(&id) {
         Ok(call) => served.answer(AdminCommand::Call(call)).await,
@@ -282,7 +311,9 @@ mod tests {
             calls_max: 10,
             cores: vec![CorePort {
                 post: Box::new(move |ask| {
-                    draining.fetch_or(ask.command == CoreCommand::Drain, Ordering::Relaxed);
+                    if let CoreCommand::Drain { what: DrainTarget::Node, drained } = &ask.command {
+                        draining.store(*drained, Ordering::Relaxed);
+                    }
                     asks.send(ask).unwrap();
                 }),
             }],
@@ -296,7 +327,11 @@ mod tests {
 
     fn one_call(command: CoreCommand) -> Option<CoreAnswer> {
         Some(match command {
-            CoreCommand::Alive | CoreCommand::Drain => CoreAnswer::Done,
+            CoreCommand::Drain { what: DrainTarget::Trunk(trunk), .. } if trunk != "teams & co" => {
+                CoreAnswer::NoSuchTrunk
+            }
+            CoreCommand::Alive | CoreCommand::Drain { .. } => CoreAnswer::Done,
+            CoreCommand::Trunks => CoreAnswer::Trunks(vec![samples::trunk()]),
             CoreCommand::Calls { filter, .. } => {
                 CoreAnswer::Calls([samples::call()].into_iter().filter(|call| filter.accepts(call)).collect())
             }
@@ -321,7 +356,14 @@ mod tests {
         let flows = client.flows(3).unwrap();
         assert_eq!((flows.flows.len(), flows.more), (3, true));
         assert!(client.drops().unwrap().packets.is_empty());
-        assert!(client.drain().unwrap().done.contains("refused"));
+        assert!(client.drain(&DrainTarget::Node, true).unwrap().done.contains("refused"));
+        assert!(client.drain(&DrainTarget::Node, false).unwrap().done.contains("taken"));
+        let peer = DrainTarget::Peer { trunk: "teams".into(), peer: "192.0.2.1:5060".into() };
+        let told = client.drain(&peer, true).unwrap().done;
+        assert_eq!(told, "peer 192.0.2.1:5060 of trunk teams: new calls are refused");
+        let told = client.drain(&DrainTarget::Trunk("teams & co".into()), false).unwrap().done;
+        assert_eq!(told, "trunk teams & co: new calls are taken");
+        assert_eq!(client.trunks().unwrap().trunks, [samples::trunk()]);
         assert!(client.hang_up(CallId(7)).unwrap().done.contains("ended"));
         assert!(client.text("/metrics").unwrap().contains("causeway_calls_started_total 0"));
         assert_eq!(client.text("/health").unwrap(), "alive\n");
@@ -334,6 +376,8 @@ mod tests {
         assert!(told(client.call(CallId(8)).unwrap_err()).contains("no such call: 0000000000000008"));
         assert!(told(client.reload().unwrap_err()).contains("causeway.toml:3:1"));
         assert!(told(client.text("/v1/calls/zz").unwrap_err()).contains("is no call id"));
+        let unknown = client.drain(&DrainTarget::Trunk("temas".into()), true).unwrap_err();
+        assert!(told(unknown).contains("there is no trunk temas"));
         assert!(told(client.text("/v1/calls?colour=red").unwrap_err()).contains("colour"));
     }
 
@@ -342,7 +386,7 @@ mod tests {
         let (_admin, client) = node(one_call);
         let told = client.text("/ready").unwrap();
         assert_eq!(told, "ready\ndegraded: media on eth0 goes by generic\n");
-        client.drain().unwrap();
+        client.drain(&DrainTarget::Node, true).unwrap();
         assert_eq!(client.text("/health").unwrap(), "alive\n");
         let told = client.text("/ready").unwrap_err().to_string();
         assert!(told.contains("draining") && told.contains("media on eth0 goes by generic"), "{told}");

@@ -14,7 +14,7 @@ pub mod http;
 mod port;
 pub mod table;
 
-pub use command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand};
+pub use command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand, DrainTarget};
 pub use http::AdminThread;
 pub use port::{AdminPort, Answer, CorePort};
 
@@ -25,6 +25,8 @@ use std::net::SocketAddr;
 pub enum AdminFault {
     #[error("no such call: {0}; ended calls are kept for a while only")]
     NoSuchCall(String),
+    #[error("there is no {0}: `causeway trunks` lists what there is")]
+    NoSuchTrunk(String),
     #[error("{0}")]
     BadQuestion(String),
     #[error("core {0} does not answer: it is overloaded or stuck")]

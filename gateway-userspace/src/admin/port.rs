@@ -1,8 +1,10 @@
 //! The one executor of [`AdminCommand`]: asks the cores that it concerns and puts their answers together.
 
 use super::AdminFault;
-use super::answer::{CallList, CoreStatus, Done, DropLine, Drops, FlowList, MediaPath, NodeStatus};
-use super::command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand};
+use super::answer::{
+    CallList, CoreStatus, Done, DropLine, Drops, FlowList, MediaPath, NodeStatus, TrunkList,
+};
+use super::command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand, DrainTarget};
 use crate::base::id::CallId;
 use crate::observe::calls::{CallDetail, CallSummary, Progress};
 use crate::observe::metrics::Metrics;
@@ -42,6 +44,7 @@ pub enum Answer {
     Call(Box<CallDetail>),
     Flows(FlowList),
     Drops(Drops),
+    Trunks(TrunkList),
     Done(Done),
 }
 
@@ -50,7 +53,7 @@ impl AdminPort {
     ///
     /// # Errors
     /// [`AdminFault::CoreSilent`] when a core that the answer needs does not give its part in time,
-    /// [`AdminFault::NoSuchCall`], [`AdminFault::ReloadRefused`].
+    /// [`AdminFault::NoSuchCall`], [`AdminFault::NoSuchTrunk`], [`AdminFault::ReloadRefused`].
     pub async fn execute(&self, command: AdminCommand) -> Result<Answer, AdminFault> {
         Ok(match command {
             AdminCommand::Status => Answer::Status(Box::new(self.status().await)),
@@ -60,7 +63,8 @@ impl AdminPort {
             AdminCommand::Flows { limit } => Answer::Flows(self.flows(limit).await?),
             AdminCommand::Drops => Answer::Drops(self.drops().await?),
             AdminCommand::Reload => Answer::Done(self.reload()?),
-            AdminCommand::Drain => Answer::Done(self.drain().await?),
+            AdminCommand::Trunks => Answer::Trunks(self.trunks().await?),
+            AdminCommand::Drain { what, drained } => Answer::Done(self.drain(what, drained).await?),
         })
     }
 
@@ -189,22 +193,53 @@ impl AdminPort {
         (self.reload)().map(|done| Done { done }).map_err(AdminFault::ReloadRefused)
     }
 
-    async fn drain(&self) -> Result<Done, AdminFault> {
-        tracing::info!("draining by command: new calls are refused");
-        for answer in self.ask_all(&CoreCommand::Drain).await {
-            answer?;
+    async fn trunks(&self) -> Result<TrunkList, AdminFault> {
+        match self.ask_one(&CoreCommand::Trunks).await? {
+            CoreAnswer::Trunks(trunks) => Ok(TrunkList { trunks }),
+            _ => Err(AdminFault::CoreSilent(0)),
         }
-        Ok(Done { done: format!("new calls are refused; {} calls in progress finish", self.metrics.calls()) })
+    }
+
+    /// Every core drains its own part of the node; what trunks and peers are is one thing for all cores.
+    async fn drain(&self, what: DrainTarget, drained: bool) -> Result<Done, AdminFault> {
+        let command = CoreCommand::Drain { what: what.clone(), drained };
+        let refused = if drained { "new calls are refused" } else { "new calls are taken" };
+        if what == DrainTarget::Node {
+            tracing::info!(drained, "drain of the node by command: {refused}");
+            for answer in self.ask_all(&command).await {
+                answer?;
+            }
+            let going_on = format!("; {} calls in progress finish", self.metrics.calls());
+            return Ok(Done { done: format!("{refused}{}", if drained { going_on.as_str() } else { "" }) });
+        }
+        match self.ask_one(&command).await? {
+            CoreAnswer::NoSuchTrunk => Err(AdminFault::NoSuchTrunk(what.to_string())),
+            _ => Ok(Done { done: format!("{what}: {refused}") }),
+        }
+    }
+
+    /// Asks the first core what any could answer.
+    async fn ask_one(&self, command: &CoreCommand) -> Result<CoreAnswer, AdminFault> {
+        let answer = self.ask(self.cores.iter().take(1), command).await.pop();
+        answer.unwrap_or(Err(AdminFault::CoreSilent(0)))
     }
 
     /// Asks all cores at once; answers in order of the cores.
     async fn ask_all(&self, command: &CoreCommand) -> Vec<Result<CoreAnswer, AdminFault>> {
+        self.ask(self.cores.iter(), command).await
+    }
+
+    async fn ask(
+        &self,
+        cores: impl Iterator<Item = &CorePort>,
+        command: &CoreCommand,
+    ) -> Vec<Result<CoreAnswer, AdminFault>> {
         let ask = |core: &CorePort| {
             let (reply, answer) = oneshot::channel();
             (core.post)(Ask { command: command.clone(), reply });
             answer
         };
-        let asked: Vec<_> = self.cores.iter().map(ask).collect();
+        let asked: Vec<_> = cores.map(ask).collect();
         let mut answers = Vec::with_capacity(asked.len());
         // One deadline for all: waiting for the first is time that the others had as well.
         let deadline = tokio::time::Instant::now() + PATIENCE;

@@ -1,9 +1,10 @@
 //! Answers for people: tables with units, and the ladder.
 
-use super::answer::{CallList, DropLine, Drops, FlowList, NodeStatus};
+use super::answer::{CallList, DropLine, Drops, FlowList, NodeStatus, PeerLine, TrunkList};
 use crate::observe::calls::{CallDetail, CallSummary};
 use crate::observe::event::MediaQuality;
 use crate::observe::ladder;
+use crate::policy::TargetState;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write as _;
 
@@ -133,6 +134,54 @@ pub fn flows(list: &FlowList) -> String {
     print(&table) + more(list.more)
 }
 
+/// `causeway trunks`.
+pub fn trunks(list: &TrunkList) -> String {
+    let mut table =
+        plain(&["TRUNK", "LISTEN", "PEER", "ADDRESS", "PRIORITY", "WEIGHT", "STATE", "LAST OPTIONS"]);
+    for trunk in &list.trunks {
+        let name = if trunk.drained { format!("{} DRAINED", trunk.trunk) } else { trunk.trunk.clone() };
+        if trunk.peers.is_empty() {
+            table.add_row([&name, &trunk.listen, "-", "-", "-", "-", "-", "-"]);
+        }
+        for (position, peer) in trunk.peers.iter().enumerate() {
+            let first = |text: &String| if position == 0 { text.clone() } else { String::new() };
+            let remote = if peer.remote { " remote" } else { "" };
+            table.add_row([
+                first(&name),
+                first(&trunk.listen),
+                peer.peer.clone(),
+                or_dash(peer.address.map(|address| address.to_string())),
+                format!("{}{remote}", peer.priority),
+                peer.weight.to_string(),
+                peer_state(peer),
+                last_options(peer),
+            ]);
+        }
+    }
+    right(&mut table, &[5]);
+    print(&table)
+}
+
+fn peer_state(peer: &PeerLine) -> String {
+    let mut text = match (peer.address, peer.asked_ms) {
+        (None, _) => "unresolved".to_owned(),
+        (Some(_), None) if peer.state == TargetState::Unknown => "not asked".to_owned(),
+        _ => peer.state.label().to_owned(),
+    };
+    if peer.drained {
+        text.push_str(", drained");
+    }
+    if let Some(rest) = peer.rests_ms {
+        let _ = write!(text, ", rests {}", span(rest));
+    }
+    text
+}
+
+fn last_options(peer: &PeerLine) -> String {
+    let answered = || peer.answered.map_or("no answer".to_owned(), |status| status.to_string());
+    or_dash(peer.asked_ms.map(|ago| format!("{}, {} ago", answered(), span(ago))))
+}
+
 /// `causeway drops`.
 pub fn drops(drops: &Drops) -> String {
     let mut text = String::new();
@@ -248,7 +297,7 @@ fn span(milliseconds: u64) -> String {
 #[cfg(test)]
 pub(crate) mod samples {
     use super::*;
-    use crate::admin::answer::FlowLine;
+    use crate::admin::answer::{FlowLine, TrunkLine};
     use crate::base::id::Side;
     use crate::base::time::Time;
     use crate::observe::calls::Progress;
@@ -287,6 +336,41 @@ pub(crate) mod samples {
         CallDetail { summary: call(), ladder: vec![rung], record: Some(record) }
     }
 
+    pub(crate) fn trunk() -> TrunkLine {
+        let peer = PeerLine {
+            peer: "teams1".into(),
+            address: Some("203.0.113.9:5061".parse().unwrap()),
+            remote: false,
+            priority: 0,
+            weight: 1,
+            state: TargetState::Up,
+            drained: false,
+            rests_ms: None,
+            asked_ms: Some(12_300),
+            answered: Some(200),
+        };
+        let down = PeerLine {
+            peer: "teams2".into(),
+            address: Some("203.0.113.10:5061".parse().unwrap()),
+            priority: 1,
+            state: TargetState::Down,
+            answered: None,
+            rests_ms: Some(28_000),
+            drained: true,
+            remote: true,
+            ..peer.clone()
+        };
+        let silent = PeerLine { asked_ms: None, answered: None, state: TargetState::Unknown, ..peer.clone() };
+        let quiet = PeerLine { peer: "203.0.113.11:5061".into(), ..silent.clone() };
+        let nowhere = PeerLine { peer: "teams3".into(), address: None, ..silent };
+        TrunkLine {
+            trunk: "teams".into(),
+            listen: "tcp:192.0.2.1:5061".into(),
+            drained: true,
+            peers: vec![peer, down, quiet, nowhere],
+        }
+    }
+
     pub(crate) fn flow() -> FlowLine {
         FlowLine {
             call: Some("0000000000000007".into()),
@@ -311,7 +395,7 @@ pub(crate) mod samples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::answer::{CoreStatus, MediaPath};
+    use crate::admin::answer::{CoreStatus, MediaPath, TrunkLine};
     use crate::observe::event::Datapath;
     use crate::observe::sources::SilencedSource;
 
@@ -350,6 +434,13 @@ mod tests {
         let list = CallList { calls: vec![samples::call()], more: true };
         let flow_list = FlowList { flows: vec![samples::flow()], more: false };
         insta::assert_snapshot!(calls(&list) + "\n" + &flows(&flow_list));
+    }
+
+    #[test]
+    fn trunks_stand_with_their_peers_and_what_is_known_of_them() {
+        let empty =
+            TrunkLine { trunk: "operator".into(), drained: false, peers: Vec::new(), ..samples::trunk() };
+        insta::assert_snapshot!(trunks(&TrunkList { trunks: vec![samples::trunk(), empty] }));
     }
 
     #[test]

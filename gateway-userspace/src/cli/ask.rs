@@ -1,10 +1,10 @@
 //! Questions to a running daemon, and those that the kernel answers without one.
 
 use super::{CONFIG, Daemon, Failure, print};
-use clap::{Args, ValueEnum};
-use gateway_userspace::admin::CallFilter;
+use clap::{Args, Subcommand, ValueEnum};
 use gateway_userspace::admin::client::{Client, ClientFault};
 use gateway_userspace::admin::table;
+use gateway_userspace::admin::{CallFilter, DrainTarget};
 use gateway_userspace::base::id::CallId;
 use gateway_userspace::config::{AdminSettings, Config};
 use gateway_userspace::observe::calls::Progress;
@@ -62,6 +62,57 @@ pub(super) struct Pins {
     pins: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Drain {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    node: Daemon,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// All of the node
+    Node(Daemon),
+    /// One trunk: calls that come by it and calls that go to it
+    Trunk {
+        /// As `causeway trunks` lists it
+        name: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// One peer of a trunk: calls that would go to it
+    Peer {
+        /// As `causeway trunks` lists it
+        trunk: String,
+        /// As `causeway trunks` lists it
+        peer: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+}
+
+impl Drain {
+    pub(super) fn run(self, drained: bool) -> Result<(), Failure> {
+        let (what, daemon) = match self.what {
+            None => (DrainTarget::Node, self.node),
+            Some(What::Node(daemon)) => (DrainTarget::Node, daemon),
+            Some(What::Trunk { name, daemon }) => (DrainTarget::Trunk(name), daemon),
+            Some(What::Peer { trunk, peer, daemon }) => (DrainTarget::Peer { trunk, peer }, daemon),
+        };
+        let done = daemon.client()?.drain(&what, drained).map_err(Failure::other)?;
+        daemon.show(&done, |done| done.done.clone())
+    }
+
+    pub(super) fn daemon(&self) -> &Daemon {
+        match &self.what {
+            None => &self.node,
+            Some(What::Node(daemon) | What::Trunk { daemon, .. } | What::Peer { daemon, .. }) => daemon,
+        }
+    }
+}
+
 impl Calls {
     pub(super) fn run(self) -> Result<(), Failure> {
         let progress = self.state.map(|state| match state {
@@ -103,8 +154,8 @@ impl Daemon {
         self.show(&self.client()?.reload().map_err(Failure::other)?, |done| done.done.clone())
     }
 
-    pub(super) fn drain(&self) -> Result<(), Failure> {
-        self.show(&self.client()?.drain().map_err(Failure::other)?, |done| done.done.clone())
+    pub(super) fn trunks(&self) -> Result<(), Failure> {
+        self.show(&self.client()?.trunks().map_err(Failure::other)?, table::trunks)
     }
 
     pub(super) fn hang_up(&self, id: CallId) -> Result<(), Failure> {

@@ -53,8 +53,12 @@ enum Command {
     },
     /// Take over trunks and routes from the configuration file; calls in progress keep what they have
     Reload(Daemon),
-    /// Refuse new calls from now on; calls in progress finish
-    Drain(Daemon),
+    /// List trunks and their peers: who serves, who is down, who is drained
+    Trunks(Daemon),
+    /// Refuse new calls from now on, of the node, a trunk or a peer; calls in progress finish
+    Drain(ask::Drain),
+    /// Take new calls again
+    Undrain(ask::Drain),
     /// End a call with BYE on both legs
     HangUp {
         /// Its id, as `causeway calls` lists it
@@ -112,7 +116,9 @@ impl Cli {
             Command::Flows(flows) => flows.run(),
             Command::Drops { pins, daemon } => daemon.drops(&pins),
             Command::Reload(daemon) => daemon.reload(),
-            Command::Drain(daemon) => daemon.drain(),
+            Command::Trunks(daemon) => daemon.trunks(),
+            Command::Drain(drain) => drain.run(true),
+            Command::Undrain(drain) => drain.run(false),
             Command::HangUp { id, daemon } => daemon.hang_up(id),
         };
         match result {
@@ -140,7 +146,8 @@ impl Command {
             Self::Check(check) => check.json,
             Self::Calls(calls) => calls.daemon.json,
             Self::Flows(flows) => flows.daemon.json,
-            Self::Status(daemon) | Self::Reload(daemon) | Self::Drain(daemon) => daemon.json,
+            Self::Status(daemon) | Self::Reload(daemon) | Self::Trunks(daemon) => daemon.json,
+            Self::Drain(drain) | Self::Undrain(drain) => drain.daemon().json,
             Self::Call { daemon, .. } | Self::Drops { daemon, .. } | Self::HangUp { daemon, .. } => {
                 daemon.json
             }

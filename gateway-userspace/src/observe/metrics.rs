@@ -16,6 +16,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -80,6 +81,24 @@ pub struct NodeReadings {
     pub redirected: u64,
     pub route_lookups: u64,
     pub drops: Vec<(Reason, u64)>,
+    pub trunks: Vec<TrunkReading>,
+}
+
+/// A trunk at the moment of the scrape.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TrunkReading {
+    pub trunk: String,
+    pub draining: bool,
+    pub peers: Vec<PeerReading>,
+}
+
+/// One address of a peer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PeerReading {
+    pub peer: String,
+    pub address: SocketAddr,
+    /// New calls are sent there.
+    pub serves: bool,
 }
 
 /// One line of the exposition before all cores are added up.
@@ -362,10 +381,37 @@ impl NodeReadings {
         let help = "Packets not relayed, by reason";
         let drops = self.drops.iter().map(|(reason, count)| (reason.label(), *count));
         labelled(encoder, "causeway_packets_dropped", help, "reason", drops)?;
+        self.encode_trunks(encoder)?;
         let lookups = ConstCounter::new(self.route_lookups);
         let help = "Route look-ups by the data plane because no cached next hop was valid";
         let metric = encoder.encode_descriptor("causeway_route_lookups", help, None, MetricType::Counter)?;
         lookups.encode(metric)
+    }
+}
+
+impl NodeReadings {
+    fn encode_trunks(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "1 while new calls of the trunk are refused by command";
+        let mut metric =
+            encoder.encode_descriptor("causeway_trunk_draining", help, None, MetricType::Gauge)?;
+        for trunk in &self.trunks {
+            let labels = [("trunk", trunk.trunk.as_str())];
+            ConstGauge::new(u64::from(trunk.draining)).encode(metric.encode_family(&labels)?)?;
+        }
+        let help = "1 while new calls are sent to this address of the peer";
+        let mut metric = encoder.encode_descriptor("causeway_peer_serves", help, None, MetricType::Gauge)?;
+        for trunk in &self.trunks {
+            for peer in &trunk.peers {
+                let address = peer.address.to_string();
+                let labels = [
+                    ("trunk", trunk.trunk.as_str()),
+                    ("peer", peer.peer.as_str()),
+                    ("address", address.as_str()),
+                ];
+                ConstGauge::new(u64::from(peer.serves)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -539,6 +585,11 @@ mod tests {
             paths: vec![("eth0".into(), Datapath::Native)],
             drops: vec![(Reason::SourceRefused, 7)],
             transmitted: 5,
+            trunks: vec![TrunkReading {
+                trunk: "teams".into(),
+                draining: true,
+                peers: vec![PeerReading { peer: "teams1".into(), address: samples::peer(), serves: false }],
+            }],
             ..NodeReadings::default()
         };
         let text = exposition(Metrics { cores, read_node: Box::new(read_node) });
@@ -553,6 +604,8 @@ mod tests {
             "causeway_media_path{interface=\"eth0\",path=\"native\"} 1",
             "causeway_media_path{interface=\"eth0\",path=\"sockets\"} 0",
             "causeway_packets_dropped_total{reason=\"source_refused\"} 7",
+            "causeway_trunk_draining{trunk=\"teams\"} 1",
+            "causeway_peer_serves{trunk=\"teams\",peer=\"teams1\",address=\"203.0.113.9:5060\"} 0",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} not in\n{text}");
         }

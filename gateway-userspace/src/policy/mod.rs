@@ -156,6 +156,18 @@ impl Snapshot {
         self.live.get(usize::from(id.0)).map(|live| &live.standing)
     }
 
+    /// Drains a trunk or one of its peers, or ends that; whether it changed anything, `None` if there is no such one.
+    pub fn drain(&self, trunk: &str, peer: Option<&str>, drained: bool) -> Option<bool> {
+        let (id, _) = self.trunk_named(trunk)?;
+        match peer {
+            None => self.standing(id).map(|standing| standing.drain(drained)),
+            Some(name) => {
+                let view = self.peers(id).find(|view| view.peer.name == name)?;
+                Some(view.standing.drain(drained))
+            }
+        }
+    }
+
     /// The peers of a trunk with what is known of them now, in the order of the configuration.
     pub fn peers(&self, id: TrunkId) -> impl Iterator<Item = PeerView<'_>> {
         let position = usize::from(id.0);

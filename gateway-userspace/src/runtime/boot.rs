@@ -2,6 +2,7 @@
 
 use super::core::{Core, CoreSettings};
 use super::mailbox::{Mail, Mailbox};
+use super::readings;
 use super::supervisor::{self, Order, Outcome};
 use super::watcher;
 use super::worker::{Gauges, MEDIA_TOKENS, NET_TOKENS, WAKER, Worker, clock};
@@ -11,19 +12,17 @@ use crate::base::share::Share;
 use crate::base::token::Tokens;
 use crate::call::{CallSettings, Checkpoint, MediaPorts};
 use crate::config::{Config, ConfigErrors};
-use crate::dataplane::{self, DataplaneFault, Node};
+use crate::dataplane::{DataplaneFault, Node};
 use crate::media::PortPool;
 use crate::media::ports::PortRangeError;
 use crate::net::{self, ListenFault, Net};
 use crate::observe;
 use crate::observe::clock::WallClock;
-use crate::observe::event::Datapath;
-use crate::observe::metrics::{CoreMetrics, Metrics, NodeReadings};
+use crate::observe::metrics::{CoreMetrics, Metrics};
 use crate::observe::{Observer, ObserverSettings};
 use crate::policy::Snapshot;
 use crate::store::{CdrFile, Recovered, StateDirectory, StoreFault, recover};
 use crossbeam::channel::{Receiver, Sender};
-use gateway_common::verdict::Traffic;
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 use rand::TryRngCore;
@@ -33,7 +32,6 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -145,9 +143,9 @@ impl Running {
         let node = Arc::new(Mutex::new(node));
         let watcher = watcher::Watcher::start(watch, split, Arc::clone(&mailboxes))
             .map_err(RunError::system("start the data plane's watcher"))?;
-        let metrics =
-            Arc::new(Metrics { cores: metrics, read_node: read_node(&node, gauges, config.dataplane.flows) });
         let config = Arc::new(Mutex::new((path, config)));
+        let read_node = readings::read_node(&node, gauges, &config);
+        let metrics = Arc::new(Metrics { cores: metrics, read_node });
         let admin = start_admin(&config, &mailboxes, metrics)?;
         let threads = spawn(workers, &orders)?;
         Ok(Self { mailboxes, threads, node, config, cdr, _watcher: watcher, _admin: admin, _state: state })
@@ -309,7 +307,7 @@ fn listen(config: &Config, core: CoreId, poll: &Poll) -> Result<Net, RunError> {
 fn tell_paths(workers: &mut [Worker], node: &Node) {
     let Some(first) = workers.first_mut() else { return };
     for path in node.paths() {
-        let (interface, path) = (path.interface.as_str().into(), datapath(path.path));
+        let (interface, path) = (path.interface.as_str().into(), readings::datapath(path.path));
         first.core.publish(clock(), &observe::Event::PathChanged { interface, path });
     }
 }
@@ -398,52 +396,6 @@ fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox]) -> Result<St
     let new = outcome?;
     *running = new;
     Ok(format!("{} taken for new calls; calls in progress keep what they have", path.display()))
-}
-
-/// Reads what stands in tables, for the scrape and for `causeway status`.
-fn read_node(
-    node: &Arc<Mutex<Node>>,
-    gauges: Vec<Arc<Gauges>>,
-    flows_max: u32,
-) -> Box<dyn Fn() -> NodeReadings + Send + Sync> {
-    let node = Arc::downgrade(node);
-    Box::new(move || {
-        let sum = |gauge: fn(&Gauges) -> u64| gauges.iter().map(|core| gauge(core)).sum();
-        let mut readings = NodeReadings {
-            flows: sum(|core| core.flows.load(Ordering::Relaxed)),
-            flows_max: u64::from(flows_max),
-            port_pairs_in_use: sum(|core| core.ports_in_use.load(Ordering::Relaxed)),
-            port_pairs: sum(|core| core.ports.load(Ordering::Relaxed)),
-            draining: gauges.iter().any(|core| core.draining.load(Ordering::Relaxed)),
-            ..NodeReadings::default()
-        };
-        let Some(node) = node.upgrade() else { return readings };
-        let node = node.lock();
-        readings.paths =
-            node.paths().iter().map(|path| (path.interface.as_str().into(), datapath(path.path))).collect();
-        match (node.traffic(), node.drops()) {
-            (Ok(traffic), Ok(drops)) => {
-                let of = |kind| traffic.get(&kind).copied().unwrap_or_default();
-                readings.passed = of(Traffic::Passed);
-                readings.transmitted = of(Traffic::Transmitted);
-                readings.redirected = of(Traffic::Redirected);
-                readings.route_lookups = of(Traffic::RouteLookups);
-                readings.drops = drops.into_iter().collect();
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::error!(%error, "the data plane's counters cannot be read")
-            }
-        }
-        readings
-    })
-}
-
-fn datapath(path: dataplane::PathKind) -> Datapath {
-    match path {
-        dataplane::PathKind::Native => Datapath::Native,
-        dataplane::PathKind::Generic => Datapath::Generic,
-        dataplane::PathKind::Sockets => Datapath::Sockets,
-    }
 }
 
 fn seconds(at: SystemTime) -> u32 {

@@ -2,13 +2,17 @@
 
 use super::core::{Core, Turn};
 use super::relay::FlowTable;
-use crate::admin::answer::FlowLine;
-use crate::admin::command::{CoreAnswer, CoreCommand};
+use crate::admin::answer::{FlowLine, PeerLine, TrunkLine};
+use crate::admin::command::{CoreAnswer, CoreCommand, DrainTarget};
 use crate::base::fault::Fault;
-use crate::base::id::FlowId;
+use crate::base::id::{FlowId, TrunkId};
+use crate::base::time::Time;
 use crate::dataplane::RelayPath;
 use crate::media::plan::FlowSpec;
+use crate::observe::{self, TrunkEvent};
+use crate::policy::{Drainable as _, PeerView, Snapshot, Target, TargetState, Trunk};
 use gateway_common::flow::FlowKind;
+use std::time::Duration;
 
 pub(super) fn execute(core: &mut Core, turn: &mut Turn<'_>, command: CoreCommand) -> CoreAnswer {
     match command {
@@ -20,11 +24,68 @@ pub(super) fn execute(core: &mut Core, turn: &mut Turn<'_>, command: CoreCommand
         CoreCommand::HangUp(id) => CoreAnswer::HangUp(core.hang_up(turn, id, Fault::HungUp)),
         CoreCommand::Flows { limit } => CoreAnswer::Flows(flows(core, turn.flows, limit)),
         CoreCommand::Silenced => CoreAnswer::Silenced(core.observer().silenced()),
-        CoreCommand::Drain => {
-            core.drain(turn.now);
-            CoreAnswer::Done
+        CoreCommand::Trunks => CoreAnswer::Trunks(trunks(core.policy(), turn.now)),
+        CoreCommand::Drain { what, drained } => drain(core, turn.now, what, drained),
+    }
+}
+
+fn drain(core: &mut Core, now: Time, what: DrainTarget, drained: bool) -> CoreAnswer {
+    let (trunk, peer) = match what {
+        DrainTarget::Node if drained => {
+            core.drain(now);
+            return CoreAnswer::Done;
+        }
+        DrainTarget::Node => {
+            core.undrain(now);
+            return CoreAnswer::Done;
+        }
+        DrainTarget::Trunk(trunk) => (trunk, None),
+        DrainTarget::Peer { trunk, peer } => (trunk, Some(peer)),
+    };
+    match core.policy().drain(&trunk, peer.as_deref(), drained) {
+        None => return CoreAnswer::NoSuchTrunk,
+        Some(false) => {}
+        Some(true) => {
+            let (trunk, peer) = (trunk.into(), peer.map(Into::into));
+            core.publish(now, &observe::Event::Trunk(TrunkEvent::Drained { trunk, peer, drained }));
         }
     }
+    CoreAnswer::Done
+}
+
+fn trunks(policy: &Snapshot, now: Time) -> Vec<TrunkLine> {
+    let line = |(id, trunk): (TrunkId, &Trunk)| TrunkLine {
+        trunk: trunk.name.clone(),
+        listen: format!("{}:{}", trunk.transport, trunk.listen),
+        drained: policy.standing(id).is_some_and(|standing| standing.is_drained()),
+        peers: policy.peers(id).flat_map(|view| peers(view, now)).collect(),
+    };
+    policy.trunks().map(line).collect()
+}
+
+/// A line for each address of a peer; one without address where its name means nothing.
+fn peers(view: PeerView<'_>, now: Time) -> Vec<PeerLine> {
+    let milliseconds = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let line = |target: Option<&Target>| {
+        let standing = target.map(|target| &target.standing);
+        let probe = standing.and_then(|standing| standing.last_probe());
+        PeerLine {
+            peer: view.peer.name.clone(),
+            address: target.map(|target| target.address),
+            remote: view.peer.is_remote,
+            priority: view.peer.priority,
+            weight: view.peer.weight,
+            state: standing.map_or(TargetState::Unknown, |standing| standing.state()),
+            drained: view.standing.is_drained(),
+            rests_ms: standing.and_then(|standing| standing.rest(now)).map(milliseconds),
+            asked_ms: probe.map(|(at, _)| milliseconds(now.since(at))),
+            answered: probe.and_then(|(_, status)| status),
+        }
+    };
+    if view.targets.is_empty() {
+        return vec![line(None)];
+    }
+    view.targets.iter().map(|target| line(Some(target))).collect()
 }
 
 fn flows(core: &Core, table: &dyn FlowTable, limit: usize) -> Vec<FlowLine> {

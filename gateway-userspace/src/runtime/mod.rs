@@ -14,6 +14,7 @@ mod execute;
 pub mod mailbox;
 pub mod offline;
 mod probes;
+mod readings;
 pub mod relay;
 pub mod supervisor;
 pub mod watcher;
