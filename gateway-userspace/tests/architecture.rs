@@ -25,16 +25,18 @@ const EFFECTS: &[&str] = &["net", "dataplane", "store", "ha", "admin"];
 const TOP: [&str; 2] = ["main", "cli"];
 
 /// What is allowed in a few rooms only: a word in the source, and the rooms.
-const CONFINED: [(&str, &[&str]); 11] = [
+const CONFINED: [(&str, &[&str]); 13] = [
     ("rsip::", &["sip::message"]),
     ("tokio::", &["admin"]),
     ("axum::", &["admin"]),
     ("ureq::", &["admin"]),
+    ("rustls::", &["net"]),
+    ("x509_parser::", &["net"]),
     ("mio::", &["net", "runtime", "dataplane"]),
     ("aya::", &["dataplane"]),
     ("sdp_types::", &["sdp"]),
     ("Instant::now", &["runtime", "net", "dataplane", "admin", "store"]),
-    ("SystemTime::now", &["runtime"]),
+    ("SystemTime::now", &["runtime", "config"]),
     ("thread::spawn", &["runtime", "net", "dataplane", "admin", "store"]),
     ("fs::", &["store", "dataplane", "config", "runtime"]),
 ];

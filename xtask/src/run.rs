@@ -105,7 +105,7 @@ mod tests {
     fn the_daemon_takes_the_configuration_of_the_lab_on_either_transport() {
         for transport in Transport::value_variants() {
             let text = configuration("cw", *transport, "/tmp/lab");
-            let host = Host { name: "host".to_owned(), cores: 2 };
+            let host = Host { name: "host".to_owned(), cores: 2, now: std::time::SystemTime::now() };
             let config = Config::parse("run.toml", &text, &host).map_err(|errors| errors.to_string());
             assert_eq!(config.map(|config| config.listeners().len()), Ok(2));
         }

@@ -32,6 +32,19 @@ pub struct NodeStatus {
     pub packets_dropped: u64,
     pub call_records_lost: u64,
     pub cores: Vec<CoreStatus>,
+    /// Of the trunks that use TLS.
+    #[serde(default)]
+    pub certificates: Vec<CertificateStatus>,
+}
+
+/// The certificate of one trunk.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct CertificateStatus {
+    pub trunk: String,
+    pub subject: String,
+    /// The day, as in `2026-03-31`.
+    pub expires: String,
+    pub days_left: u64,
 }
 
 /// The way of media on one interface.

@@ -2,12 +2,13 @@
 
 use super::AdminFault;
 use super::answer::{
-    CallList, CoreStatus, Done, DropLine, Drops, FlowList, MediaPath, NodeStatus, TrunkList,
+    CallList, CertificateStatus, CoreStatus, Done, DropLine, Drops, FlowList, MediaPath, NodeStatus,
+    TrunkList,
 };
 use super::command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand, DrainTarget};
 use crate::base::id::CallId;
 use crate::observe::calls::{CallDetail, CallSummary, Progress};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{CertificateReading, Metrics};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -46,6 +47,15 @@ pub enum Answer {
     Drops(Drops),
     Trunks(TrunkList),
     Done(Done),
+}
+
+fn certificate_status(reading: &CertificateReading) -> CertificateStatus {
+    CertificateStatus {
+        trunk: reading.trunk.to_string(),
+        subject: reading.subject.clone(),
+        expires: reading.expires.clone(),
+        days_left: reading.days_left,
+    }
 }
 
 impl AdminPort {
@@ -103,6 +113,7 @@ impl AdminPort {
             packets_dropped: readings.drops.iter().map(|(_, count)| count).sum(),
             call_records_lost: self.metrics.total("causeway_call_records_lost"),
             cores,
+            certificates: readings.certificates.iter().map(certificate_status).collect(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Answers for people: tables with units, and the ladder.
 
-use super::answer::{CallList, DropLine, Drops, FlowList, NodeStatus, PeerLine, TrunkList};
+use super::answer::{
+    CallList, CertificateStatus, DropLine, Drops, FlowList, NodeStatus, PeerLine, TrunkList,
+};
 use crate::observe::calls::{CallDetail, CallSummary};
 use crate::observe::event::MediaQuality;
 use crate::observe::ladder;
@@ -38,6 +40,11 @@ pub fn status(status: &NodeStatus) -> String {
     row("packets", format!("{relayed} relayed, {} dropped", count(status.packets_dropped)));
     if status.call_records_lost > 0 {
         row("call records", format!("{} LOST: see the log", count(status.call_records_lost)));
+    }
+    for certificate in &status.certificates {
+        let soon = if certificate.days_left < 30 { ": RENEW IT" } else { "" };
+        let CertificateStatus { trunk, subject, expires, days_left } = certificate;
+        row("certificate", format!("{trunk}: {subject} until {expires}, {days_left} days{soon}"));
     }
     for core in &status.cores {
         let state = if core.answers { "" } else { ", DOES NOT ANSWER" };
@@ -425,6 +432,12 @@ mod tests {
                 CoreStatus { core: 0, calls: 600, answers: true },
                 CoreStatus { core: 1, calls: 604, answers: false },
             ],
+            certificates: vec![CertificateStatus {
+                trunk: "service".to_owned(),
+                subject: "sbc.example.net".to_owned(),
+                expires: "2026-12-24".to_owned(),
+                days_left: 29,
+            }],
         };
         insta::assert_snapshot!(status(&answer));
     }

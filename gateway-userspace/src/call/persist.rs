@@ -39,7 +39,7 @@ pub struct Checkpoint {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct LegCheckpoint {
     trunk: String,
-    tcp: bool,
+    transport: Transport,
     local: SocketAddr,
     remote: SocketAddr,
     dialog: Snapshot,
@@ -134,7 +134,7 @@ impl LegCheckpoint {
         media.abandon();
         Self {
             trunk: leg.trunk.name.clone(),
-            tcp: leg.hop.transport == Transport::Tcp,
+            transport: leg.hop.transport,
             local: leg.hop.local,
             remote: leg.hop.remote,
             dialog: leg.dialog.snapshot(),
@@ -152,8 +152,7 @@ impl LegCheckpoint {
         let dialog = Dialog::restore(self.dialog)?;
         let at = self.media.local();
         context.ports.claim(at).map_err(|_: Fault| RestoreError::Port(at))?;
-        let transport = if self.tcp { Transport::Tcp } else { Transport::Udp };
-        let hop = Hop { transport, local: self.local, remote: self.remote, connection: None };
+        let hop = Hop { transport: self.transport, local: self.local, remote: self.remote, connection: None };
         Ok(Leg { trunk, hop, dialog, media: self.media, acknowledged_with: self.acknowledged_with })
     }
 }

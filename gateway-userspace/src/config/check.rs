@@ -17,6 +17,7 @@ use toml::Spanned;
 
 mod peer;
 mod policy;
+mod tls;
 mod trunk;
 
 const STATE_DIRECTORY: &str = "/var/lib/causeway";
@@ -38,9 +39,11 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let surroundings =
         policy::Surroundings { region: node.region.as_deref(), ports: &media.ports, admin: admin.listen };
     let policy = policy::snapshot(file, &surroundings, errors)?;
-    let mut config =
-        Config { node, dataplane, media, sip, admin, cdr, policy: Arc::new(policy), warnings: Vec::new() };
+    let (tls, tls_warnings) = tls::table(file, &policy, host.now, errors);
+    let (policy, tls) = (Arc::new(policy), Arc::new(tls));
+    let mut config = Config { node, dataplane, media, sip, admin, cdr, policy, tls, warnings: Vec::new() };
     config.warnings = warnings(file, &config, errors);
+    config.warnings.extend(tls_warnings);
     Some(config)
 }
 

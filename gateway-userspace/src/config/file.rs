@@ -96,6 +96,7 @@ pub(super) struct Trunk {
     pub(super) progress_timeout_ms: Field<u32>,
     pub(super) health: TrunkHealth,
     pub(super) media: TrunkMedia,
+    pub(super) tls: Option<TrunkTls>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -142,6 +143,18 @@ pub(super) struct TrunkMedia {
     pub(super) burst: Field<u32>,
     pub(super) codecs: Field<Vec<Spanned<String>>>,
     pub(super) offer_rtcp_mux: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkTls {
+    pub(super) certificate: Field<PathBuf>,
+    pub(super) key: Field<PathBuf>,
+    pub(super) roots: Vec<Spanned<PathBuf>>,
+    pub(super) peer_names: Vec<Spanned<String>>,
+    pub(super) mutual: Field<bool>,
+    pub(super) versions: Vec<Spanned<String>>,
+    pub(super) suites: Field<Vec<Spanned<String>>>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -16,6 +16,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use summary::Summary;
 
 use crate::dataplane;
+use crate::net::tls::TlsTable;
 use crate::policy::Snapshot;
 use crate::sip::message::Limits;
 use crate::sip::transaction;
@@ -24,7 +25,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{fs, thread};
 
 /// A configuration that works, and does something: printed by `causeway check --example`.
@@ -41,6 +42,8 @@ pub struct Config {
     pub cdr: CdrSettings,
     /// Trunks and routes.
     pub policy: Arc<Snapshot>,
+    /// Certificates of the trunks that use TLS.
+    pub tls: Arc<TlsTable>,
     /// What works and may still not be meant.
     pub warnings: Vec<ConfigError>,
 }
@@ -95,6 +98,8 @@ pub struct CdrSettings {
 pub struct Host {
     pub name: String,
     pub cores: usize,
+    /// The wall clock: certificates have days on which they begin and end.
+    pub now: SystemTime,
 }
 
 impl Host {
@@ -102,7 +107,11 @@ impl Host {
     pub fn here() -> Self {
         let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let name = if name.trim().is_empty() { "causeway" } else { name.trim() };
-        Self { name: name.to_owned(), cores: thread::available_parallelism().map_or(1, usize::from) }
+        Self {
+            name: name.to_owned(),
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            now: SystemTime::now(),
+        }
     }
 }
 

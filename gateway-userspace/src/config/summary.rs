@@ -1,6 +1,7 @@
 //! What a configuration comes to, for `causeway check`.
 
 use super::{Config, ConfigError};
+use crate::net::tls::{Date, TrunkCertificate};
 use comfy_table::{Table, presets};
 use std::fmt::Write as _;
 
@@ -17,6 +18,7 @@ pub struct Summary {
     pub admin: String,
     pub cdr: String,
     pub trunks: Vec<TrunkSummary>,
+    pub certificates: Vec<CertificateSummary>,
     pub warnings: Vec<ConfigError>,
 }
 
@@ -27,6 +29,32 @@ pub struct TrunkSummary {
     pub media_address: String,
     pub peers: Vec<String>,
     pub allowed: Vec<String>,
+}
+
+/// The certificate of a trunk that uses TLS.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct CertificateSummary {
+    pub trunk: String,
+    pub subject: String,
+    pub issuer: String,
+    pub names: Vec<String>,
+    /// The day, as in `2026-03-31`.
+    pub expires: String,
+    pub client_auth: bool,
+}
+
+impl CertificateSummary {
+    fn of(own: &TrunkCertificate) -> Self {
+        let certificate = &own.certificate;
+        Self {
+            trunk: own.trunk.to_string(),
+            subject: certificate.subject.clone(),
+            issuer: certificate.issuer.clone(),
+            names: certificate.names.iter().map(ToString::to_string).collect(),
+            expires: Date(certificate.not_after).to_string(),
+            client_auth: certificate.client_auth,
+        }
+    }
 }
 
 impl Summary {
@@ -49,6 +77,7 @@ impl Summary {
             admin: config.admin.listen.to_string(),
             cdr: config.cdr.path.display().to_string(),
             trunks: config.policy.trunks().map(|(_, it)| trunk(it)).collect(),
+            certificates: config.tls.certificates().iter().map(CertificateSummary::of).collect(),
             warnings: config.warnings.clone(),
         }
     }
@@ -77,9 +106,15 @@ impl Summary {
             let peers = if trunk.peers.is_empty() { "-".to_owned() } else { trunk.peers.join("\n") };
             table.add_row([&trunk.name, &trunk.listen, &trunk.media_address, &peers, &allowed]);
         }
-        text.push('\n');
-        for line in table.lines() {
-            let _ = writeln!(text, " {}", line.trim_end());
+        write_table(&mut text, &table);
+        if !self.certificates.is_empty() {
+            let mut table = Table::new();
+            let header = ["TRUNK", "CERTIFICATE", "FOR", "UNTIL", "ISSUER"];
+            table.load_preset(presets::NOTHING).set_header(header);
+            for own in &self.certificates {
+                table.add_row([&own.trunk, &own.subject, &own.names.join("\n"), &own.expires, &own.issuer]);
+            }
+            write_table(&mut text, &table);
         }
         for warning in &self.warnings {
             let line = warning.line.map(|line| format!(":{line}")).unwrap_or_default();
@@ -87,5 +122,12 @@ impl Summary {
             let _ = writeln!(text, "   fix: {}", warning.fix);
         }
         text
+    }
+}
+
+fn write_table(text: &mut String, table: &Table) {
+    text.push('\n');
+    for line in table.lines() {
+        let _ = writeln!(text, " {}", line.trim_end());
     }
 }

@@ -1,5 +1,7 @@
 //! Files as operators write them, and what they are told.
 
+mod tls;
+
 use super::file;
 use super::*;
 use crate::base::time::Time;
@@ -10,7 +12,7 @@ use serde::forward_to_deserialize_any;
 use std::collections::BTreeSet;
 
 fn host() -> Host {
-    Host { name: "host".into(), cores: 4 }
+    Host { name: "host".into(), cores: 4, now: SystemTime::now() }
 }
 
 fn parse(text: &str) -> Result<Config, ConfigErrors> {
@@ -126,7 +128,7 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
         ("one bracket", spoilt("[[interface]]", "[interface]")),
         ("section twice as a list", spoilt("[cdr]", "[[cdr]]")),
         ("no transport", spoilt("udp:192.0.2.1:5060", "192.0.2.1:5060")),
-        ("TLS", spoilt("tcp:198.51.100.1:5060", "tls:198.51.100.1:5061")),
+        ("TLS without certificate", spoilt("tcp:198.51.100.1:5060", "tls:198.51.100.1:5061")),
         ("host name as peer", spoilt("198.51.100.50:5060", "teams.example.net")),
         ("priority out of range", spoilt("priority = 1 }", "priority = 101 }")),
         ("priority of a region", spoilt("priority = 1 }", "priority = { east = 0 } }")),
@@ -219,7 +221,7 @@ fn a_reload_may_change_trunks_but_not_what_stands_at_start() {
 #[test]
 fn the_reference_describes_every_field_and_no_other() {
     let reference = include_str!("../../../docs/configuration.md");
-    let sections: [(&str, &[&str]); 12] = [
+    let sections: [(&str, &[&str]); 13] = [
         ("[node]", fields_of::<file::Node>()),
         ("[dataplane]", fields_of::<file::Dataplane>()),
         ("[[interface]]", fields_of::<file::Interface>()),
@@ -231,6 +233,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("peers", fields_of::<file::Peer>()),
         ("[trunk.health]", fields_of::<file::TrunkHealth>()),
         ("[trunk.media]", fields_of::<file::TrunkMedia>()),
+        ("[trunk.tls]", fields_of::<file::TrunkTls>()),
         ("[[route]]", fields_of::<file::Route>()),
     ];
     for (section, fields) in sections {

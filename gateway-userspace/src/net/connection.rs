@@ -5,7 +5,7 @@ use super::fault::Closed;
 use super::stream::Stream;
 use crate::base::time::Time;
 use crate::sip::message::Limits;
-use crate::sip::transport::{Frame, Hop, StreamFramer};
+use crate::sip::transport::{Frame, Hop, Part, StreamFramer};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ pub(super) struct Connection {
     /// happened to leave by.
     pub(super) hop: Hop,
     pub(super) phase: Phase,
+    pub(super) role: Role,
     /// When a message last came or went.
     pub(super) active: Time,
     framer: StreamFramer,
@@ -29,9 +30,22 @@ pub(super) struct Connection {
     waiting: usize,
 }
 
+/// Who opened a connection, and what for. Requests of ours go by connections of ours only: whoever called us may be
+/// behind a proxy or a balancer that does not expect them (RFC 5923 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Accepted,
+    /// Ours, and requests go by it.
+    Own,
+    /// Ours, and another has its place or will have: it only brings what is still to come.
+    Retired,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Connecting,
+    /// TLS is being negotiated.
+    Shaking,
     Open,
     /// The last words are in the queue; nothing is read any more.
     Closing(Closed),
@@ -52,16 +66,17 @@ pub(super) enum Read {
 pub(super) struct Progress {
     /// Messages that ended.
     pub(super) finished: u64,
-    /// A message has begun and is not all there.
-    pub(super) begun: bool,
+    /// What is there of the next.
+    pub(super) part: Part,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, hop: Hop, phase: Phase, now: Time) -> Self {
+    pub(super) fn new(stream: Stream, hop: Hop, phase: Phase, role: Role, now: Time) -> Self {
         Self {
             stream,
             hop,
             phase,
+            role,
             active: now,
             framer: StreamFramer::new(Limits::DEFAULT),
             queue: VecDeque::new(),
@@ -70,9 +85,9 @@ impl Connection {
         }
     }
 
-    /// Octets that wait to be sent.
+    /// Octets that wait to be sent. What waits inside the stream counts as one.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting + usize::from(self.stream.waits())
     }
 
     pub(super) fn enqueue(&mut self, bytes: Arc<[u8]>) {
@@ -84,6 +99,10 @@ impl Connection {
 
     /// Writes what the kernel takes.
     pub(super) fn flush(&mut self) -> io::Result<()> {
+        match self.stream.push() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            pushed => pushed?,
+        }
         while let Some(bytes) = self.queue.front() {
             match self.stream.write(bytes.get(self.written..).unwrap_or_default()) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -135,7 +154,7 @@ impl Connection {
                 }
             }
         }
-        (end, Progress { finished, begun: !self.framer.is_idle() })
+        (end, Progress { finished, part: self.framer.part() })
     }
 
     /// How many messages came out.

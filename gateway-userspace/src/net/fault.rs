@@ -1,5 +1,6 @@
 //! What can go wrong with a socket: start-up failures with their fix, and why a message or a connection failed.
 
+use super::tls::HandshakeFault;
 use crate::base::fault::Fault;
 use crate::sip::transport::{ConnectionId, Hop, Transport};
 use std::io;
@@ -56,6 +57,8 @@ pub enum NetFault {
     QueueFull { hop: Hop, waiting: usize, limit: usize },
     #[error("{hop}: {limit} connections are open, which is the limit")]
     TooManyConnections { hop: Hop, limit: usize },
+    #[error("{hop}: no trunk has TLS settings for this peer")]
+    NoTls { hop: Hop },
     #[error("{hop}: a datagram of {length} octets is too large")]
     TooLarge { hop: Hop, length: usize },
 }
@@ -71,9 +74,13 @@ pub enum Closed {
     NotOpened,
     /// The peer did not accept it in time.
     ConnectTimedOut,
+    /// TLS could not be agreed on.
+    Handshake(HandshakeFault),
+    /// The peer did not do its part of the TLS handshake in time.
+    HandshakeTimedOut,
     /// No message came or went for a long time.
     Idle,
-    /// A message was begun and not finished in time.
+    /// A message was begun, and its head or its body was not finished in time.
     MessageTimedOut,
     /// The peer did not read in time what we had to send.
     NotRead,
@@ -89,6 +96,8 @@ impl Closed {
             Self::Broken => "broken",
             Self::NotOpened => "not_opened",
             Self::ConnectTimedOut => "connect_timed_out",
+            Self::Handshake(_) => "handshake",
+            Self::HandshakeTimedOut => "handshake_timed_out",
             Self::Idle => "idle",
             Self::MessageTimedOut => "message_timed_out",
             Self::NotRead => "not_read",

@@ -7,7 +7,8 @@
 //! * A message for an open connection goes out on it; one for a peer without connection dials, once.
 //! * Everything a peer can make us hold has a bound: connections in all and per address, octets waiting to be sent,
 //!   the time a message takes to arrive or to be read.
-//! * TLS has its place in `stream`.
+//! * Connections from a source that no trunk allows are closed before a word, TLS or not.
+//! * Requests go only by connections of our own, which are kept alive, renewed and replaced by [`tls`] certificates.
 
 mod connection;
 mod fault;
@@ -16,10 +17,11 @@ mod socket;
 mod stream;
 mod streams;
 mod timer;
+pub mod tls;
 mod udp;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use fault::{Closed, ListenFault, NetFault};
 pub use settings::{Counts, Settings};
@@ -28,6 +30,7 @@ pub use socket::probe;
 use crate::base::id::CoreId;
 use crate::base::time::Time;
 use crate::base::timer::TimerTable;
+use crate::policy::Snapshot;
 use crate::sip::transport::{ConnectionId, Hop, Transport};
 use connection::Connection;
 use mio::event::Event;
@@ -39,6 +42,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use timer::Deadline;
+use tls::TlsTable;
 
 /// What the sockets have to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,8 +53,12 @@ pub enum NetEvent {
     Frame { hop: Hop, bytes: Box<[u8]> },
     /// A connection that was open is gone, and what waited to be sent with it.
     Closed { hop: Hop, why: Closed },
+    /// The same of one that another had replaced: requests under way go by that.
+    RetiredClosed { hop: Hop, why: Closed },
     /// A connection could not be opened, and what waited to be sent is lost.
     Failed { hop: Hop, why: Closed },
+    /// Somebody whom no trunk allows opened a connection.
+    Stranger { source: SocketAddr },
 }
 
 /// The sockets of one worker.
@@ -61,21 +69,30 @@ pub struct Net {
     /// By mio token, behind the first of ours.
     sources: Slab<Source>,
     connections: HashMap<ConnectionId, usize>,
-    /// Connections by our address and the peer's, for messages that name none.
-    by_peer: HashMap<(SocketAddr, SocketAddr), usize>,
+    /// Connections that we opened, by our address and the peer's, for messages that name none.
+    by_peer: HashMap<(Transport, SocketAddr, SocketAddr), usize>,
     /// Connections of each peer address.
     per_source: HashMap<IpAddr, usize>,
     timers: TimerTable<(usize, Deadline)>,
     last_connection: u64,
+    /// Who may connect, and with which certificates; `None` lets everybody in, by TCP.
+    access: Option<Access>,
     /// Everything is read into this and copied to its size.
     buffer: Box<[u8]>,
     counts: Counts,
 }
 
+/// Who may connect, and with which certificates.
+#[derive(Clone, Debug)]
+struct Access {
+    policy: Arc<Snapshot>,
+    tls: Arc<TlsTable>,
+}
+
 #[derive(Debug)]
 enum Source {
     Udp { socket: UdpSocket, local: SocketAddr },
-    Listener { listener: TcpListener, local: SocketAddr },
+    Listener { listener: TcpListener, transport: Transport, local: SocketAddr },
     Connection(Box<Connection>),
 }
 
@@ -99,6 +116,7 @@ impl Net {
         Self {
             registry,
             last_connection: u64::from(settings.worker.0) << COUNT_BITS,
+            access: None,
             settings,
             sources: Slab::new(),
             connections: HashMap::new(),
@@ -122,10 +140,10 @@ impl Net {
                 let local = socket.local_addr().map_err(fault)?;
                 Source::Udp { socket, local }
             }
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 let listener = TcpListener::from_std(socket.into());
                 let local = listener.local_addr().map_err(fault)?;
-                Source::Listener { listener, local }
+                Source::Listener { listener, transport, local }
             }
         };
         let entry = self.sources.vacant_entry();
@@ -134,12 +152,26 @@ impl Net {
             Source::Udp { socket, local } => {
                 self.registry.register(socket, token, Interest::READABLE).map(|()| *local)
             }
-            Source::Listener { listener, local } => {
+            Source::Listener { listener, local, .. } => {
                 self.registry.register(listener, token, Interest::READABLE).map(|()| *local)
             }
             Source::Connection(connection) => Ok(connection.hop.local),
         }
         .map_err(fault)
+    }
+
+    /// Lets those connect whom a trunk of `policy` allows, with certificates of `tls`. If that is another table than
+    /// before, connections of our own are replaced, each when it is next needed: the peer is to see the new
+    /// certificate, and new names of the trunk.
+    pub fn set_access(&mut self, now: Time, policy: Arc<Snapshot>, tls: Arc<TlsTable>) {
+        let before = self.access.replace(Access { policy, tls: Arc::clone(&tls) });
+        if before.is_some_and(|before| Arc::ptr_eq(&before.tls, &tls)) {
+            return;
+        }
+        let own: Vec<usize> = self.by_peer.values().copied().collect();
+        for slot in own {
+            self.retire(now, slot);
+        }
     }
 
     /// Whether an event with this token is for [`Net::ready`].
@@ -161,7 +193,7 @@ impl Net {
     pub fn send(&mut self, now: Time, hop: &Hop, bytes: &Arc<[u8]>) -> Result<(), NetFault> {
         match hop.transport {
             Transport::Udp => self.send_datagram(hop, bytes),
-            Transport::Tcp => self.send_frame(now, hop, bytes),
+            Transport::Tcp | Transport::Tls => self.send_frame(now, hop, bytes),
         }
     }
 
@@ -189,7 +221,7 @@ impl Net {
     fn serve(&mut self, now: Time, slot: usize, out: &mut Vec<NetEvent>) {
         match self.sources.get(slot) {
             Some(Source::Udp { .. }) => self.read_datagrams(now, slot, out),
-            Some(Source::Listener { .. }) => self.accept(now, slot),
+            Some(Source::Listener { .. }) => self.accept(now, slot, out),
             Some(Source::Connection(_)) => self.serve_connection(now, slot, out),
             // An event of a connection that was closed in the same round.
             None => {}

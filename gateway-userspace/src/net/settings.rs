@@ -18,12 +18,25 @@ pub struct Settings {
     pub queue: usize,
     /// For a peer to accept our connection.
     pub connect: Duration,
-    /// For a message to arrive whole once it has begun.
-    pub message: Duration,
+    /// For the peer to do its part of a TLS handshake.
+    pub handshake: Duration,
+    /// For the head of a message to arrive once it has begun.
+    pub head: Duration,
+    /// For its body to arrive after that.
+    pub body: Duration,
     /// For a peer to read something of what waits for it.
     pub write: Duration,
-    /// For a connection without any message.
+    /// For a connection that a peer opened, without any message.
     pub idle: Duration,
+    /// After so long without a message a connection of ours is pinged (RFC 5626 section 4.4.1): Teams ends those that
+    /// are silent for two minutes.
+    pub ping: Duration,
+    /// After so long another connection of ours takes the place of one: Teams wants it at least hourly, and finds
+    /// changes of its own only then.
+    pub renewal: Duration,
+    /// For a connection of ours that was replaced, without any message: longer than a call may ring, so that its
+    /// answer still arrives.
+    pub retirement: Duration,
 }
 
 impl Default for Settings {
@@ -36,9 +49,14 @@ impl Default for Settings {
             connections_per_source: 256,
             queue: 1 << 20,
             connect: Duration::from_secs(5),
-            message: Duration::from_secs(10),
+            handshake: Duration::from_secs(5),
+            head: Duration::from_secs(5),
+            body: Duration::from_secs(10),
             write: Duration::from_secs(10),
             idle: Duration::from_secs(600),
+            ping: Duration::from_secs(60),
+            renewal: Duration::from_secs(55 * 60),
+            retirement: Duration::from_secs(200),
         }
     }
 }
@@ -56,6 +74,14 @@ pub struct Counts {
     pub frames_sent: u64,
     pub accepted: u64,
     pub dialled: u64,
+    /// TLS handshakes that came to an end, well or badly.
+    pub handshakes: u64,
+    pub handshakes_failed: u64,
+    /// Connections refused before a word, because no trunk allows their source.
+    pub strangers: u64,
+    pub pings_sent: u64,
+    /// Connections of ours whose place another takes.
+    pub retired: u64,
     /// Connections refused because there are too many in all or from that address.
     pub refused: u64,
     /// Times that the kernel could not give us a connection.

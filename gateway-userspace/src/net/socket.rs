@@ -45,7 +45,7 @@ fn bind(address: SocketAddr, transport: Transport, sharing: Sharing) -> io::Resu
     }
     match transport {
         Transport::Udp => socket.bind(&address.into())?,
-        Transport::Tcp => {
+        Transport::Tcp | Transport::Tls => {
             // Connections of the last run that linger in TIME_WAIT do not keep the port.
             socket.set_reuse_address(true)?;
             socket.bind(&address.into())?;
@@ -80,7 +80,7 @@ pub(super) fn set_receive_buffer(socket: &Socket, octets: usize) -> io::Result<(
 fn create(address: SocketAddr, transport: Transport) -> io::Result<Socket> {
     let (kind, protocol) = match transport {
         Transport::Udp => (Type::DGRAM, Protocol::UDP),
-        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Tcp | Transport::Tls => (Type::STREAM, Protocol::TCP),
     };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {

@@ -1,5 +1,6 @@
-//! The octets of a connection. TLS is to be a second variant here; nothing above knows the difference.
+//! The octets of a connection, with or without TLS; nothing above knows the difference.
 
+use super::tls::Session;
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -8,54 +9,92 @@ use std::io::{self, Read, Write};
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(TcpStream, Box<Session>),
 }
 
 impl Stream {
     /// Whether a dialled stream is open by now; an error if it never will be.
     pub(super) fn is_open(&self) -> io::Result<bool> {
+        let socket = self.socket();
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Takes a handshake as far as the socket allows; whether there is none left to do.
+    pub(super) fn shake(&mut self) -> io::Result<bool> {
         match self {
-            Self::Tcp(stream) => {
-                if let Some(error) = stream.take_error()? {
-                    return Err(error);
-                }
-                match stream.peer_addr() {
-                    Ok(_) => Ok(true),
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
-                    Err(error) => Err(error),
-                }
-            }
+            Self::Tcp(_) => Ok(true),
+            Self::Tls(socket, session) => session.shake(socket),
         }
     }
 
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.read(buffer),
+            Self::Tcp(socket) => socket.read(buffer),
+            Self::Tls(socket, session) => session.read(socket, buffer),
         }
     }
 
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => stream.write(bytes),
+            Self::Tcp(socket) => socket.write(bytes),
+            Self::Tls(socket, session) => session.write(socket, bytes),
+        }
+    }
+
+    /// Gives the socket what was written and waits inside; `WouldBlock` if some still does.
+    pub(super) fn push(&mut self) -> io::Result<()> {
+        match self {
+            Self::Tcp(_) => Ok(()),
+            Self::Tls(socket, session) => session.push(socket),
+        }
+    }
+
+    /// Whether something that was written waits inside for the socket.
+    pub(super) fn waits(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(_, session) => session.waits(),
+        }
+    }
+
+    /// Says farewell, where the protocol has one.
+    pub(super) fn finish(&mut self) {
+        match self {
+            Self::Tcp(_) => {}
+            Self::Tls(socket, session) => session.finish(socket),
+        }
+    }
+
+    fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(socket) | Self::Tls(socket, _) => socket,
+        }
+    }
+
+    fn socket_mut(&mut self) -> &mut TcpStream {
+        match self {
+            Self::Tcp(socket) | Self::Tls(socket, _) => socket,
         }
     }
 }
 
 impl Source for Stream {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.register(registry, token, interests),
-        }
+        self.socket_mut().register(registry, token, interests)
     }
 
     fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.reregister(registry, token, interests),
-        }
+        self.socket_mut().reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match self {
-            Self::Tcp(stream) => stream.deregister(registry),
-        }
+        self.socket_mut().deregister(registry)
     }
 }

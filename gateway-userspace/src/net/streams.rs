@@ -1,12 +1,13 @@
 //! Connections: accepted, dialled, served, closed.
 
-use super::connection::{Connection, Phase, Progress, Read};
+use super::connection::{Connection, Phase, Progress, Read, Role};
 use super::fault::{Closed, NetFault};
 use super::stream::Stream;
 use super::timer::Deadline;
+use super::tls::{HandshakeFault, Session};
 use super::{NEXT_ROUND, Net, NetEvent, Source, socket};
 use crate::base::time::Time;
-use crate::sip::transport::{ConnectionId, Hop, Transport};
+use crate::sip::transport::{ConnectionId, Frame, Hop, Part, Transport};
 use mio::net::TcpStream;
 use mio::{Interest, Token};
 use socket2::SockRef;
@@ -22,15 +23,17 @@ const ACCEPTS_A_TURN: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Net {
-    pub(super) fn accept(&mut self, now: Time, slot: usize) {
+    pub(super) fn accept(&mut self, now: Time, slot: usize, out: &mut Vec<NetEvent>) {
         for _ in 0..ACCEPTS_A_TURN {
-            let Some(Source::Listener { listener, local }) = self.sources.get(slot) else { return };
-            let local = *local;
+            let Some(Source::Listener { listener, transport, local }) = self.sources.get(slot) else {
+                return;
+            };
+            let (transport, local) = (*transport, *local);
             match listener.accept() {
-                Ok((stream, remote)) if self.has_room_for(remote) => {
-                    self.accepted(now, stream, local, remote)
+                Ok((stream, remote)) => {
+                    let hop = Hop { transport, local, remote, connection: None };
+                    self.admit(now, stream, hop, out);
                 }
-                Ok(_) => self.counts.refused += 1,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
@@ -49,7 +52,7 @@ impl Net {
             Some(connection) => {
                 *self.connections.get(&connection).ok_or(NetFault::Gone { hop: *hop, connection })?
             }
-            None => match self.by_peer.get(&(hop.local, hop.remote)) {
+            None => match self.by_peer.get(&(hop.transport, hop.local, hop.remote)) {
                 Some(slot) => *slot,
                 None => self.dial(now, hop)?,
             },
@@ -92,6 +95,9 @@ impl Net {
             return;
         }
         let Source::Connection(mut connection) = self.sources.remove(slot) else { return };
+        if !matches!(connection.phase, Phase::Connecting | Phase::Shaking) {
+            connection.stream.finish();
+        }
         // A descriptor that mio no longer knows is about to be closed all the same.
         let _ = self.registry.deregister(&mut connection.stream);
         for deadline in Deadline::ALL {
@@ -101,9 +107,7 @@ impl Net {
         if let Some(id) = hop.connection {
             self.connections.remove(&id);
         }
-        if self.by_peer.get(&(hop.local, hop.remote)) == Some(&slot) {
-            self.by_peer.remove(&(hop.local, hop.remote));
-        }
+        self.forget_peer(slot, &hop);
         if let Some(count) = self.per_source.get_mut(&hop.remote.ip()) {
             *count -= 1;
             if *count == 0 {
@@ -111,10 +115,48 @@ impl Net {
             }
         }
         self.counts.closed += 1;
-        out.push(match connection.phase {
-            Phase::Connecting => NetEvent::Failed { hop, why },
-            Phase::Open | Phase::Closing(_) => NetEvent::Closed { hop, why },
+        out.push(match (connection.phase, connection.role) {
+            (Phase::Connecting | Phase::Shaking, _) => NetEvent::Failed { hop, why },
+            (Phase::Open | Phase::Closing(_), Role::Retired) => NetEvent::RetiredClosed { hop, why },
+            (Phase::Open | Phase::Closing(_), Role::Accepted | Role::Own) => NetEvent::Closed { hop, why },
         });
+    }
+
+    /// Lets no more requests go by a connection of ours. What was sent by it may still be answered.
+    pub(super) fn retire(&mut self, now: Time, slot: usize) {
+        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return };
+        if connection.role != Role::Own {
+            return;
+        }
+        connection.role = Role::Retired;
+        let (hop, until) = (connection.hop, connection.active + self.settings.retirement);
+        self.counts.retired += 1;
+        self.forget_peer(slot, &hop);
+        self.timers.arm((slot, Deadline::Idle), until.max(now));
+    }
+
+    /// Keeps the peer, and every address translation on the way, from taking a connection of ours for dead.
+    pub(super) fn ping(&mut self, now: Time, slot: usize) {
+        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return };
+        let due = connection.active + self.settings.ping;
+        if due > now {
+            return self.timers.arm((slot, Deadline::Ping), due);
+        }
+        self.timers.arm((slot, Deadline::Ping), now + self.settings.ping);
+        if connection.phase == Phase::Open && connection.waiting() == 0 {
+            connection.enqueue(Frame::PING.into());
+            self.counts.pings_sent += 1;
+            if self.flush(now, slot).is_err() {
+                self.timers.arm((slot, Deadline::Broken), now);
+            }
+        }
+    }
+
+    fn forget_peer(&mut self, slot: usize, hop: &Hop) {
+        let peer = (hop.transport, hop.local, hop.remote);
+        if self.by_peer.get(&peer) == Some(&slot) {
+            self.by_peer.remove(&peer);
+        }
     }
 
     fn has_room_for(&self, remote: SocketAddr) -> bool {
@@ -123,15 +165,51 @@ impl Net {
             && from_source < self.settings.connections_per_source
     }
 
-    fn accepted(&mut self, now: Time, stream: TcpStream, local: SocketAddr, remote: SocketAddr) {
-        let prepared = socket::prepare_stream(&SockRef::from(&stream));
-        match prepared.and_then(|()| self.adopt(now, stream, local, remote, Phase::Open)) {
+    /// Takes a connection from a source that may have one. Others see it closed before a word of TLS.
+    fn admit(&mut self, now: Time, stream: TcpStream, hop: Hop, out: &mut Vec<NetEvent>) {
+        let stranger = self
+            .access
+            .as_ref()
+            .is_some_and(|access| access.policy.identify(hop.local, hop.remote, hop.transport).is_none());
+        if stranger {
+            self.counts.strangers += 1;
+            return out.push(NetEvent::Stranger { source: hop.remote });
+        }
+        if !self.has_room_for(hop.remote) {
+            self.counts.refused += 1;
+            return;
+        }
+        let prepared = socket::prepare_stream(&SockRef::from(&stream)).and_then(|()| match hop.transport {
+            Transport::Tls => Ok(Stream::Tls(stream, Box::new(self.serve_tls(&hop)?))),
+            Transport::Udp | Transport::Tcp => Ok(Stream::Tcp(stream)),
+        });
+        match prepared.and_then(|stream| self.adopt(now, stream, hop, Phase::Shaking, Role::Accepted)) {
             Ok(slot) => {
                 self.counts.accepted += 1;
-                self.timers.arm((slot, Deadline::Idle), now + self.settings.idle);
+                self.timers.arm((slot, Deadline::Handshake), now + self.settings.handshake);
+                // Without TLS there is nothing to wait for.
+                if hop.transport == Transport::Tcp {
+                    self.opened(now, slot);
+                }
             }
             Err(_) => self.counts.accept_failures += 1,
         }
+    }
+
+    fn serve_tls(&self, hop: &Hop) -> io::Result<Session> {
+        let access = self.access.as_ref();
+        let profile = access.and_then(|access| {
+            let trunk = access.policy.identify(hop.local, hop.remote, hop.transport)?;
+            access.tls.profile(&access.policy.trunk(trunk)?.name)
+        });
+        Session::server(profile.ok_or(io::ErrorKind::Unsupported)?)
+    }
+
+    fn dial_tls(&self, hop: &Hop) -> Option<io::Result<Session>> {
+        let access = self.access.as_ref()?;
+        let (trunk, name) = access.policy.towards(hop.local, hop.remote, hop.transport)?;
+        let profile = access.tls.profile(&access.policy.trunk(trunk)?.name)?;
+        Some(Session::client(profile, name, hop.remote.ip()))
     }
 
     fn dial(&mut self, now: Time, hop: &Hop) -> Result<usize, NetFault> {
@@ -139,11 +217,24 @@ impl Net {
         if self.connections.len() >= limit {
             return Err(NetFault::TooManyConnections { hop: *hop, limit });
         }
-        let dialled = socket::dial(hop.local, hop.remote)
+        let unreachable = |source| NetFault::Unreachable { hop: *hop, source };
+        let session = match hop.transport {
+            Transport::Tls => {
+                let session = self.dial_tls(hop).ok_or(NetFault::NoTls { hop: *hop })?;
+                Some(Box::new(session.map_err(unreachable)?))
+            }
+            Transport::Udp | Transport::Tcp => None,
+        };
+        let slot = socket::dial(hop.local, hop.remote)
             .map(|socket| TcpStream::from_std(socket.into()))
-            .and_then(|stream| self.adopt(now, stream, hop.local, hop.remote, Phase::Connecting));
-        let slot = dialled.map_err(|source| NetFault::Unreachable { hop: *hop, source })?;
+            .map(|socket| match session {
+                Some(session) => Stream::Tls(socket, session),
+                None => Stream::Tcp(socket),
+            })
+            .and_then(|stream| self.adopt(now, stream, *hop, Phase::Connecting, Role::Own))
+            .map_err(unreachable)?;
         self.counts.dialled += 1;
+        self.by_peer.insert((hop.transport, hop.local, hop.remote), slot);
         self.timers.arm((slot, Deadline::Connect), now + self.settings.connect);
         Ok(slot)
     }
@@ -151,39 +242,72 @@ impl Net {
     fn adopt(
         &mut self,
         now: Time,
-        stream: TcpStream,
-        local: SocketAddr,
-        remote: SocketAddr,
+        mut stream: Stream,
+        hop: Hop,
         phase: Phase,
+        role: Role,
     ) -> io::Result<usize> {
-        let mut stream = Stream::Tcp(stream);
         let slot = self.sources.vacant_key();
         let token = Token(self.settings.first_token + slot);
         self.registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.last_connection += 1;
         let id = ConnectionId(self.last_connection);
-        let hop = Hop { transport: Transport::Tcp, local, remote, connection: Some(id) };
-        self.sources.insert(Source::Connection(Box::new(Connection::new(stream, hop, phase, now))));
+        let hop = Hop { connection: Some(id), ..hop };
+        self.sources.insert(Source::Connection(Box::new(Connection::new(stream, hop, phase, role, now))));
         self.connections.insert(id, slot);
-        self.by_peer.insert((local, remote), slot);
-        *self.per_source.entry(remote.ip()).or_default() += 1;
+        *self.per_source.entry(hop.remote.ip()).or_default() += 1;
         Ok(slot)
+    }
+
+    /// A connection over which messages can go from now on.
+    fn opened(&mut self, now: Time, slot: usize) {
+        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return };
+        connection.phase = Phase::Open;
+        connection.active = now;
+        let (role, transport) = (connection.role, connection.hop.transport);
+        self.counts.handshakes += u64::from(transport == Transport::Tls);
+        self.timers.disarm((slot, Deadline::Handshake));
+        self.timers.arm((slot, Deadline::Idle), now + self.patience(role));
+        if role != Role::Accepted {
+            self.timers.arm((slot, Deadline::Ping), now + self.settings.ping);
+            self.timers.arm((slot, Deadline::Renewal), now + self.settings.renewal);
+        }
+    }
+
+    /// Takes a connection that is not open yet as far as it goes; whether it is open.
+    fn open(&mut self, now: Time, slot: usize) -> Result<bool, Closed> {
+        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return Ok(false) };
+        if connection.phase == Phase::Connecting {
+            match connection.stream.is_open() {
+                Ok(true) => {
+                    connection.phase = Phase::Shaking;
+                    self.timers.disarm((slot, Deadline::Connect));
+                    self.timers.arm((slot, Deadline::Handshake), now + self.settings.handshake);
+                }
+                Ok(false) => return Ok(false),
+                Err(_) => return Err(Closed::NotOpened),
+            }
+        }
+        if connection.phase == Phase::Shaking {
+            match connection.stream.shake() {
+                Ok(true) => self.opened(now, slot),
+                Ok(false) => return Ok(false),
+                Err(error) => {
+                    self.counts.handshakes_failed += 1;
+                    tracing::warn!(hop = %connection.hop, %error, "TLS could not be agreed on");
+                    return Err(Closed::Handshake(HandshakeFault::of(&error)));
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Opens, writes and reads what is possible now; an error is why the connection ends.
     fn turn(&mut self, now: Time, slot: usize, out: &mut Vec<NetEvent>) -> Result<(), Closed> {
-        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return Ok(()) };
-        if connection.phase == Phase::Connecting {
-            match connection.stream.is_open() {
-                Ok(true) => {
-                    connection.phase = Phase::Open;
-                    self.timers.disarm((slot, Deadline::Connect));
-                    self.timers.arm((slot, Deadline::Idle), now + self.settings.idle);
-                }
-                Ok(false) => return Ok(()),
-                Err(_) => return Err(Closed::NotOpened),
-            }
+        if !self.open(now, slot)? {
+            return Ok(());
         }
+        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return Ok(()) };
         if connection.phase == Phase::Open {
             let (read, progress) = connection.read(&mut self.buffer, out);
             if progress.finished > 0 {
@@ -202,13 +326,20 @@ impl Net {
         self.flush(now, slot)
     }
 
-    /// A message has its time from its first octet on, however the octets trickle in.
+    /// Head and body each have their time from their first octet on, however the octets trickle in.
     fn watch_message(&mut self, now: Time, slot: usize, progress: Progress) {
-        let key = (slot, Deadline::Message);
-        match progress {
-            Progress { begun: false, .. } => self.timers.disarm(key),
-            Progress { begun: true, finished: 0 } if self.timers.is_armed(key) => {}
-            Progress { begun: true, .. } => self.timers.arm(key, now + self.settings.message),
+        let (begun, other) = match progress.part {
+            Part::Nothing => {
+                self.timers.disarm((slot, Deadline::Head));
+                return self.timers.disarm((slot, Deadline::Body));
+            }
+            Part::Head => ((Deadline::Head, self.settings.head), Deadline::Body),
+            Part::Body => ((Deadline::Body, self.settings.body), Deadline::Head),
+        };
+        self.timers.disarm((slot, other));
+        let key = (slot, begun.0);
+        if progress.finished > 0 || !self.timers.is_armed(key) {
+            self.timers.arm(key, now + begun.1);
         }
     }
 
@@ -220,7 +351,7 @@ impl Net {
         connection.flush().map_err(|_| Closed::Broken)?;
         match (connection.waiting(), connection.phase) {
             (0, Phase::Closing(why)) => return Err(why),
-            (0, Phase::Connecting | Phase::Open) => self.timers.disarm(key),
+            (0, Phase::Connecting | Phase::Shaking | Phase::Open) => self.timers.disarm(key),
             (waiting, _) if waiting < before || !self.timers.is_armed(key) => {
                 self.timers.arm(key, now + self.settings.write);
             }

@@ -1,6 +1,9 @@
 //! Sockets over loopback. Time is virtual: deadlines are passed by saying so, and the wall clock only ends a test
 //! that would hang.
 
+pub(crate) mod authority;
+mod secure;
+
 use super::*;
 use mio::{Events, Poll};
 use std::io::{Read, Write};
@@ -67,7 +70,10 @@ impl Rig {
             NetEvent::Datagram { hop, bytes } | NetEvent::Frame { hop, bytes } => {
                 Some((*hop, String::from_utf8_lossy(bytes).into_owned()))
             }
-            NetEvent::Closed { .. } | NetEvent::Failed { .. } => None,
+            NetEvent::Closed { .. }
+            | NetEvent::Failed { .. }
+            | NetEvent::RetiredClosed { .. }
+            | NetEvent::Stranger { .. } => None,
         });
         texts.collect()
     }
@@ -75,8 +81,10 @@ impl Rig {
     /// Why connections ended so far.
     fn ends(&self) -> Vec<Closed> {
         let ends = self.heard.iter().filter_map(|event| match event {
-            NetEvent::Closed { why, .. } | NetEvent::Failed { why, .. } => Some(*why),
-            NetEvent::Datagram { .. } | NetEvent::Frame { .. } => None,
+            NetEvent::Closed { why, .. }
+            | NetEvent::Failed { why, .. }
+            | NetEvent::RetiredClosed { why, .. } => Some(*why),
+            NetEvent::Datagram { .. } | NetEvent::Frame { .. } | NetEvent::Stranger { .. } => None,
         });
         ends.collect()
     }
@@ -219,6 +227,7 @@ fn messages_to_a_peer_dial_once_and_its_answers_come_back_on_the_connection() {
     assert_eq!(from.connection.map(owner), Some(CoreId(0)));
 }
 
+// Statement 22.
 #[test]
 fn one_message_in_many_segments_and_many_in_one_come_out_as_they_are() {
     let mut rig = Rig::new();
@@ -236,6 +245,7 @@ fn one_message_in_many_segments_and_many_in_one_come_out_as_they_are() {
     assert_eq!(rig.net.counts().frames_received, 4);
 }
 
+// Statement 17.
 #[test]
 fn a_ping_gets_its_pong() {
     let mut rig = Rig::new();
@@ -303,20 +313,42 @@ fn a_peer_that_does_not_accept_in_time_is_given_up() {
 }
 
 #[test]
-fn a_message_that_trickles_in_has_its_time_from_its_first_octet() {
+fn head_and_body_that_trickle_in_have_their_time_from_their_first_octet() {
+    let whole = message(100);
+    let head = whole.find("\r\n\r\n").expect("a head has an end") + 4;
+    for (first, timers, time) in [(10, 2, 5), (head, 2, 10), (head + 50, 2, 10)] {
+        let mut rig = Rig::new();
+        let mut stream = client(rig.listen(Transport::Tcp));
+        stream.write_all(message(0).as_bytes()).expect("the connection is open");
+        rig.until(|rig| rig.messages().len() == 1);
+        stream.write_all(&whole.as_bytes()[..first]).expect("the connection is open");
+        rig.until(|rig| rig.net.timers.len() == timers);
+        rig.pass(Duration::from_secs(time - 1));
+        stream.write_all(&whole.as_bytes()[first..first + 5]).expect("the connection is open");
+        rig.look();
+        assert!(rig.ends().is_empty(), "{first}");
+        rig.pass(Duration::from_secs(1));
+        assert_eq!(rig.ends(), [Closed::MessageTimedOut], "{first}");
+    }
+}
+
+#[test]
+fn a_head_that_is_done_in_time_leaves_the_body_its_own() {
+    let whole = message(100);
     let mut rig = Rig::new();
     let mut stream = client(rig.listen(Transport::Tcp));
-    stream.write_all(message(0).as_bytes()).expect("the connection is open");
-    rig.until(|rig| rig.messages().len() == 1);
-    let whole = message(100);
     stream.write_all(&whole.as_bytes()[..10]).expect("the connection is open");
     rig.until(|rig| rig.net.timers.len() == 2);
+    rig.pass(Duration::from_secs(4));
+    stream.write_all(&whole.as_bytes()[10..whole.len() - 1]).expect("the connection is open");
+    for _ in 0..3 {
+        rig.look();
+    }
     rig.pass(Duration::from_secs(9));
-    stream.write_all(&whole.as_bytes()[10..20]).expect("the connection is open");
-    rig.look();
     assert!(rig.ends().is_empty());
-    rig.pass(Duration::from_secs(1));
-    assert_eq!(rig.ends(), [Closed::MessageTimedOut]);
+    stream.write_all(&whole.as_bytes()[whole.len() - 1..]).expect("the connection is open");
+    rig.until(|rig| rig.messages().len() == 1);
+    assert_eq!(rig.net.timers.len(), 1);
 }
 
 #[test]

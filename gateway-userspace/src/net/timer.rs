@@ -1,10 +1,11 @@
 //! What can be overdue on a socket.
 
-use super::connection::Phase;
+use super::connection::{Phase, Role};
 use super::fault::Closed;
 use super::{Net, NetEvent, Source};
 use crate::base::machine::closed_enum;
 use crate::base::time::Time;
+use std::time::Duration;
 
 closed_enum! {
     pub(super) enum Deadline {
@@ -14,12 +15,20 @@ closed_enum! {
         Broken,
         /// The peer has not accepted our connection.
         Connect,
-        /// A message has begun and is not whole.
-        Message,
+        /// TLS is not agreed on.
+        Handshake,
+        /// The head of a message has begun and is not whole.
+        Head,
+        /// The body of a message is not all there.
+        Body,
         /// The peer has not read.
         Write,
         /// No message came or went.
         Idle,
+        /// A connection of ours may want a sign of life.
+        Ping,
+        /// A connection of ours has had its time.
+        Renewal,
     }
 }
 
@@ -31,9 +40,12 @@ impl Net {
                 Some(until) if until > now => return self.timers.arm((slot, Deadline::Idle), until),
                 Some(_) | None => Closed::Idle,
             },
+            Deadline::Ping => return self.ping(now, slot),
+            Deadline::Renewal => return self.retire(now, slot),
             Deadline::Broken => Closed::Broken,
             Deadline::Connect => Closed::ConnectTimedOut,
-            Deadline::Message => Closed::MessageTimedOut,
+            Deadline::Handshake => Closed::HandshakeTimedOut,
+            Deadline::Head | Deadline::Body => Closed::MessageTimedOut,
             Deadline::Write => self.last_words(slot).unwrap_or(Closed::NotRead),
         };
         self.close(slot, why, out);
@@ -42,8 +54,17 @@ impl Net {
     /// Looked at only when it may be over, so that no message has to move the deadline.
     fn idle_until(&self, slot: usize) -> Option<Time> {
         match self.sources.get(slot) {
-            Some(Source::Connection(connection)) => Some(connection.active + self.settings.idle),
+            Some(Source::Connection(connection)) => Some(connection.active + self.patience(connection.role)),
             Some(Source::Udp { .. } | Source::Listener { .. }) | None => None,
+        }
+    }
+
+    /// How long a connection may go without a message. One of ours stays until it is replaced.
+    pub(super) fn patience(&self, role: Role) -> Duration {
+        match role {
+            Role::Accepted => self.settings.idle,
+            Role::Own => self.settings.renewal + self.settings.retirement,
+            Role::Retired => self.settings.retirement,
         }
     }
 
@@ -52,7 +73,7 @@ impl Net {
         match self.sources.get(slot) {
             Some(Source::Connection(connection)) => match connection.phase {
                 Phase::Closing(why) => Some(why),
-                Phase::Connecting | Phase::Open => None,
+                Phase::Connecting | Phase::Shaking | Phase::Open => None,
             },
             Some(Source::Udp { .. } | Source::Listener { .. }) | None => None,
         }

@@ -173,6 +173,8 @@ impl Calls {
             | Event::ConfigReloaded { .. }
             | Event::PathChanged { .. }
             | Event::DrainBegun { .. }
+            | Event::HandshakeFailed { .. }
+            | Event::CertificateExpires { .. }
             | Event::DrainEnded
             | Event::Trunk(_) => {}
         }

@@ -50,6 +50,10 @@ pub enum Event {
     DrainEnded,
     /// Something happened to a trunk or one of its peers.
     Trunk(TrunkEvent),
+    /// TLS with this peer could not be agreed on; `why` is a word of `net::tls::HandshakeFault`.
+    HandshakeFailed { peer: SocketAddr, why: &'static str },
+    /// The certificate of a trunk is valid for less than 30 days: so many whole ones.
+    CertificateExpires { trunk: Arc<str>, subject: Arc<str>, days: u64 },
 }
 
 /// Who calls whom, as the INVITE says.
@@ -244,7 +248,7 @@ pub(crate) mod samples {
     use std::time::Duration;
 
     pub(crate) const CALL: CallId = CallId(0x6741_0000_0000_0001);
-    pub(crate) const KINDS: usize = 16;
+    pub(crate) const KINDS: usize = 18;
 
     pub(crate) fn source() -> SocketAddr {
         "198.51.100.7:5060".parse().unwrap()
@@ -359,6 +363,12 @@ pub(crate) mod samples {
             Event::PathChanged { interface: "eth0".into(), path: Datapath::Generic },
             Event::DrainBegun { calls: 3 },
             Event::DrainEnded,
+            Event::HandshakeFailed { peer: source(), why: "unknown_issuer" },
+            Event::CertificateExpires {
+                trunk: "service".into(),
+                subject: "sbc.example.net".into(),
+                days: 12,
+            },
         ];
         all.extend(trunks);
         all
@@ -384,6 +394,8 @@ pub(crate) mod samples {
                 Self::DrainBegun { .. } => 13,
                 Self::DrainEnded => 14,
                 Self::Trunk(_) => 15,
+                Self::HandshakeFailed { .. } => 16,
+                Self::CertificateExpires { .. } => 17,
             }
         }
     }

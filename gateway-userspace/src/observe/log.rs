@@ -40,6 +40,11 @@ pub(super) fn log(event: &Event) {
         Event::PathChanged { interface, path } => {
             tracing::warn!(%interface, path = path.label(), "media path is not native XDP: more CPU per packet");
         }
+        // The room that has the socket knows more, and has told it.
+        Event::HandshakeFailed { .. } => {}
+        Event::CertificateExpires { trunk, subject, days } => {
+            tracing::warn!(%trunk, %subject, days, "certificate expires soon: renew it and reload");
+        }
         Event::Trunk(event) => super::trunk::log(event),
         // One of each core; who asks for it tells the operator once.
         Event::DrainBegun { calls } => tracing::debug!(calls, "core drains"),

@@ -53,6 +53,8 @@ pub struct CoreMetrics {
     peers_down: Counter,
     contacts_refused: Counter,
     trunk_drains: Counter,
+    handshakes_failed: Counter,
+    expiries_told: Counter,
     records: Counter,
     records_lost: Counter,
     setup_delay: Delay,
@@ -81,6 +83,7 @@ pub struct NodeReadings {
     pub redirected: u64,
     pub route_lookups: u64,
     pub drops: Vec<(Reason, u64)>,
+    pub certificates: Vec<CertificateReading>,
     pub trunks: Vec<TrunkReading>,
 }
 
@@ -99,6 +102,19 @@ pub struct PeerReading {
     pub address: SocketAddr,
     /// New calls are sent there.
     pub serves: bool,
+}
+
+/// The certificate of a trunk, as it is in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CertificateReading {
+    pub trunk: Arc<str>,
+    pub subject: String,
+    /// The day, as in `2026-03-31`.
+    pub expires: String,
+    /// Seconds since the epoch.
+    pub not_after: u64,
+    /// Whole ones; 0 on the last, and after it.
+    pub days_left: u64,
 }
 
 /// One line of the exposition before all cores are added up.
@@ -147,6 +163,8 @@ impl CoreMetrics {
             Event::DrainBegun { .. } => self.drains.add(),
             Event::DrainEnded => self.drains_ended.add(),
             Event::Trunk(event) => self.observe_trunk(event),
+            Event::HandshakeFailed { .. } => self.handshakes_failed.add(),
+            Event::CertificateExpires { .. } => self.expiries_told.add(),
         }
     }
 
@@ -216,6 +234,8 @@ impl CoreMetrics {
             peers_down,
             contacts_refused,
             trunk_drains,
+            handshakes_failed,
+            expiries_told,
             records,
             records_lost,
             setup_delay: _,
@@ -243,6 +263,16 @@ impl CoreMetrics {
             "causeway_media_path_changes",
             "Changes of the way that media takes on an interface",
             path_changes,
+        );
+        one(
+            "causeway_tls_handshakes_failed",
+            "TLS handshakes that failed, by either side",
+            handshakes_failed,
+        );
+        one(
+            "causeway_certificate_warnings",
+            "Times that a certificate was found within 30 days of its end",
+            expiries_told,
         );
         one("causeway_drains", "Times that the node began to drain", drains);
         one("causeway_drains_ended", "Times that the node was undrained", drains_ended);
@@ -382,6 +412,17 @@ impl NodeReadings {
         let drops = self.drops.iter().map(|(reason, count)| (reason.label(), *count));
         labelled(encoder, "causeway_packets_dropped", help, "reason", drops)?;
         self.encode_trunks(encoder)?;
+        let help = "Seconds since the epoch at which the certificate of a trunk ends";
+        let mut metric = encoder.encode_descriptor(
+            "causeway_certificate_not_after_seconds",
+            help,
+            None,
+            MetricType::Gauge,
+        )?;
+        for certificate in &self.certificates {
+            let labels = [("trunk", &*certificate.trunk), ("subject", certificate.subject.as_str())];
+            ConstGauge::new(certificate.not_after).encode(metric.encode_family(&labels)?)?;
+        }
         let lookups = ConstCounter::new(self.route_lookups);
         let help = "Route look-ups by the data plane because no cached next hop was valid";
         let metric = encoder.encode_descriptor("causeway_route_lookups", help, None, MetricType::Counter)?;
@@ -590,6 +631,13 @@ mod tests {
                 draining: true,
                 peers: vec![PeerReading { peer: "teams1".into(), address: samples::peer(), serves: false }],
             }],
+            certificates: vec![CertificateReading {
+                trunk: "service".into(),
+                subject: "sbc.example.net".into(),
+                expires: "2026-12-24".into(),
+                not_after: 1_798_070_400,
+                days_left: 31,
+            }],
             ..NodeReadings::default()
         };
         let text = exposition(Metrics { cores, read_node: Box::new(read_node) });
@@ -603,6 +651,7 @@ mod tests {
             "causeway_setup_delay_seconds_bucket{le=\"+Inf\"} 2",
             "causeway_media_path{interface=\"eth0\",path=\"native\"} 1",
             "causeway_media_path{interface=\"eth0\",path=\"sockets\"} 0",
+            "causeway_certificate_not_after_seconds{trunk=\"service\",subject=\"sbc.example.net\"} 1798070400",
             "causeway_packets_dropped_total{reason=\"source_refused\"} 7",
             "causeway_trunk_draining{trunk=\"teams\"} 1",
             "causeway_peer_serves{trunk=\"teams\",peer=\"teams1\",address=\"203.0.113.9:5060\"} 0",

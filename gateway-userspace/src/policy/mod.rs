@@ -134,6 +134,23 @@ impl Snapshot {
         self.sources.identify(local, source, transport)
     }
 
+    /// The trunk that a connection of ours from socket `local` to `remote` belongs to: one that has it as a peer, else
+    /// the one that hears it. With it the name by which the peer is written down, if it is one.
+    pub fn towards(
+        &self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        transport: Transport,
+    ) -> Option<(TrunkId, Option<&str>)> {
+        let called = self.trunks().find_map(|(id, trunk)| {
+            let peer =
+                self.peers(id).find(|view| view.targets.iter().any(|target| target.address == remote))?;
+            let name = peer.peer.address.authority().map(|(name, _)| name);
+            ((trunk.listen, trunk.transport) == (local, transport)).then_some((id, name))
+        });
+        called.or_else(|| Some((self.identify(local, remote, transport)?, None)))
+    }
+
     /// Where a call goes: the peers to try, in order.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ impl Trunk {
     /// one that a URI means anyway (RFC 3261 section 19.1.1).
     pub fn contact(&self) -> NameAddr {
         let mut uri = self.own_uri(None);
-        if let (Transport::Tcp, Uri::Sip(uri)) = (self.transport, &mut uri) {
+        if let (Transport::Tcp | Transport::Tls, Uri::Sip(uri)) = (self.transport, &mut uri) {
             uri.params.set("transport", self.transport.as_str());
         }
         NameAddr::new(uri)

@@ -1,6 +1,7 @@
 //! From a configuration file to running cores, and back to nothing.
 
 use super::core::{Core, CoreSettings};
+use super::expiry::ExpiryWatch;
 use super::mailbox::{Mail, Mailbox};
 use super::readings;
 use super::supervisor::{self, Order, Outcome};
@@ -250,6 +251,7 @@ fn build(
             orders: orders.clone(),
             gauges: Arc::clone(&core_gauges),
             limits: parts.config.sip.limits,
+            expiry: (number == 0).then(|| ExpiryWatch::new(Arc::clone(&parts.config.tls))),
         });
         gauges.push(core_gauges);
         metrics.push(core_metrics);
@@ -300,6 +302,7 @@ fn listen(config: &Config, core: CoreId, poll: &Poll) -> Result<Net, RunError> {
     for (transport, address) in config.listeners() {
         net.listen(address, transport)?;
     }
+    net.set_access(clock(), Arc::clone(&config.policy), Arc::clone(&config.tls));
     Ok(net)
 }
 
@@ -389,7 +392,8 @@ fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox]) -> Result<St
     });
     // Policy first: when the log says that it is reloaded, it is on its way to every core.
     if let Ok(new) = &outcome {
-        mailboxes.iter().for_each(|core| core.post(Mail::Policy(Arc::clone(&new.policy))));
+        let mail = || Mail::Policy { policy: Arc::clone(&new.policy), tls: Arc::clone(&new.tls) };
+        mailboxes.iter().for_each(|core| core.post(mail()));
     }
     let told = outcome.as_ref().map(|_| ()).map_err(String::clone);
     mailboxes.iter().take(1).for_each(|core| core.post(Mail::Reloaded(told.clone())));

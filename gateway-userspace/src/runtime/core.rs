@@ -24,6 +24,7 @@ use crate::sip::transaction::{ClientId, Output, ServerId, Settings as Transactio
 use crate::sip::transport::{Hop, fill_received, response_destination};
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What a core needs to know for life.
@@ -163,6 +164,11 @@ impl Core {
             self.publish(turn.now, &observe::Event::Sip { call: Some(call), message });
         }
         self.settle(turn);
+    }
+
+    /// Somebody whom no trunk allows was turned away before a word.
+    pub fn silenced(&mut self, now: Time, source: SocketAddr) {
+        self.publish(now, &observe::Event::Silenced { source });
     }
 
     /// Bytes that are no message: answered if there is enough of a request to answer, and if a trunk allows its

@@ -2,6 +2,7 @@
 
 use crate::admin::command::Ask;
 use crate::dataplane::Record;
+use crate::net::tls::TlsTable;
 use crate::policy::Snapshot;
 use crate::sip::transport::Hop;
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -26,7 +27,11 @@ pub enum Mail {
         hop: Hop,
     },
     Record(Record),
-    Policy(Arc<Snapshot>),
+    /// A configuration that was read again.
+    Policy {
+        policy: Arc<Snapshot>,
+        tls: Arc<TlsTable>,
+    },
     /// How the last reload went, for this core's observer to tell.
     Reloaded(Result<(), String>),
     Ask(Ask),

@@ -11,6 +11,7 @@ mod commands;
 pub mod core;
 mod dispatch;
 mod execute;
+mod expiry;
 pub mod mailbox;
 pub mod offline;
 mod probes;

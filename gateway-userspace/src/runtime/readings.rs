@@ -4,14 +4,16 @@ use super::worker::{Gauges, clock};
 use crate::base::id::TrunkId;
 use crate::config::Config;
 use crate::dataplane::{self, Node};
+use crate::net::tls::{Date, TlsTable, TrunkCertificate};
 use crate::observe::event::Datapath;
-use crate::observe::metrics::{NodeReadings, PeerReading, TrunkReading};
+use crate::observe::metrics::{CertificateReading, NodeReadings, PeerReading, TrunkReading};
 use crate::policy::{Drainable as _, PeerView, Snapshot, Target, Trunk};
 use gateway_common::verdict::Traffic;
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Reads what stands in tables, for the scrape and for `causeway status`.
 pub(super) fn read_node(
@@ -22,9 +24,9 @@ pub(super) fn read_node(
     let (node, config) = (Arc::downgrade(node), Arc::clone(config));
     Box::new(move || {
         let sum = |gauge: fn(&Gauges) -> u64| gauges.iter().map(|core| gauge(core)).sum();
-        let (flows_max, policy) = {
+        let (flows_max, policy, tls) = {
             let (_, config) = &*config.lock();
-            (config.dataplane.flows, Arc::clone(&config.policy))
+            (config.dataplane.flows, Arc::clone(&config.policy), Arc::clone(&config.tls))
         };
         let mut readings = NodeReadings {
             flows: sum(|core| core.flows.load(Ordering::Relaxed)),
@@ -33,6 +35,7 @@ pub(super) fn read_node(
             port_pairs: sum(|core| core.ports.load(Ordering::Relaxed)),
             draining: gauges.iter().any(|core| core.draining.load(Ordering::Relaxed)),
             trunks: trunks(&policy),
+            certificates: certificates(&tls),
             ..NodeReadings::default()
         };
         let Some(node) = node.upgrade() else { return readings };
@@ -73,6 +76,18 @@ fn trunks(policy: &Snapshot) -> Vec<TrunkReading> {
         peers: policy.peers(id).flat_map(peers).collect(),
     };
     policy.trunks().map(reading).collect()
+}
+
+fn certificates(tls: &TlsTable) -> Vec<CertificateReading> {
+    let now = SystemTime::now();
+    let reading = |TrunkCertificate { trunk, certificate }: &TrunkCertificate| CertificateReading {
+        trunk: Arc::clone(trunk),
+        subject: certificate.subject.clone(),
+        expires: Date(certificate.not_after).to_string(),
+        not_after: certificate.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+        days_left: certificate.remaining(now).as_secs() / 86_400,
+    };
+    tls.certificates().iter().map(reading).collect()
 }
 
 pub(super) fn datapath(path: dataplane::PathKind) -> Datapath {

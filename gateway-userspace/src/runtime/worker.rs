@@ -3,6 +3,7 @@
 use super::adopt;
 use super::commands;
 use super::core::{CheckpointChange, Core, Outbox, Turn};
+use super::expiry::ExpiryWatch;
 use super::mailbox::{Mail, Mailbox};
 use super::relay::FlowTable;
 use super::supervisor::Order;
@@ -13,7 +14,8 @@ use crate::base::time::Time;
 use crate::call::Checkpoint;
 use crate::dataplane::{Dataplane, FlowReport, Record, monotonic};
 use crate::media::plan::FlowSpec;
-use crate::net::{self, Net, NetEvent};
+use crate::net::{self, Closed, Net, NetEvent};
+use crate::observe;
 use crate::sip::message::{Limits, parse_within, shallow};
 use crate::sip::transport::Hop;
 use crate::store::Journal;
@@ -21,7 +23,7 @@ use crossbeam::channel::{Receiver, Sender};
 use mio::{Events, Poll, Token};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The mailbox's waker.
 pub const WAKER: Token = Token(0);
@@ -56,6 +58,8 @@ pub struct Worker {
     pub orders: Sender<Order>,
     pub gauges: Arc<Gauges>,
     pub limits: Limits,
+    /// One core of the node has it.
+    pub expiry: Option<ExpiryWatch>,
 }
 
 impl Worker {
@@ -96,6 +100,7 @@ impl Worker {
                 return Ok(());
             }
             self.turn(now, &mut out, |core, turn| core.expire(turn));
+            self.watch_certificates(now);
             self.finish(now, out);
             self.gauge();
             let idle = self.core.is_draining() && self.core.calls() == 0;
@@ -137,7 +142,13 @@ impl Worker {
                     self.post(owner, Mail::Message { hop, bytes: bytes.into_vec() });
                 }
             }
-            NetEvent::Failed { hop, .. } | NetEvent::Closed { hop, .. } => {
+            NetEvent::Stranger { source } => self.core.silenced(now, source),
+            NetEvent::RetiredClosed { .. } => {}
+            NetEvent::Failed { hop, why } | NetEvent::Closed { hop, why } => {
+                if let Closed::Handshake(fault) = why {
+                    let failed = observe::Event::HandshakeFailed { peer: hop.remote, why: fault.label() };
+                    self.core.publish(now, &failed);
+                }
                 // Who waits for an answer on it may live on any core.
                 for core in self.others() {
                     self.post(core, Mail::Unreachable { hop });
@@ -164,7 +175,11 @@ impl Worker {
                     self.turn(now, out, |core, turn| core.transport_failed(turn, hop));
                 }
                 Mail::Record(record) => self.record(now, &record),
-                Mail::Policy(policy) => self.core.set_policy(now, policy),
+                Mail::Policy { policy, tls } => {
+                    self.net.set_access(now, Arc::clone(&policy), Arc::clone(&tls));
+                    self.core.set_policy(now, policy);
+                    self.expiry = self.expiry.take().map(|_| ExpiryWatch::new(tls));
+                }
                 Mail::Reloaded(outcome) => self.core.reloaded(now, outcome),
                 Mail::Ask(ask) => {
                     let mut answer = None;
@@ -212,6 +227,13 @@ impl Worker {
         }
         if let Err(error) = self.journal.flush() {
             tracing::error!(%error, "calls in progress would not survive a restart");
+        }
+    }
+
+    fn watch_certificates(&mut self, now: Time) {
+        let Some(expiry) = &mut self.expiry else { return };
+        for event in expiry.look(now, SystemTime::now()) {
+            self.core.publish(now, &event);
         }
     }
 

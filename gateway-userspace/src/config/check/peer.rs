@@ -2,20 +2,21 @@
 
 use super::super::error::ConfigErrors;
 use super::super::file;
-use super::trunk::{network, socket_address};
+use super::trunk::{address_of, network};
 use crate::policy::{MAX_PRIORITY, Peer, PeerAddress};
 use ipnet::IpNet;
 use toml::{Spanned, Value};
 
-/// `region` is that of this node. `None` when a field is wrong; `errors` says which.
+/// `port` is that of the trunk's transport, `region` that of this node. `None` when a field is wrong; `errors` says which.
 pub(super) fn peer(
     written: &Spanned<file::Peer>,
+    port: u16,
     label: &str,
     region: Option<&str>,
     errors: &mut ConfigErrors,
 ) -> Option<Peer> {
     let written = written.get_ref();
-    let address = address(&written.address, label, errors);
+    let address = address(&written.address, port, label, errors);
     let priority = match &written.priority {
         None => Some(0),
         Some(value) => priority(value, label, region, errors),
@@ -56,8 +57,8 @@ pub(super) fn media_networks(peers: &[Spanned<file::Peer>]) -> Vec<IpNet> {
     texts.filter_map(read).collect()
 }
 
-fn address(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<PeerAddress> {
-    let parsed = socket_address(text.get_ref());
+fn address(text: &Spanned<String>, port: u16, label: &str, errors: &mut ConfigErrors) -> Option<PeerAddress> {
+    let parsed = address_of(text.get_ref(), port);
     if parsed.is_none() {
         let message = format!("{:?} is no IP address and port; names are not looked up", text.get_ref());
         let fix = "write address and port, as in \"192.0.2.20:5060\" or \"[2001:db8::20]:5060\"";

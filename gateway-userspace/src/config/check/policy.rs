@@ -167,8 +167,9 @@ fn listeners(file: &File, trunks: &[Trunk], admin: SocketAddr, errors: &mut Conf
     for (at, (trunk, (_, written))) in trunks.iter().zip(&file.trunks).enumerate() {
         let field = || format!("[[trunk]] {:?}, listen", trunk.name);
         let clash = trunks.iter().take(at).find(|other| {
-            other.transport == trunk.transport
-                && other.listen != trunk.listen
+            let differ = (other.transport, other.listen) != (trunk.transport, trunk.listen);
+            differ
+                && other.transport.is_stream() == trunk.transport.is_stream()
                 && overlap(other.listen, trunk.listen)
         });
         if let Some(other) = clash {
@@ -176,7 +177,7 @@ fn listeners(file: &File, trunks: &[Trunk], admin: SocketAddr, errors: &mut Conf
             let fix = "write the same address in both, or an address of its own in each";
             errors.add(span(&written.listen), field(), message, fix);
         }
-        if trunk.transport == Transport::Tcp && overlap(trunk.listen, admin) {
+        if trunk.transport.is_stream() && overlap(trunk.listen, admin) {
             let message = format!("{} is the port of the admin interface, {admin}", trunk.listen);
             errors.add(span(&written.listen), field(), message, "give one of them another port");
         }

@@ -39,11 +39,13 @@ pub(super) fn trunk(
         None => Some(None),
         Some(text) => parsed(text, &field, fix, errors).map(Some),
     };
+    let port = listen.map_or(SIP_PORT, |(transport, _)| transport.default_port());
     let advertised = match &written.advertised {
         None => Some(None),
-        Some(text) => advertised(text, label, errors).map(Some),
+        Some(text) => advertised(text, port, label, errors).map(Some),
     };
-    let peers: Vec<_> = written.peers.iter().map(|written| peer(written, label, region, errors)).collect();
+    let peers: Vec<_> =
+        written.peers.iter().map(|written| peer(written, port, label, region, errors)).collect();
     let allowed: Vec<_> =
         written.allowed.iter().map(|text| network(text, &format!("{label} allowed"), errors)).collect();
     let media = media(written, label, errors);
@@ -99,25 +101,26 @@ pub(super) fn required<'a>(
     field.as_ref()
 }
 
-/// `udp:192.0.2.1:5060`, `tcp:[2001:db8::1]:5060`.
+/// `udp:192.0.2.1:5060`, `tls:[2001:db8::1]:5061`.
 fn listen(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<(Transport, SocketAddr)> {
     let written = text.get_ref().trim();
     let (scheme, rest) = written.split_once(':').unwrap_or((written, ""));
     let transport = match scheme.to_ascii_lowercase().as_str() {
         "udp" => Some(Transport::Udp),
         "tcp" => Some(Transport::Tcp),
+        "tls" => Some(Transport::Tls),
         _ => None,
     };
-    let address = socket_address(if transport.is_some() { rest } else { written });
+    let address = match transport {
+        Some(transport) => address_of(rest, transport.default_port()),
+        None => socket_address(written),
+    };
     let fix = match (transport, address) {
         (Some(transport), Some(address)) => return Some((transport, address)),
-        _ if scheme.eq_ignore_ascii_case("tls") => {
-            "this version carries SIP over UDP and TCP only: write \"tcp:192.0.2.1:5060\"".to_owned()
-        }
         (None, Some(address)) => {
-            format!("write the transport in front: \"udp:{address}\" or \"tcp:{address}\"")
+            format!("write the transport in front: \"udp:{address}\", \"tcp:{address}\" or \"tls:{address}\"")
         }
-        _ => "write transport, address and port, as in \"udp:192.0.2.1:5060\" or \"tcp:[2001:db8::1]:5060\""
+        _ => "write transport, address and port, as in \"udp:192.0.2.1:5060\" or \"tls:[2001:db8::1]:5061\""
             .to_owned(),
     };
     errors.add(
@@ -131,9 +134,14 @@ fn listen(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Opt
 
 /// With port 5060 unless another is written; an IPv6 address with a port in brackets.
 pub(super) fn socket_address(text: &str) -> Option<SocketAddr> {
+    address_of(text, SIP_PORT)
+}
+
+/// With `port` unless another is written.
+pub(super) fn address_of(text: &str, port: u16) -> Option<SocketAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    text.parse().ok().or_else(|| bare.parse().ok().map(|address: IpAddr| SocketAddr::new(address, SIP_PORT)))
+    text.parse().ok().or_else(|| bare.parse().ok().map(|address: IpAddr| SocketAddr::new(address, port)))
 }
 
 pub(super) fn network(text: &Spanned<String>, field: &str, errors: &mut ConfigErrors) -> Option<IpNet> {
@@ -154,14 +162,19 @@ pub(super) fn network(text: &Spanned<String>, field: &str, errors: &mut ConfigEr
     Some(network.trunc())
 }
 
-/// Host and port, or a host alone with port 5060.
-fn advertised(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<Advertised> {
+/// Host and port, or a host alone with the transport's port.
+fn advertised(
+    text: &Spanned<String>,
+    port: u16,
+    label: &str,
+    errors: &mut ConfigErrors,
+) -> Option<Advertised> {
     let written = text.get_ref().trim();
-    if let Some(address) = socket_address(written) {
+    if let Some(address) = address_of(written, port) {
         return Some(Advertised::of(address));
     }
     let (host, port) =
-        written.rsplit_once(':').map_or((written, Some(SIP_PORT)), |(host, port)| (host, port.parse().ok()));
+        written.rsplit_once(':').map_or((written, Some(port)), |(host, port)| (host, port.parse().ok()));
     let is_name = |host: &str| {
         let sound =
             |label: &str| !label.is_empty() && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');

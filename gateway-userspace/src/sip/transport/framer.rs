@@ -30,6 +30,17 @@ pub enum Frame<'a> {
     Ping,
 }
 
+/// How far the message at the front of a stream has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Nothing but line ends.
+    Nothing,
+    /// Some of its head.
+    Head,
+    /// Its head, and its body not or not all.
+    Body,
+}
+
 /// A stream in which the next message cannot be found any more: answer if there is an answer, then close.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("stream cannot be framed: {what}")]
@@ -60,7 +71,18 @@ impl StreamFramer {
 
     /// Whether no message has begun: the stream may stay open without traffic.
     pub fn is_idle(&self) -> bool {
-        self.buffer[self.taken..].iter().all(|octet| matches!(octet, b'\r' | b'\n'))
+        self.part() == Part::Nothing
+    }
+
+    /// What is there of the next message once there are no more frames, so that each part can have its time.
+    pub fn part(&self) -> Part {
+        match self.length {
+            Some(_) => Part::Body,
+            None if self.buffer[self.taken..].iter().all(|octet| matches!(octet, b'\r' | b'\n')) => {
+                Part::Nothing
+            }
+            None => Part::Head,
+        }
     }
 
     /// The next frame; `None` until more is pushed.
@@ -162,6 +184,7 @@ mod tests {
         frames([stream.as_bytes()]).1.expect("must fail")
     }
 
+    // Statement 22.
     #[test]
     fn several_messages_in_one_segment_come_one_by_one() {
         let stream = [message("one"), message(""), message("\r\n\r\n")].concat();
@@ -171,6 +194,7 @@ mod tests {
         );
     }
 
+    // Statement 22.
     #[test]
     fn one_message_in_many_segments_comes_once_whole() {
         let stream = [message("body"), message("next")].concat();
@@ -178,6 +202,7 @@ mod tests {
         assert_eq!((found, failure), (vec![message("body"), message("next")], None));
     }
 
+    // Statement 17.
     #[test]
     fn a_double_line_end_between_messages_is_a_ping_and_a_single_one_is_nothing() {
         let stream = ["\r\n\r\n", &message("a"), "\r\n", &message("b"), "\r\n\r\n\r\n"].concat();
@@ -212,6 +237,16 @@ mod tests {
             let error = fails_with(&message("").replace("Content-Length: 0\r\n", length));
             assert_eq!(error.refusal.map(|refusal| refusal.status.code()), Some(status), "{length}");
         }
+    }
+
+    // Statement 23.
+    #[test]
+    fn a_message_of_ten_kilobytes_with_a_header_of_four_comes_out_whole() {
+        let header = format!("X-Long: {}\r\nContent-Length", "y".repeat(4_096));
+        let text = message(&"x".repeat(6_144)).replace("Content-Length", &header);
+        assert!(text.len() > 10_240);
+        assert_eq!(frames([text.as_bytes()]), (vec![text.clone()], None));
+        assert!(parse(text.as_bytes()).is_ok());
     }
 
     #[test]

@@ -5,10 +5,13 @@ use std::fmt;
 use std::net::SocketAddr;
 
 /// A transport that this gateway carries SIP over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Transport {
     Udp,
     Tcp,
+    /// TLS over TCP.
+    Tls,
 }
 
 /// A stream connection, unique over the life of the process.
@@ -30,8 +33,18 @@ impl Transport {
     pub fn is_reliable(self) -> bool {
         match self {
             Self::Udp => false,
-            Self::Tcp => true,
+            Self::Tcp | Self::Tls => true,
         }
+    }
+
+    /// Whether it runs over connections.
+    pub fn is_stream(self) -> bool {
+        self.is_reliable()
+    }
+
+    /// The port where none is written (RFC 3261 section 19.1.2).
+    pub fn default_port(self) -> u16 {
+        self.via().default_port()
     }
 
     /// As a Via names it.
@@ -39,6 +52,7 @@ impl Transport {
         match self {
             Self::Udp => ViaTransport::Udp,
             Self::Tcp => ViaTransport::Tcp,
+            Self::Tls => ViaTransport::Tls,
         }
     }
 
@@ -47,6 +61,7 @@ impl Transport {
         match self {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
+            Self::Tls => "tls",
         }
     }
 }

@@ -4,6 +4,6 @@ mod framer;
 mod hop;
 mod routing;
 
-pub use framer::{Frame, FramingError, StreamFramer};
+pub use framer::{Frame, FramingError, Part, StreamFramer};
 pub use hop::{ConnectionId, Hop, Transport};
 pub use routing::{fill_received, own_via, response_destination};

@@ -25,7 +25,7 @@ pub fn own_via(transport: Transport, local: SocketAddr, branch: &str) -> Via {
 pub fn response_destination(top: &Via, hop: &Hop) -> Hop {
     let port = top.port.unwrap_or(top.transport.default_port());
     let remote = match hop.transport {
-        Transport::Tcp => SocketAddr::new(via_address(top, hop), port),
+        Transport::Tcp | Transport::Tls => SocketAddr::new(via_address(top, hop), port),
         Transport::Udp => match top.maddr().and_then(|maddr| maddr.address()) {
             Some(maddr) => SocketAddr::new(maddr, port),
             None => SocketAddr::new(via_address(top, hop), top.rport().flatten().unwrap_or(port)),

@@ -1,0 +1,137 @@
+//! `[trunk.tls]`, with files made for the test.
+
+use super::*;
+use crate::net::tests::authority::{Authority, Leaf};
+use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
+use std::time::UNIX_EPOCH;
+
+/// 2026-01-01.
+const NEW_YEAR: Duration = Duration::from_secs(1_767_225_600);
+
+/// A directory with certificate, key and root.
+struct Files {
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    fn new(leaf: &Leaf<'_>) -> Self {
+        let authority = Authority::new("Root");
+        let pem = authority.pem(leaf);
+        let files = Self { directory: tempfile::tempdir().expect("a directory can be made") };
+        files.write("sbc.pem", &format!("{}{}", pem.leaf, pem.issuer));
+        files.write("sbc.key", &pem.key);
+        files.write("root.pem", &authority.root_pem());
+        files
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.directory.path().join(name), text).expect("a file can be written");
+    }
+
+    fn text(&self, advertised: &str, tls: &str) -> String {
+        let directory = self.directory.path().display();
+        format!(
+            "[[trunk]]\nname = \"service\"\nlisten = \"tls:192.0.2.1\"\nadvertised = \"{advertised}\"\n\
+             peers = [{{ address = \"192.0.2.2\" }}]\n[trunk.tls]\ncertificate = \"{directory}/sbc.pem\"\n\
+             key = \"{directory}/sbc.key\"\n{tls}\n[[route]]\nprefix = \"\"\nto = \"service\"\n"
+        )
+        .replace("DIR", &directory.to_string())
+    }
+
+    fn parse(&self, advertised: &str, tls: &str) -> Result<Config, ConfigErrors> {
+        let host = Host { now: UNIX_EPOCH + NEW_YEAR, ..host() };
+        Config::parse("causeway.toml", &self.text(advertised, tls), &host)
+    }
+
+    /// What is wrong, with the directory's name taken out.
+    fn told(&self, advertised: &str, tls: &str) -> String {
+        let told = self.parse(advertised, tls).expect_err("something is wrong").to_string();
+        told.replace(&self.directory.path().display().to_string(), "DIR")
+    }
+}
+
+const OWN_ROOT: &str = "roots = [\"DIR/root.pem\"]\npeer_names = [\"sip.peer.example\"]";
+
+// Statements 6, 7.
+#[test]
+fn a_certificate_that_will_not_do_is_told_with_file_field_and_name() {
+    let fine = Files::new(&Leaf::default());
+    let config = fine.parse("sbc.example.net", OWN_ROOT).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(config.warnings.len(), 1, "only that there is no interface: {:?}", config.warnings);
+    let (_, trunk) = config.policy.trunk_named("service").expect("it is there");
+    assert_eq!(
+        (trunk.listen.port(), trunk.peers[0].address.to_string(), trunk.sent_by().port),
+        (5061, "192.0.2.2:5061".to_owned(), 5061)
+    );
+
+    let other_name = fine.told("sbc.example.org", OWN_ROOT);
+    let expected = "causeway.toml:7:15: [[trunk]] \"service\", tls.certificate: DIR/sbc.pem: the certificate of \
+                    \"sbc.example.net\" is for sbc.example.net, not for sbc.example.org\n";
+    assert!(other_name.starts_with(expected), "{other_name}");
+    let wildcard = Files::new(&Leaf { names: &["*.corp.example"], ..Leaf::default() });
+    assert!(wildcard.parse("sbc1.corp.example", OWN_ROOT).is_ok());
+    assert!(wildcard.told("a.sbc1.corp.example", OWN_ROOT).contains("a wildcard stands for one label only"));
+
+    let for_clients = Files::new(&Leaf { usages: &[ClientAuth], ..Leaf::default() });
+    assert!(for_clients.told("sbc.example.net", OWN_ROOT).contains("lacks serverAuth"));
+    let for_servers = Files::new(&Leaf { usages: &[ServerAuth], ..Leaf::default() });
+    let config = for_servers.parse("sbc.example.net", OWN_ROOT).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(config.warnings.iter().any(|warning| warning.message.contains("lacks clientAuth")));
+    let expired = Files::new(&Leaf { until: 2026, ..Leaf::default() });
+    let host = Host { now: UNIX_EPOCH + NEW_YEAR + Duration::from_secs(1), ..host() };
+    let told = Config::parse("causeway.toml", &expired.text("sbc.example.net", OWN_ROOT), &host);
+    assert!(told.expect_err("it is over").to_string().contains("expired on 2026-01-01"));
+}
+
+#[test]
+fn each_mistake_about_tls_is_told_with_its_place_and_its_fix() {
+    let files = Files::new(&Leaf::default());
+    let told = |tls: &str| files.told("sbc.example.net", tls);
+    for (tls, words) in [
+        ("roots = [\"DIR/none.pem\"]", "tls.roots: DIR/none.pem cannot be read"),
+        ("roots = [\"DIR/sbc.key\"]", "DIR/sbc.key: holds no certificate"),
+        ("versions = [\"1.1\"]", "write \"1.2\", \"1.3\", or both"),
+        ("suites = [\"ECDHE-RSA-AES256-SHA384\"]", "suites with CBC are not in this build"),
+        ("suites = [\"ECDHE-RSA-AES256-GCM-SHA38\"]", "did you mean \"ECDHE-RSA-AES256-GCM-SHA384\"?"),
+        ("suites = []", "tls.suites: allows none"),
+        (
+            "versions = [\"1.3\"]\nsuites = [\"ECDHE-RSA-AES256-GCM-SHA384\"]",
+            "TLS 1.3 is asked for, and no cipher suite",
+        ),
+        ("roots = [\"DIR/root.pem\"]\npeer_names = [\"no name\"]", "is no host name and no address"),
+        ("colour = 1", "there is no field \"colour\""),
+    ] {
+        let told = told(tls);
+        assert!(told.contains(words) && told.contains("fix: "), "{words:?} not in\n{told}");
+    }
+    let plain = files.text("sbc.example.net", OWN_ROOT).replace("tls:192", "tcp:192");
+    assert!(
+        parse(&plain)
+            .expect_err("TLS settings for TCP")
+            .to_string()
+            .contains("is for trunks that listen on tls")
+    );
+    let keyless = files.text("sbc.example.net", OWN_ROOT).replace("key = ", "# key = ");
+    assert!(parse(&keyless).expect_err("no key").to_string().contains("tls.key: is missing"));
+}
+
+#[test]
+fn a_certificate_near_its_end_is_warned_of_and_shown() {
+    let files = Files::new(&Leaf { until: 2027, ..Leaf::default() });
+    let day = Duration::from_secs(86_400);
+    for (left, warned) in [(31, false), (29, true)] {
+        let host = Host { now: UNIX_EPOCH + NEW_YEAR + day * (365 - left), ..host() };
+        let text = files.text("sbc.example.net", OWN_ROOT);
+        let config = Config::parse("causeway.toml", &text, &host).unwrap_or_else(|errors| panic!("{errors}"));
+        let warning = config.warnings.iter().any(|warning| warning.message.contains("expires on 2027-01-01"));
+        assert_eq!(warning, warned, "{left} days");
+        let summary = Summary::of(&config).render("causeway.toml");
+        assert!(
+            summary.lines().any(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                words == ["service", "sbc.example.net", "sbc.example.net", "2027-01-01", "CN=Root", "issuing"]
+            }),
+            "{summary}"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! One TLS connection between its socket and the octets of SIP.
+
+use super::Profile;
+use mio::net::TcpStream;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, ServerConnection};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// State of one connection, by the engine that runs it.
+#[derive(Debug)]
+pub(in crate::net) enum Session {
+    Rustls(rustls::Connection),
+}
+
+impl Session {
+    /// For a connection that a peer opened.
+    pub(in crate::net) fn server(profile: &Profile) -> io::Result<Self> {
+        let session = ServerConnection::new(Arc::clone(&profile.server)).map_err(io::Error::other)?;
+        Ok(Self::Rustls(session.into()))
+    }
+
+    /// For a connection that we open to `name`, or where there is none to `address`: what the peer's certificate has
+    /// to be for.
+    pub(in crate::net) fn client(profile: &Profile, name: Option<&str>, address: IpAddr) -> io::Result<Self> {
+        let name = match profile.peer_name.as_deref().or(name) {
+            Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
+            None => ServerName::from(address),
+        };
+        let session = ClientConnection::new(Arc::clone(&profile.client), name).map_err(io::Error::other)?;
+        Ok(Self::Rustls(session.into()))
+    }
+
+    /// Takes the handshake as far as the socket allows; whether it is done.
+    pub(in crate::net) fn shake(&mut self, socket: &mut TcpStream) -> io::Result<bool> {
+        loop {
+            self.push(socket).or_else(unless_blocked)?;
+            let Self::Rustls(session) = self;
+            if !session.is_handshaking() {
+                return Ok(true);
+            }
+            match self.pull(socket) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => {
+                    // The alert that says why: the peer's operator will want it, too. It goes or it does not.
+                    let _ = self.push(socket);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    pub(in crate::net) fn read(&mut self, socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Self::Rustls(session) = self;
+            match session.reader().read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Many close without saying so in TLS. A message that is cut off is noticed by its length.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                read => return read,
+            }
+            // What came may be no data of SIP, such as tickets or a key update: then on to the next record.
+            let pulled = self.pull(socket);
+            if pulled.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+                let _ = self.push(socket);
+            }
+            pulled?;
+        }
+    }
+
+    /// Takes what there is room for; it counts as written, though some of it may wait in [`Session::waits`].
+    pub(in crate::net) fn write(&mut self, socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        self.push(socket)?;
+        let Self::Rustls(session) = self;
+        let taken = session.writer().write(bytes)?;
+        self.push(socket).or_else(unless_blocked)?;
+        Ok(taken)
+    }
+
+    /// Gives the socket what waits for it; `WouldBlock` if some still does.
+    pub(in crate::net) fn push(&mut self, socket: &mut TcpStream) -> io::Result<()> {
+        let Self::Rustls(session) = self;
+        while session.wants_write() {
+            if session.write_tls(socket)? == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether octets wait for the socket to take them.
+    pub(in crate::net) fn waits(&self) -> bool {
+        let Self::Rustls(session) = self;
+        session.wants_write()
+    }
+
+    /// Tells the peer that nothing more comes, as far as the socket has room.
+    pub(in crate::net) fn finish(&mut self, socket: &mut TcpStream) {
+        let Self::Rustls(session) = self;
+        session.send_close_notify();
+        let _ = self.push(socket);
+    }
+
+    /// Reads from the socket once.
+    fn pull(&mut self, socket: &mut TcpStream) -> io::Result<usize> {
+        let Self::Rustls(session) = self;
+        let count = session.read_tls(socket)?;
+        session.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        Ok(count)
+    }
+}
+
+fn unless_blocked(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) }
+}
