@@ -11,6 +11,7 @@ fn unanswered(outcome: &Outcome, status: u16) {
     assert_eq!((record.sip_status, record.answered_at.as_deref(), record.duration_ms), (status, None, 0));
 }
 
+// Statement 73.
 #[test]
 fn a_caller_who_cancels_while_it_rings_takes_the_call_back_from_the_callee() {
     let mut scene = Scene::new(Stage::default());
@@ -39,6 +40,7 @@ fn a_cancel_before_the_callee_said_anything_waits_for_its_first_word() {
     unanswered(&outcome, 487);
 }
 
+// Statement 73.
 #[test]
 fn a_200_that_crosses_our_cancel_is_acknowledged_and_hung_up() {
     let mut scene = Scene::new(Stage::default());
@@ -155,6 +157,7 @@ fn a_refusal_that_is_never_acknowledged_does_not_end_the_call() {
     scene.ends();
 }
 
+// Statement 109.
 #[test]
 fn media_that_stops_on_both_sides_ends_the_call() {
     let mut scene = Scene::new(Stage::default());

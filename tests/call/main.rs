@@ -17,3 +17,4 @@ mod loss;
 mod peers;
 mod refusals;
 mod setup;
+mod sides;

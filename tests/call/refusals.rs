@@ -31,6 +31,7 @@ fn invite(lines: &str, body: &str) -> String {
     request("INVITE", BOB, "", lines, body)
 }
 
+// Statement 224.
 #[test]
 fn requests_that_cannot_be_served_are_refused_by_the_code_that_says_why() {
     let sdp = "Max-Forwards: 70\r\nContent-Type: application/sdp\r\n";
@@ -85,6 +86,7 @@ fn requests_that_cannot_be_served_are_refused_by_the_code_that_says_why() {
     drop(scene);
 }
 
+// Statement 224.
 #[test]
 fn a_refused_extension_is_named_in_unsupported() {
     let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });

@@ -4,6 +4,7 @@ use gateway_userspace::base::id::Side;
 use support::stage::phone::Reaction::{Describe, Fork, Say};
 use support::stage::scene::{ALICE, BOB, Scene, Stage};
 
+// Statements 57, 238.
 #[test]
 fn a_call_is_set_up_talks_and_is_hung_up_by_the_caller() {
     let mut scene = Scene::new(Stage::default());
@@ -38,6 +39,7 @@ fn calls_come_from_the_service_side_as_well() {
     assert_eq!(scene.ends().records[0].from_trunk, "service");
 }
 
+// Statement 238.
 #[test]
 fn max_forwards_counts_down_and_the_number_crosses_but_no_via_does() {
     let mut scene = Scene::new(Stage::default());
@@ -53,6 +55,7 @@ fn max_forwards_counts_down_and_the_number_crosses_but_no_via_does() {
     scene.ends();
 }
 
+// Statement 60.
 #[test]
 fn early_media_is_relayed_from_the_183_on_before_anybody_answers() {
     let mut scene = Scene::new(Stage::default());
@@ -92,6 +95,7 @@ fn ringing_without_sdp_changes_nothing_in_the_flows() {
     scene.ends();
 }
 
+// Statement 144.
 #[test]
 fn payload_numbers_are_translated_where_the_two_sides_number_differently() {
     let mut scene = Scene::new(Stage::default());
@@ -108,6 +112,7 @@ fn payload_numbers_are_translated_where_the_two_sides_number_differently() {
     scene.ends();
 }
 
+// Statement 65.
 #[test]
 fn a_second_answer_from_another_branch_of_a_fork_is_acknowledged_and_hung_up() {
     let mut scene = Scene::new(Stage::default());

@@ -95,6 +95,7 @@ fn an_offer_that_cannot_be_read_or_carried_is_refused_by_name() -> Result<()> {
     })
 }
 
+// Statements 12, 22.
 #[test]
 fn several_messages_in_one_segment_and_one_in_many_are_each_answered() -> Result<()> {
     beside_a_call(|lab, _| {

@@ -36,6 +36,7 @@ fn every_packet_of_a_replayed_recording_and_of_its_echo_is_relayed_by_the_kernel
     Ok(())
 }
 
+// Statement 60.
 #[test]
 fn an_announcement_before_the_answer_is_relayed_by_the_kernel() -> Result<()> {
     let lab = Lab::new()?;

@@ -117,6 +117,28 @@ impl Lab<'_> {
         })
     }
 
+    /// A lab in which nothing of an earlier run is left, as one step.
+    pub(crate) fn renew(&self, steps: &Steps) -> Result<()> {
+        steps.run("lab", |step| {
+            self.remove()?;
+            self.make()?;
+            step.detail(HOSTS.map(|host| format!("{}-{host}", self.prefix)).join(" "));
+            Ok(())
+        })
+    }
+
+    /// Makes it without a word; a task that makes several has a step of its own for all.
+    pub(crate) fn make(&self) -> Result<()> {
+        self.check_rights()?;
+        ask(&mut self.script(&["up"])).map(drop)
+    }
+
+    /// Removes it without a word.
+    pub(crate) fn remove(&self) -> Result<()> {
+        self.check_rights()?;
+        ask(&mut self.script(&["down"])).map(drop)
+    }
+
     /// A program on one of the hosts, to be run as any other.
     pub(crate) fn on(&self, host: &str, program: &str) -> Command {
         self.script(&["exec", host, program])

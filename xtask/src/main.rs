@@ -2,6 +2,7 @@
 
 mod bench;
 mod command;
+mod conformance;
 mod daemon;
 mod demo;
 mod doctor;
@@ -50,6 +51,8 @@ enum Task {
     Run(run::Arguments),
     /// The whole proof: formatting, lints, unit tests, verifiers, data plane, calls, real peers
     Test(test::Arguments),
+    /// Which statements of the wire are kept: the test that shows each, its result, and what is not covered yet
+    Conformance(conformance::Arguments),
     /// Check whether this host is fit for production; every finding with its fix
     Doctor(doctor::Arguments),
     /// Place real SIPp calls with audio through Causeway in a lab, and watch them
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Task::Lab(arguments) => lab::run_task(&arguments),
         Task::Run(arguments) => run::run_task(&arguments),
         Task::Test(arguments) => test::run_task(&arguments),
+        Task::Conformance(arguments) => conformance::run_task(&arguments),
         Task::Doctor(arguments) => doctor::run_task(&arguments),
         Task::Demo(arguments) => demo::run_task(&arguments),
         Task::Bench(arguments) => bench::run_task(&arguments),

@@ -333,6 +333,7 @@ mod tests {
         plan.flows.iter().map(line).collect()
     }
 
+    // Statement 149.
     #[test]
     fn two_flows_when_both_legs_share_the_port() {
         let plan = planned(&caller(true), &callee(true));
@@ -346,6 +347,7 @@ mod tests {
         assert!(plan.flows.iter().all(|flow| flow.rtcp_copy && flow.continuity && !flow.muted));
     }
 
+    // Statement 149.
     #[test]
     fn four_flows_when_rtcp_has_ports_of_its_own() {
         let plan = planned(&caller(false), &callee(false));

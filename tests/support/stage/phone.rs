@@ -45,6 +45,10 @@ pub struct Phone {
     pub own_numbers: bool,
     /// Leaves a CANCEL without effect on the INVITE, as if it had come too late.
     pub ignores_cancel: bool,
+    /// Header lines, each with its end, that the INVITE of a call carries besides.
+    pub calls_with: &'static str,
+    /// Parameters of the URI in its Contact, with their semicolon.
+    pub contact_parameters: &'static str,
     /// Header lines that its responses to INVITEs carry besides.
     pub adds: Vec<(&'static str, String)>,
     /// Final responses to its requests, in order: `INVITE 200`.
@@ -127,6 +131,8 @@ impl Phone {
             dead: false,
             own_numbers: false,
             ignores_cancel: false,
+            calls_with: "",
+            contact_parameters: "",
             adds: Vec::new(),
             answers: Vec::new(),
             complaints: Vec::new(),
@@ -156,7 +162,7 @@ impl Phone {
             acks: Vec::new(),
         });
         let body = offers.then(|| self.describe(None));
-        self.request(now, self.dialogs.len() - 1, "INVITE", body, "");
+        self.request(now, self.dialogs.len() - 1, "INVITE", body, self.calls_with);
     }
 
     /// Takes the INVITE back, at once or when a provisional response allows it (RFC 3261 section 9.1).
@@ -457,7 +463,7 @@ impl Phone {
         let request = self.servers[at].request.clone();
         let mut response = respond(&request, status, tag);
         if request.method == Method::Invite && (101..300).contains(&status) {
-            let contact = format!("<sip:{}@{}>", self.name, self.address);
+            let contact = format!("<sip:{}@{}{}>", self.name, self.address, self.contact_parameters);
             response
                 .headers
                 .push(gateway_userspace::sip::message::HeaderName::Other("Contact".into()), contact);
@@ -558,7 +564,7 @@ impl Phone {
         let (own, name) = (self.address, self.name);
         let to_tag = remote_tag.as_ref().map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let contact = match method {
-            "INVITE" => format!("Contact: <sip:{name}@{own}>\r\n"),
+            "INVITE" => format!("Contact: <sip:{name}@{own}{}>\r\n", self.contact_parameters),
             _ => String::new(),
         };
         let content = match body {

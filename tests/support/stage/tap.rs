@@ -84,6 +84,20 @@ impl Tap {
         self.sent.iter().map(|(_, text)| text.as_str())
     }
 
+    /// All that the gateway said to the operator.
+    pub fn said_to_operator(&self) -> impl Iterator<Item = &str> {
+        self.said_to(Wing::Operator)
+    }
+
+    /// All that the gateway said to the service.
+    pub fn said_to_service(&self) -> impl Iterator<Item = &str> {
+        self.said_to(Wing::Service)
+    }
+
+    fn said_to(&self, to: Wing) -> impl Iterator<Item = &str> {
+        self.sent.iter().filter(move |(wing, _)| *wing == to).map(|(_, text)| text.as_str())
+    }
+
     /// The last message of a phone.
     pub fn last_from(&self, phone: SocketAddr) -> String {
         self.last.get(&phone).cloned().unwrap_or_default()

@@ -11,10 +11,10 @@ use crate::ebpf;
 use crate::lab::Lab;
 use crate::packages::Need;
 use crate::peers::{self, Outcome, Process};
-use crate::report;
+use crate::report::{self, thousands};
 use crate::run::build_daemon;
 use crate::setup::{self, Options};
-use crate::steps::Steps;
+use crate::steps::{Step, Steps};
 use crate::tap::{Taps, quantile};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
@@ -72,10 +72,9 @@ pub(super) fn run(arguments: &Arguments, json: bool, options: &Options) -> Resul
     let program = build_daemon(&steps, &workspace, true)?;
     let directory = workspace.target.join("xtask/bench-calls");
     let lab = Lab { workspace: &workspace, prefix: PREFIX.to_owned() };
-    lab.down(&steps)?;
-    lab.up(&steps)?;
+    lab.renew(&steps)?;
     let measured = measure(arguments, &lab, &steps, &program, &directory);
-    let removed = lab.down(&steps);
+    let removed = lab.remove();
     let figures = measured?;
     removed?;
     print(&figures);
@@ -93,11 +92,19 @@ fn measure(
     program: &Path,
     directory: &Path,
 ) -> Result<Figures> {
-    let Throughput { outcome, setup_ms, calls_per_core_second, datapath } =
-        steps.run("calls", |_| throughput(arguments, lab, program, &fresh(directory, "throughput")?))?;
+    let Throughput { outcome, setup_ms, calls_per_core_second, datapath } = steps.run("calls", |step| {
+        let done = throughput(arguments, lab, program, &fresh(directory, "throughput")?, step)?;
+        let (count, rate) = (done.outcome.answered as f64, done.calls_per_core_second);
+        step.detail(format!("{} completed, {} per second of one core", thousands(count), thousands(rate)));
+        Ok(done)
+    })?;
     let held = |calls: u32| {
-        let name = format!("{calls} held");
-        steps.run(&name, |_| memory(calls, lab, program, &fresh(directory, &calls.to_string())?))
+        let name = format!("{} held", thousands(calls.into()));
+        steps.run(&name, |step| {
+            let octets = memory(calls, lab, program, &fresh(directory, &calls.to_string())?, step)?;
+            step.detail(format!("{} a call", kibibytes(octets)));
+            Ok(octets)
+        })
     };
     let [few, many] = HELD;
     let (few, many) = (held(few)?, held(many)?);
@@ -123,7 +130,13 @@ struct Throughput {
 }
 
 /// Calls at the wanted rate; what became of them, and how many the daemon completes in a second of its own time.
-fn throughput(arguments: &Arguments, lab: &Lab<'_>, program: &Path, directory: &Path) -> Result<Throughput> {
+fn throughput(
+    arguments: &Arguments,
+    lab: &Lab<'_>,
+    program: &Path,
+    directory: &Path,
+    step: &Step,
+) -> Result<Throughput> {
     let daemon = Daemon::start(lab, program, directory, &SHAPE)?;
     let datapath = daemon.status()?.datapath()?;
     let _callee = Process::start(&mut peers::plain(lab, "callee", "10.81.2.2", "uas"), directory, "callee")?;
@@ -137,6 +150,9 @@ fn throughput(arguments: &Arguments, lab: &Lab<'_>, program: &Path, directory: &
     command.args(["-trace_stat", "-fd", "1", "-stf", "caller.csv"]);
     let mut caller = Process::start(&mut command, directory, "caller")?;
     while !caller.is_over()? {
+        // SIPp's own figures: to ask the daemon would be charged to it.
+        let begun = Outcome::read(directory).map_or(0, |outcome| outcome.placed);
+        step.progress(begun, arguments.calls.into(), "calls begun");
         thread::sleep(Duration::from_millis(200));
     }
     let used = processor_seconds(daemon.process())? - before;
@@ -151,7 +167,7 @@ fn throughput(arguments: &Arguments, lab: &Lab<'_>, program: &Path, directory: &
 }
 
 /// Octets of resident memory a call, with so many held.
-fn memory(calls: u32, lab: &Lab<'_>, program: &Path, directory: &Path) -> Result<f64> {
+fn memory(calls: u32, lab: &Lab<'_>, program: &Path, directory: &Path, step: &Step) -> Result<f64> {
     let daemon = Daemon::start(lab, program, directory, &SHAPE)?;
     let before = resident_octets(daemon.process())?;
     let _callee = Process::start(&mut peers::plain(lab, "callee", "10.81.2.2", "uas"), directory, "callee")?;
@@ -161,9 +177,13 @@ fn memory(calls: u32, lab: &Lab<'_>, program: &Path, directory: &Path) -> Result
     command.args(["-m", &calls.to_string(), "-l", &calls.to_string(), "-r", &FILL_RATE.to_string()]);
     let mut caller = Process::start(&mut command, directory, "caller")?;
     let started = Instant::now();
-    while daemon.status()?.calls < u64::from(calls) {
-        ensure!(!caller.is_over()?, "the caller ended before {calls} calls were held");
+    loop {
         let calls_now = daemon.status()?.calls;
+        if calls_now >= u64::from(calls) {
+            break;
+        }
+        step.progress(calls_now, calls.into(), "calls held");
+        ensure!(!caller.is_over()?, "the caller ended before {calls} calls were held");
         ensure!(
             started.elapsed() < PATIENCE,
             "only {calls_now} of {calls} calls after {} s",
@@ -205,20 +225,26 @@ fn resident_octets(process: u32) -> Result<u64> {
     Ok(kibibytes * 1024)
 }
 
+fn kibibytes(octets: f64) -> String {
+    format!("{:.1} KiB", octets / 1024.0)
+}
+
 fn print(figures: &Figures) {
     let mut table = report::table(["calls", ""], &[1]);
-    let kib = |octets: f64| format!("{:.1} KiB", octets / 1024.0);
     for (name, value) in [
-        ("placed", figures.placed.to_string()),
-        ("failed", figures.failed.to_string()),
-        ("per second of one core", format!("{:.0}", figures.calls_per_core_second)),
+        ("placed", thousands(figures.placed as f64)),
+        ("failed", thousands(figures.failed as f64)),
+        ("completed per second of one core", format!("{}/s", thousands(figures.calls_per_core_second))),
         ("set-up p50", format!("{:.2} ms", figures.setup_p50_ms)),
         ("set-up p99", format!("{:.2} ms", figures.setup_p99_ms)),
-        ("memory a call, 5,000 held", kib(figures.bytes_per_call_at_5000)),
-        ("memory a call, 20,000 held", kib(figures.bytes_per_call_at_20000)),
+        ("memory of a call, 5,000 held", kibibytes(figures.bytes_per_call_at_5000)),
+        ("memory of a call, 20,000 held", kibibytes(figures.bytes_per_call_at_20000)),
         ("datapath", figures.datapath.clone()),
     ] {
         table.add_row([name.to_owned(), value]);
     }
     println!("{table}");
+    println!(
+        "one core: processor time of the daemon, all its threads. set-up: INVITE to 200, on the caller's interface."
+    );
 }

@@ -44,6 +44,12 @@ pub(crate) struct RelayArguments {
     /// Times that each relay is measured; figures are medians
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
     repetitions: u8,
+    /// How long runs that other programs disturb are repeated before the bench gives up
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    patience: u64,
+    /// Costs by what the kernel charged to sender and relay, whatever else runs: for hosts that never rest
+    #[arg(long)]
+    charged: bool,
     /// An RTP capture to replay (classic pcap, Ethernet) instead of the recording that is made here
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,

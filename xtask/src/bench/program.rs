@@ -53,7 +53,7 @@ struct Figures {
 
 pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
-    let path = Path::up(&workspace, &steps, "benchprog")?;
+    let path = Path::up(&workspace, "benchprog")?;
     let mut causeway = Causeway::start(&path)?;
     let empty = Bench::read(&workspace.objects())?.empty_tx()?;
     let relay = causeway.program()?;
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
     let empty_tx_ns = steps.run("empty XDP_TX", |step| {
         let timed = (0..arguments.repetitions)
             .map(|_| timed(empty.program()?, &start, PACKETS, XDP_TX).map(|(ns, _)| ns));
-        let ns = report::median(timed.collect::<Result<_>>()?)?;
+        let ns = report::median(&timed.collect::<Result<Vec<_>>>()?)?;
         step.detail(format!("{ns:.0} ns"));
         Ok(ns)
     })?;
@@ -180,7 +180,7 @@ impl Ring {
                 );
                 runs.push(ns);
             }
-            report::median(runs.split_off(1))
+            report::median(&runs[1..])
         })
     }
 }

@@ -86,10 +86,9 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     media_pcap(&recording)?;
 
     let lab = Lab { workspace: &workspace, prefix: PREFIX.to_owned() };
-    lab.down(&steps)?;
-    lab.up(&steps)?;
+    lab.renew(&steps)?;
     let shown = run(arguments, &lab, &steps, &program, &directory, &recording);
-    let removed = lab.down(&steps);
+    let removed = lab.remove();
     let figures = shown?;
     removed?;
     view::print_figures(&figures);

@@ -2,7 +2,7 @@
 
 use super::Figures;
 use crate::daemon::Status;
-use crate::report;
+use crate::report::{self, thousands};
 use crate::tap::Counts;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
@@ -36,11 +36,15 @@ impl View {
     /// `status` is Causeway's word, `counts` is what the ends' own interfaces saw.
     pub(super) fn show(&mut self, status: &Status, counts: Counts) {
         let milliseconds = |value: Option<f64>| value.map_or("-".to_owned(), |ms| format!("{ms:.1} ms"));
+        let number = |value: u64| thousands(value as f64);
         let texts = [
             format!("{} of {} up", status.calls, self.calls),
             format!(
                 "{} packets sent, {} relayed by the gateway, {} received, {} dropped",
-                counts.sent, status.packets_relayed, counts.received, status.packets_dropped
+                number(counts.sent),
+                number(status.packets_relayed),
+                number(counts.received),
+                number(status.packets_dropped)
             ),
             format!("p50 {}, p99 {}", milliseconds(status.setup_p50_ms), milliseconds(status.setup_p99_ms)),
         ];
@@ -68,7 +72,7 @@ impl View {
 
 pub(super) fn print_figures(figures: &Figures) {
     let mut table = report::table(["calls", "", "audio", "", "set-up", ""], &[1, 3, 5]);
-    let number = |value: u64| value.to_string();
+    let number = |value: u64| thousands(value as f64);
     let (placed, answered, failed) = (figures.placed, figures.answered, figures.failed);
     let ms = |value: f64| format!("{value:.1} ms");
     let row = |cells: [(&str, String); 3]| cells.map(|(name, value)| [name.to_owned(), value]).concat();

@@ -92,6 +92,7 @@ fn an_offer_in_the_200_is_answered_in_the_ack() {
     assert!(answer.contains("m=audio 40000 RTP/AVP 0 97\r\n"), "{answer}");
 }
 
+// Statement 145.
 #[test]
 fn hold_and_resume_mute_the_held_side_and_raise_the_version() {
     let (mut caller, mut callee) = call();
@@ -129,6 +130,7 @@ fn an_answer_wider_than_its_offer_is_narrowed() {
     assert_eq!(callee.media().unwrap().direction, Direction::ReceiveOnly);
 }
 
+// Statement 145.
 #[test]
 fn the_same_description_again_keeps_its_version() {
     let (mut caller, mut callee) = call();
@@ -138,6 +140,7 @@ fn the_same_description_again_keeps_its_version() {
     assert_eq!((callee.sent(), caller.sent()), (Some(offer.as_str()), Some(answer.as_str())));
 }
 
+// Statement 144.
 #[test]
 fn a_re_offer_from_the_callee_keeps_the_numbers_that_the_caller_knows() {
     let (mut caller, mut callee) = call();
@@ -149,6 +152,7 @@ fn a_re_offer_from_the_callee_keeps_the_numbers_that_the_caller_knows() {
     assert_eq!(numbers(&answer), [101, 97], "{answer}");
 }
 
+// Statement 147.
 #[test]
 fn streams_that_are_not_carried_are_refused_in_place_and_stay_so() {
     let (mut caller, mut callee) = (caller_leg(), callee_leg());
@@ -166,6 +170,17 @@ fn streams_that_are_not_carried_are_refused_in_place_and_stay_so() {
 
     let moved = caller.receive_offer(described(CALLER));
     assert_eq!(moved, Err(Refusal::StreamMoved { before: 1, now: 0 }));
+}
+
+// Statement 147.
+#[test]
+fn streams_that_the_callee_adds_are_refused_as_well() {
+    let (mut caller, mut callee) = call();
+    let offered = with(CALLEE, &[("a=fmtp:97 0-16", "m=video 6000 RTP/AVP 31")]);
+    let (offer, answer) = exchange(&mut callee, &mut caller, offered, described(CALLER));
+    assert_eq!(offer.matches("m=").count(), 1, "{offer}");
+    let lines: Vec<_> = answer.lines().filter(|line| line.starts_with("m=")).collect();
+    assert_eq!(lines, ["m=audio 40000 RTP/AVP 0 97", "m=video 0 RTP/AVP 31"]);
 }
 
 #[test]
@@ -392,6 +407,7 @@ fn any_description() -> impl Strategy<Value = Description> {
 proptest! {
     /// Whatever is offered and answered from whichever side, both legs end up with the same codecs in the same
     /// order, no number means two things, and nobody sends what the other does not receive.
+    // Statement 143.
     #[test]
     fn both_legs_agree_after_any_exchange(
         rounds in prop::collection::vec((any::<bool>(), any_description(), any_description()), 1..6),

@@ -3,12 +3,11 @@
 use super::causeway::Causeway;
 use super::lab::Path;
 use super::latency::{self, Latency};
-use super::processor_time::{self, Reading};
+use super::processor_time::{self, Reading, Use};
 use super::programs::{Bench, Counter, Loaded};
 use super::recording::Recording;
 use super::rtpengine::Rtpengine;
 use super::traffic::{CallPorts, Pace, Replay, Sent, endpoint_port};
-use crate::steps::Steps;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use std::thread;
@@ -42,6 +41,7 @@ pub(crate) struct Contender<'a> {
     replay: Replay<'a>,
     pub(crate) relay: Relay,
     counter: Option<Counter>,
+    bench: &'a Bench,
     path: Path<'a>,
 }
 
@@ -50,17 +50,18 @@ pub(crate) struct Contender<'a> {
 pub(crate) struct Run {
     pub(crate) sent: Sent,
     pub(crate) lost: u64,
-    /// Processor time of the whole machine per packet, µs.
+    /// Packets that were still under way when the last one had been sent.
+    pub(crate) backlog: u64,
+    /// Processor time of the whole machine per packet, less that of other programs, µs.
     pub(crate) machine: f64,
-    /// Processor time that was charged to the sender's thread and to the relay's process per packet, µs. Less
-    /// complete, but deaf to whatever else runs on the machine.
+    /// Processor time that was charged to the sender's thread, to the relay's process and to the kernel's softirq
+    /// threads per packet, µs. Less complete: going to sleep and waking up are nobody's.
     pub(crate) charged: f64,
 }
 
 /// What contenders are made from.
 pub(crate) struct Maker<'a> {
     pub(crate) workspace: &'a Workspace,
-    pub(crate) steps: &'a Steps,
     pub(crate) bench: &'a Bench,
     pub(crate) recording: &'a Recording,
     pub(crate) calls: u16,
@@ -94,7 +95,7 @@ impl<'a> Maker<'a> {
     }
 
     fn path(&self, prefix: &str) -> Result<Path<'a>> {
-        Path::up(self.workspace, self.steps, prefix)
+        Path::up(self.workspace, prefix)
     }
 
     fn unread_calls(&self) -> Vec<CallPorts> {
@@ -112,25 +113,35 @@ impl<'a> Maker<'a> {
     ) -> Result<Contender<'a>> {
         let counter = counter.map_or_else(|| self.bench.counter(&path), Ok)?;
         let replay = Replay::over(&path, &calls, self.recording)?;
-        Ok(Contender { name, replay, relay, counter: Some(counter), path })
+        Ok(Contender { name, replay, relay, counter: Some(counter), bench: self.bench, path })
     }
 }
 
 impl Contender<'_> {
-    /// Sends about `packets` and waits for what is still under way.
+    /// Sends about `packets` and waits for what is still under way; also tells how the processors were used.
     ///
     /// # Errors
     /// The relay ended, or an interface is gone.
-    pub(crate) fn run(&mut self, pace: Pace, packets: u64) -> Result<Run> {
-        let (taken, charged, reading) = (self.taken()?, self.charged()?, Reading::now()?);
+    pub(crate) fn run(&mut self, pace: Pace, packets: u64) -> Result<(Run, Use)> {
+        let before = self.taken()?;
+        let reading = Reading::start()?;
+        let charged = self.charged()?;
         let sent = self.replay.run(pace, packets, sending_processor())?;
+        let taken_at_once = self.taken()? - before;
         self.settle()?;
-        let busy = Reading::now()?.busy_since(&reading);
-        let charged = self.charged()? - charged + sent.charged;
-        let taken = self.taken()? - taken;
+        let charged = self.charged()?.saturating_sub(charged) + sent.charged;
+        let used = Reading::end()?.since(&reading, &self.ours());
+        let taken = self.taken()? - before;
         ensure!(taken <= sent.packets, "{}: {taken} packets arrived of {} sent", self.name, sent.packets);
         let per_packet = |time: Duration| time.as_secs_f64() * 1e6 / sent.packets as f64;
-        Ok(Run { sent, lost: sent.packets - taken, machine: per_packet(busy), charged: per_packet(charged) })
+        let run = Run {
+            sent,
+            lost: sent.packets - taken,
+            backlog: taken - taken_at_once,
+            machine: per_packet(used.busy),
+            charged: per_packet(charged + used.softirq_threads),
+        };
+        Ok((run, used))
     }
 
     /// Waits until nothing arrives any more. Sleeping, it adds nothing to the time that processors are awake.
@@ -147,9 +158,14 @@ impl Contender<'_> {
 
     /// Processor time charged to the relay's own threads; relays in the kernel have none.
     fn charged(&self) -> Result<Duration> {
+        self.process().map_or(Ok(Duration::ZERO), processor_time::of_process)
+    }
+
+    /// The relay's process, if it is one.
+    fn process(&self) -> Option<u32> {
         match &self.relay {
-            Relay::Rtpengine(rtpengine) => processor_time::of_process(rtpengine.id()),
-            Relay::Nothing | Relay::Empty(_) | Relay::Causeway(_) => Ok(Duration::ZERO),
+            Relay::Rtpengine(rtpengine) => Some(rtpengine.id()),
+            Relay::Nothing | Relay::Empty(_) | Relay::Causeway(_) => None,
         }
     }
 
@@ -157,14 +173,22 @@ impl Contender<'_> {
         self.counter.as_ref().with_context(|| format!("{} is no longer counted", self.name))?.taken()
     }
 
-    /// Takes the counters off the endpoints for good and measures delays there.
+    /// Measures delays at the endpoints, whose counters are off meanwhile.
     ///
     /// # Errors
     /// A packet was lost, or overtaken by a later one of its stream.
-    pub(crate) fn latency(&mut self, packets: usize) -> Result<Latency> {
+    pub(crate) fn latency(&mut self, packets: usize) -> Result<(Latency, Use)> {
         self.counter = None;
+        let reading = Reading::start()?;
         let latency = latency::measure(&self.path, &mut self.replay, packets)?;
+        let used = Reading::end()?.since(&reading, &self.ours());
         latency::complete(self.name, &latency)?;
-        Ok(latency)
+        self.counter = Some(self.bench.counter(&self.path)?);
+        Ok((latency, used))
+    }
+
+    /// Processes that are no disturbance.
+    fn ours(&self) -> Vec<u32> {
+        [Some(std::process::id()), self.process()].into_iter().flatten().collect()
     }
 }

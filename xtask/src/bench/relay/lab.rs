@@ -6,7 +6,6 @@
 use crate::command::ask;
 use crate::lab::{Description, Lab};
 pub(crate) use crate::namespace::enter;
-use crate::steps::Steps;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use std::net::Ipv4Addr;
@@ -58,7 +57,6 @@ pub(crate) struct Port {
 /// The way from caller to callee by one relay; its lab goes when this is dropped.
 pub(crate) struct Path<'a> {
     lab: Lab<'a>,
-    steps: &'a Steps,
     endpoints: [Port; 2],
     gateway: [Port; 2],
 }
@@ -68,10 +66,10 @@ impl<'a> Path<'a> {
     ///
     /// # Errors
     /// Not root, or the lab cannot be made.
-    pub(crate) fn up(workspace: &'a Workspace, steps: &'a Steps, prefix: &str) -> Result<Self> {
+    pub(crate) fn up(workspace: &'a Workspace, prefix: &str) -> Result<Self> {
         let lab = Lab { workspace, prefix: prefix.to_owned() };
-        lab.down(steps)?;
-        lab.up(steps)?;
+        lab.remove()?;
+        lab.make()?;
         let description = lab.describe()?;
         let endpoints = [
             port(&description, "caller", ENDPOINT_INTERFACE)?,
@@ -79,7 +77,7 @@ impl<'a> Path<'a> {
         ];
         let gateway = Side::BOTH.map(|side| port(&description, "gateway", side.gateway_interface()));
         let [to_caller, to_callee] = gateway;
-        let path = Self { lab, steps, endpoints, gateway: [to_caller?, to_callee?] };
+        let path = Self { lab, endpoints, gateway: [to_caller?, to_callee?] };
         for side in Side::BOTH {
             path.remember_neighbour(side.name(), ENDPOINT_INTERFACE, path.gateway(side))?;
             path.remember_neighbour("gateway", side.gateway_interface(), path.endpoint(side))?;
@@ -124,7 +122,7 @@ impl<'a> Path<'a> {
 
 impl Drop for Path<'_> {
     fn drop(&mut self) {
-        if let Err(error) = self.lab.down(self.steps) {
+        if let Err(error) = self.lab.remove() {
             eprintln!("lab {} stays: {error:#}", self.lab.prefix);
         }
     }

@@ -10,7 +10,8 @@ use super::processor_time;
 use super::recording::{Packet, Recording};
 use crate::packet_socket::{BATCH, Frame, PacketSocket};
 use anyhow::{Context, Result, ensure};
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::process::setpriority_process;
+use rustix::thread::{CpuSet, gettid, sched_setaffinity};
 use std::io::IoSlice;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ pub(crate) const HEADERS: usize = 14 + 20 + 8 + 12;
 const IP: usize = 14;
 const UDP: usize = IP + 20;
 const RTP: usize = UDP + 8;
+
+/// Nice value of who comes before all others.
+const FIRST: i32 = -20;
 
 /// How often a paced sender wakes up.
 const TICK: Duration = Duration::from_millis(1);
@@ -106,6 +110,10 @@ impl<'a> Replay<'a> {
                 let mut set = CpuSet::new();
                 set.set(processor);
                 sched_setaffinity(None, &set).context("cannot pin the sender to one processor")?;
+                if pace == Pace::Unpaced {
+                    // The processor is all its own: whatever else wants to run has the other ones.
+                    setpriority_process(Some(gettid()), FIRST).context("priority of the sender")?;
+                }
                 let charged = processor_time::of_this_thread();
                 let mut sent = self.send(pace, packets)?;
                 sent.charged = processor_time::of_this_thread() - charged;
