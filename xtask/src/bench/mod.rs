@@ -97,17 +97,28 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
 /// Sets up, builds what the daemon embeds, and goes on in the program that has it.
 #[cfg(not(feature = "bench"))]
 fn in_this_program(arguments: &Arguments) -> Result<()> {
+    use crate::command::run;
     use crate::steps::Steps;
     use crate::workspace::{Workspace, cargo};
     use crate::{ebpf, setup};
     use anyhow::Context;
     use std::os::unix::process::CommandExt;
+    use std::process::Command;
 
     let (workspace, steps) = (Workspace::find()?, Steps::new());
     let ready = setup::ensure(&steps, &workspace, arguments.bench.needs(), &arguments.options)?.or_fail()?;
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
-    let mut command = std::process::Command::new(cargo());
-    command.args(["run", "--quiet", "--package", "xtask", "--features", "bench", "--"]);
-    // Only returns when cargo cannot be started.
-    Err(command.args(std::env::args_os().skip(1)).current_dir(&workspace.root).exec()).context("cargo run")
+    steps.run("bench program", |step| {
+        let mut command = Command::new(cargo());
+        command
+            .args(["build", "--package", "xtask", "--features", "bench"])
+            .current_dir(&workspace.root)
+            .env("CARGO_TERM_PROGRESS_WHEN", "always")
+            .env("CARGO_TERM_PROGRESS_WIDTH", "120");
+        run(&workspace, step, &mut command).map(drop)
+    })?;
+    let mut command = Command::new(workspace.target.join("debug/xtask"));
+    command.args(std::env::args_os().skip(1)).current_dir(&workspace.root);
+    // Only returns when the program cannot be started.
+    Err(command.exec()).context("the bench program")
 }

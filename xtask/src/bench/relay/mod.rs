@@ -406,10 +406,11 @@ fn latency(
     rounds: usize,
 ) -> Result<Latency> {
     steps.run(&format!("latency, {}", contender.name), |step| {
-        step.doing(&format!("{LATENCY_PACKETS} packets, one by one"));
+        step.doing(&format!("{} packets, one by one", thousands(LATENCY_PACKETS as f64)));
         let latency = quiet.run(step, || contender.latency(rounds))?;
         let (p50, p99) = (latency.microseconds(0.5), latency.microseconds(0.99));
-        step.detail(format!("{} packets, p50 {p50:.1} µs, p99 {p99:.1} µs", latency.received));
+        let received = thousands(latency.received as f64);
+        step.detail(format!("{received} packets, p50 {p50:.1} µs, p99 {p99:.1} µs"));
         Ok(latency)
     })
 }
@@ -453,9 +454,11 @@ fn print_table(figures: &Figures) {
     );
     println!("rtpengine costs {:.1} × Causeway", figures.rtpengine_over_causeway);
     println!();
-    println!(
-        "cost           processor time of the whole machine per packet, above that of the sender; medians"
-    );
+    let whose = match figures.clock {
+        "machine" => "of the whole machine, less that of other programs,",
+        _ => "charged to sender, relay and softirq threads",
+    };
+    println!("cost           processor time {whose} per packet, above that of the sender; medians");
     println!("charged        the part of it that the kernel charged to sender, relay and softirq threads");
     println!("at pace        the same for all three at {} packets/s", thousands(figures.pace));
     println!(
