@@ -7,4 +7,5 @@ mod operation;
 mod start;
 mod survival;
 mod telephone;
+mod tls;
 mod trunks;

@@ -4,8 +4,6 @@ use anyhow::Result;
 use gateway_userspace::admin::answer::{FlowLine, FlowList};
 use gateway_userspace::observe::event::EndedBy;
 use std::collections::HashSet;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use support::daemon::{Daemon, SOON, TRUNKS};
 use support::lab::{Host, Lab};
 use support::phone::{Phone, connect};
@@ -193,24 +191,15 @@ fn metrics_and_health_are_served_over_http() -> Result<()> {
     caller.hang_up(&mut from)?;
     callee.be_hung_up(&to)?;
     daemon.records(1)?;
-    let metrics = http(&lab, "/metrics")?;
+    let metrics = daemon.http("/metrics")?;
     for line in
         ["causeway_calls_started_total 1", "causeway_calls_answered_total 1", "causeway_calls_ended_total 1"]
     {
         assert!(metrics.lines().any(|own| own == line), "no {line} in:\n{metrics}");
     }
-    assert!(http(&lab, "/health")?.ends_with("alive\n"));
-    assert!(http(&lab, "/ready")?.ends_with("ready\n"));
+    assert!(daemon.http("/health")?.ends_with("alive\n"));
+    assert!(daemon.http("/ready")?.ends_with("ready\n"));
     Ok(())
-}
-
-/// The whole answer, as a scraper on the gateway gets it.
-fn http(lab: &Lab, path: &str) -> Result<String> {
-    let mut stream = lab.on(Host::Gateway, || Ok(TcpStream::connect("127.0.0.1:9090")?))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
 }
 
 /// Exit code and words of the command line.

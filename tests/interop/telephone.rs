@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
+use support::certificate::{Authority, Credentials, Key};
 use support::daemon::{Daemon, SOON, TRUNKS};
 use support::lab::{Host, Lab};
 use support::process::{Process, until};
@@ -14,21 +15,30 @@ const LENGTH: f64 = 2.0;
 
 #[test]
 fn two_phones_hear_each_other_and_nothing_else() -> Result<()> {
-    tones_both_ways("sip:bob@10.81.1.1")
+    tones_both_ways("udp", "service")
 }
 
 #[test]
 fn two_phones_hear_each_other_when_they_signal_over_tcp() -> Result<()> {
-    tones_both_ways("sip:bob@10.81.1.1;transport=tcp")
+    tones_both_ways("tcp", "service-tcp")
+}
+
+// Statement 1.
+#[test]
+fn two_phones_hear_each_other_when_they_signal_over_tls() -> Result<()> {
+    tones_both_ways("tls", "service-tls")
 }
 
 /// One phone says a low tone and the other a high one; what each hears is the other's.
-fn tones_both_ways(called: &str) -> Result<()> {
+fn tones_both_ways(transport: &'static str, trunk: &str) -> Result<()> {
     let lab = Lab::new()?;
-    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let secured = Secured::new(&lab)?;
+    let daemon = Daemon::start(&lab, &format!("{TRUNKS}{}", secured.trunks()))?;
+    let called = format!("sip:bob@10.81.1.1;transport={transport}");
     let (low, high) = (440.0, 1000.0);
-    let callee = Baresip::start(&lab, Host::Callee, "bob", high, &[])?;
-    let caller = Baresip::start(&lab, Host::Caller, "alice", low, &["-e", &format!("/dial {called}")])?;
+    let callee = Baresip::start(&lab, &secured, Host::Callee, "bob", high, &[])?;
+    let caller =
+        Baresip::start(&lab, &secured, Host::Caller, "alice", low, &["-e", &format!("/dial {called}")])?;
     let heard_by_callee = callee.hears()?;
     let heard_by_caller = caller.hears()?;
     // A phone that is asked to end hangs up.
@@ -43,7 +53,6 @@ fn tones_both_ways(called: &str) -> Result<()> {
     let [record] =
         <[_; 1]>::try_from(daemon.records(1)?).map_err(|records| anyhow::anyhow!("{records:?}"))?;
     assert_eq!((record.sip_status, record.caller.as_str(), record.called.as_str()), (200, "alice", "bob"));
-    let trunk = if called.ends_with("tcp") { "service-tcp" } else { "service" };
     assert_eq!(
         (record.to_trunk.as_deref(), record.callee_codec.as_deref()),
         (Some(trunk), Some("PCMA/8000"))
@@ -65,6 +74,46 @@ fn the_listener_tells_a_tone_from_another_and_from_silence() {
     assert_eq!((silence.share(440.0), silence.power()), (0.0, 0.0));
 }
 
+/// Certificates of gateway and phones, by their addresses.
+struct Secured {
+    authority: Authority,
+    gateway: Credentials,
+    phones: Credentials,
+}
+
+impl Secured {
+    fn new(lab: &Lab) -> Result<Self> {
+        let authority = Authority::new(lab.directory(), "ca")?;
+        Ok(Self {
+            gateway: authority.issue("gateway", &["sbc.example.net", "10.81.1.1", "10.81.2.1"], Key::Rsa)?,
+            phones: authority.issue("phones", &["10.81.1.2", "10.81.2.2"], Key::Rsa)?,
+            authority,
+        })
+    }
+
+    fn trunks(&self) -> String {
+        let trunk = |name: &str, ours: &str, theirs: &str| {
+            format!(
+                "[[trunk]]\nname = \"{name}\"\nlisten = \"tls:{ours}\"\npeers = [{{ address = \"{theirs}\" }}]\n\
+                 [trunk.tls]\n{}\nroots = [\"{}\"]\n",
+                self.gateway.fields(),
+                self.authority.root.display(),
+            )
+        };
+        [
+            trunk("operator-tls", "10.81.1.1", "10.81.1.2"),
+            trunk("service-tls", "10.81.2.1", "10.81.2.2"),
+            "[[route]]\nprefix = \"\"\nfrom = \"operator-tls\"\nto = \"service-tls\"\n".to_owned(),
+        ]
+        .concat()
+    }
+
+    fn phone_settings(&self) -> String {
+        let (bundle, root) = (self.phones.bundle.display(), self.authority.root.display());
+        format!("sip_certificate {bundle}\nsip_cafile {root}\n")
+    }
+}
+
 /// A phone that answers by itself, says a tone and records what it hears.
 struct Baresip {
     process: Process,
@@ -72,11 +121,19 @@ struct Baresip {
 }
 
 impl Baresip {
-    fn start(lab: &Lab, host: Host, name: &str, frequency: f64, arguments: &[&str]) -> Result<Self> {
+    fn start(
+        lab: &Lab,
+        secured: &Secured,
+        host: Host,
+        name: &str,
+        frequency: f64,
+        arguments: &[&str],
+    ) -> Result<Self> {
         let directory = lab.directory().join(name);
         fs::create_dir(&directory)?;
         let address = if host == Host::Caller { "10.81.1.2" } else { "10.81.2.2" };
-        fs::write(directory.join("config"), config(&directory, address, frequency)?)?;
+        let config = config(&directory, address, frequency)?;
+        fs::write(directory.join("config"), format!("{config}{}", secured.phone_settings()))?;
         let account = format!("<sip:{name}@{address}>;regint=0;answermode=auto;audio_codecs=pcma\n");
         fs::write(directory.join("accounts"), account)?;
         fs::write(directory.join("contacts"), "")?;

@@ -7,6 +7,8 @@ use gateway_userspace::admin::answer::{CallList, NodeStatus};
 use gateway_userspace::observe::cdr::CallRecord;
 use serde::de::DeserializeOwned;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::OnceLock;
@@ -100,6 +102,22 @@ impl<'a> Daemon<'a> {
 
     pub fn status(&self) -> Result<NodeStatus> {
         self.ask(&["status"])
+    }
+
+    /// The whole answer of the admin port, as a scraper on the gateway gets it.
+    pub fn http(&self, path: &str) -> Result<String> {
+        let mut stream = self.lab.on(Host::Gateway, || Ok(TcpStream::connect(ADMIN)?))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {ADMIN}\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// The value of a metric without labels, by the name that a scrape has.
+    pub fn metric(&self, name: &str) -> Result<u64> {
+        let scrape = self.http("/metrics")?;
+        let line = scrape.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        Ok(line.with_context(|| format!("no {name} in:\n{scrape}"))?.parse()?)
     }
 
     pub fn calls(&self) -> Result<CallList> {

@@ -1,10 +1,13 @@
 //! Shared by every test target.
 
+pub mod certificate;
 pub mod daemon;
+pub mod kamailio;
 pub mod lab;
 #[path = "../../xtask/src/media.rs"]
 mod media;
 pub mod namespace;
+pub mod openssl;
 pub mod phone;
 pub mod process;
 pub mod sipp;

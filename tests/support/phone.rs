@@ -105,6 +105,11 @@ impl Phone {
         Self::at(lab, Host::Caller, "fd00:81:1::2", "fd00:81:1::1", 5060)
     }
 
+    /// On `host`, on port 5060, talking to this proxy instead of the gateway.
+    pub fn behind(lab: &Lab, host: Host, proxy: &str) -> Result<Self> {
+        Ok(Self { gateway: proxy.parse()?, ..Self::new(lab, host)? })
+    }
+
     fn at(lab: &Lab, host: Host, local: &str, gateway: &str, port: u16) -> Result<Self> {
         let local = SocketAddr::new(local.parse()?, port);
         let socket = lab.on(host, || Ok(UdpSocket::bind(local)?))?;
@@ -304,12 +309,15 @@ fn sdp(local: SocketAddr, port: u16) -> String {
     )
 }
 
-/// A response to `request`, with what the RFC has copied from it (RFC 3261 section 8.2.6.2).
+/// A response to `request`, with what the RFC has copied from it (RFC 3261 sections 8.2.6.2 and 12.1.1).
 fn response(request: &Message, status: &str, tag: &str, local: SocketAddr, body: &str) -> String {
-    let vias: String = request.headers("Via").map(|via| format!("Via: {via}\r\n")).collect();
+    let copied = |name: &str| -> String {
+        request.headers(name).map(|value| format!("{name}: {value}\r\n")).collect()
+    };
+    let (vias, routes) = (copied("Via"), copied("Record-Route"));
     let content_type = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     format!(
-        "SIP/2.0 {status}\r\n{vias}From: {from}\r\nTo: {to}{tag}\r\nCall-ID: {call_id}\r\nCSeq: {cseq}\r\n\
+        "SIP/2.0 {status}\r\n{vias}{routes}From: {from}\r\nTo: {to}{tag}\r\nCall-ID: {call_id}\r\nCSeq: {cseq}\r\n\
          Contact: <sip:phone@{local}>\r\n{content_type}Content-Length: {length}\r\n\r\n{body}",
         from = request.header("From"),
         to = request.header("To"),

@@ -21,7 +21,7 @@ pub(crate) enum Need {
     Kernel,
     /// The lab of network namespaces: ip, ethtool, and a file system for pinned maps
     Lab,
-    /// Real peers: SIPp, baresip, rtpengine, tcpdump
+    /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, dnsmasq, tcpdump
     Peers,
     /// Other kernels under emulation: QEMU and busybox
     Verify,
@@ -48,6 +48,10 @@ impl Need {
                 Package("sip-tester", Probe::Program("sipp")),
                 Package("baresip-core", Probe::Program("baresip")),
                 Package("rtpengine-daemon", Probe::Program("rtpengine")),
+                Package("kamailio", Probe::Program("kamailio")),
+                Package("kamailio-tls-modules", Probe::Package("kamailio-tls-modules")),
+                Package("openssl", Probe::Program("openssl")),
+                Package("dnsmasq-base", Probe::Program("dnsmasq")),
                 Package("tcpdump", Probe::Program("tcpdump")),
             ],
             Self::Verify => &[
@@ -139,12 +143,15 @@ pub(crate) fn install(workspace: &Workspace, step: &Step, packages: &[&str]) -> 
     arguments.extend(packages);
     run(workspace, step, &mut apt_get(&arguments))
         .with_context(|| if renewed.status.success() { String::new() } else { renewed.complaint() })?;
-    for package in packages.iter().filter(|package| package.ends_with("-daemon")) {
+    for package in packages.iter().filter(|package| SERVICES.contains(package)) {
         disable_service(package)?;
     }
     step.detail(format!("installed {}", packages.join(" ")));
     Ok(())
 }
+
+/// Packages that bring a service of their name.
+const SERVICES: [&str; 2] = ["kamailio", "rtpengine-daemon"];
 
 pub(crate) fn apt_get(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");

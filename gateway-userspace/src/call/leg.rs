@@ -140,21 +140,31 @@ impl Leg {
     }
 
     /// Where requests inside the dialog go: to the address that its next hop's URI names, if the trunk allows that
-    /// address, else where the leg's first message came from or went to. Names are not looked up.
+    /// address, else where the leg's first message came from or went to.
+    ///
+    /// A trunk that keeps its connections apart never gets requests by one that its peer opened: they go to the port
+    /// that the URI names.
     fn next_hop(&self) -> Hop {
-        let named = self.dialog.next_hop().as_sip().and_then(|uri| {
-            let port = uri.port.unwrap_or(DEFAULT_PORT);
-            uri.host.address().map(|address| SocketAddr::new(address, port))
-        });
-        let policy = self.trunk.policy();
-        match named {
-            Some(remote) if remote == self.hop.remote => self.hop,
-            Some(remote)
-                if policy.identify(self.hop.local, remote, self.hop.transport) == Some(self.trunk.id()) =>
-            {
-                Hop { remote, connection: None, ..self.hop }
+        let transport = self.hop.transport;
+        let (named, port) = match self.dialog.next_hop().as_sip() {
+            Some(uri) => {
+                let port = uri.port.unwrap_or(transport.default_port());
+                (self.trunk.policy().meant_by(self.trunk.id(), &uri.host, port), port)
             }
-            _ => self.hop,
+            None => (None, transport.default_port()),
+        };
+        let ours = Hop { connection: None, ..self.hop };
+        match (named, self.trunk.shares_connections() || self.hop.connection.is_none()) {
+            (Some(remote), shares) if remote == self.hop.remote => {
+                if shares {
+                    self.hop
+                } else {
+                    ours
+                }
+            }
+            (Some(remote), _) => Hop { remote, ..ours },
+            (None, true) => self.hop,
+            (None, false) => Hop { remote: SocketAddr::new(self.hop.remote.ip(), port), ..ours },
         }
     }
 
@@ -163,9 +173,6 @@ impl Leg {
         context.ports.release(self.media.local(), context.now);
     }
 }
-
-/// RFC 3261 section 19.1.2.
-const DEFAULT_PORT: u16 = 5060;
 
 pub(super) const SDP: &str = "application/sdp";
 

@@ -23,6 +23,7 @@ pub use trunk::{Advertised, MAX_PRIORITY, Peer, Trunk};
 use crate::base::fault::Fault;
 use crate::base::id::TrunkId;
 use crate::base::time::Time;
+use crate::sip::message::Host;
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
 use route::RouteTable;
@@ -149,6 +150,21 @@ impl Snapshot {
             ((trunk.listen, trunk.transport) == (local, transport)).then_some((id, name))
         });
         called.or_else(|| Some((self.identify(local, remote, transport)?, None)))
+    }
+
+    /// The address that `host` and `port` in a URI of this trunk's peer mean: an address that the trunk hears, or what
+    /// one of its peers' names means now.
+    pub fn meant_by(&self, id: TrunkId, host: &Host, port: u16) -> Option<SocketAddr> {
+        let trunk = self.trunk(id)?;
+        if let Some(address) = host.address() {
+            let named = SocketAddr::new(address, port);
+            return (self.identify(trunk.listen, named, trunk.transport) == Some(id)).then_some(named);
+        }
+        let host = host.to_string();
+        let mut namesakes = self.peers(id).filter(|view| {
+            view.peer.address.authority().is_some_and(|(name, _)| name.eq_ignore_ascii_case(&host))
+        });
+        namesakes.find_map(|view| view.targets.first()).map(|target| target.address)
     }
 
     /// Where a call goes: the peers to try, in order.

@@ -59,6 +59,12 @@ impl Trunk {
         self.advertised.clone().unwrap_or_else(|| Advertised::of(self.listen))
     }
 
+    /// Whether requests of ours may go by a connection that a peer opened, as phones behind address translation need
+    /// it. With TLS they may not: a proxy that calls by one machine wants to be called by another (RFC 5923 section 3).
+    pub fn shares_connections(&self) -> bool {
+        self.transport != Transport::Tls
+    }
+
     /// A URI at the address that this trunk's peers reach us by.
     pub fn own_uri(&self, user: Option<&str>) -> Uri {
         let (host, port) = self.authority();

@@ -1,0 +1,112 @@
+//! Kamailio as a proxy beside a plain phone: UDP to the phone, TLS to the gateway.
+
+use crate::certificate::{Authority, Credentials};
+use crate::daemon::SOON;
+use crate::lab::{Host, Lab};
+use crate::process::{Process, until};
+use anyhow::{Context, Result};
+use std::fs;
+
+/// Where the phone beside it sends to.
+const PLAIN_PORT: u16 = 5070;
+
+/// A running Kamailio. Its processes end with the lab.
+#[derive(Debug)]
+pub struct Kamailio {
+    process: Process,
+}
+
+impl Kamailio {
+    /// On `host`, showing `own` and believing `authority` alone, in both roles.
+    pub fn start(lab: &Lab, host: Host, authority: &Authority, own: &Credentials) -> Result<Self> {
+        let name = format!("kamailio-{}", if host == Host::Caller { "caller" } else { "callee" });
+        let directory = lab.directory().join(&name);
+        fs::create_dir(&directory)?;
+        let tls = directory.join("tls.cfg");
+        fs::write(&tls, profiles(authority, own))?;
+        let script = directory.join("kamailio.cfg");
+        let side = if host == Host::Caller { 1 } else { 2 };
+        fs::write(
+            &script,
+            SCRIPT.replace("SIDE", &side.to_string()).replace("PROFILES", &tls.display().to_string()),
+        )?;
+        let mut command = lab.command(host, "kamailio");
+        command.args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"]).arg(&directory).arg("-f").arg(&script);
+        let kamailio = Self { process: lab.start(&name, command)? };
+        let listens =
+            || Ok((kamailio.process.listens(5061)? && kamailio.process.listens(PLAIN_PORT)?).then_some(()));
+        until(SOON, listens).with_context(|| format!("Kamailio does not listen:\n{}", kamailio.log()))?;
+        Ok(kamailio)
+    }
+
+    /// Start lines and connections of all that it passed on.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+
+    /// Address and port for the phone beside it.
+    pub fn plain_address(host: Host) -> String {
+        format!("{}:{PLAIN_PORT}", if host == Host::Caller { "10.81.1.2" } else { "10.81.2.2" })
+    }
+}
+
+fn profiles(authority: &Authority, own: &Credentials) -> String {
+    let profile = |role: &str| {
+        format!(
+            "[{role}:default]\nmethod = TLSv1.2+\nverify_certificate = yes\nrequire_certificate = yes\n\
+             private_key = {}\ncertificate = {}\nca_list = {}\nverify_depth = 3\n",
+            own.key.display(),
+            own.chain.display(),
+            authority.root.display(),
+        )
+    };
+    [profile("server"), profile("client")].concat()
+}
+
+/// What comes by UDP goes to the gateway, what comes by TLS goes to the phone, and both stay in between.
+const SCRIPT: &str = r#"
+debug=1
+log_stderror=yes
+children=2
+tcp_children=2
+enable_tls=yes
+tcp_accept_no_cl=no
+listen=udp:10.81.SIDE.2:5070
+listen=tls:10.81.SIDE.2:5061
+loadmodule "tls.so"
+loadmodule "sl.so"
+loadmodule "tm.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "siputils.so"
+loadmodule "maxfwd.so"
+loadmodule "textops.so"
+loadmodule "xlog.so"
+modparam("tls", "config", "PROFILES")
+modparam("rr", "enable_double_rr", 1)
+
+request_route {
+    xlog("L_ERR", "LOOK $proto conid=$conid $rm $ru\n");
+    if (search("sips:")) { xlog("L_ERR", "LOOK sips seen\n"); }
+    if (!mf_process_maxfwd_header("10")) { sl_send_reply("483", "Too Many Hops"); exit; }
+    if (is_method("OPTIONS")) { sl_send_reply("200", "OK"); exit; }
+    if (proto == TLS) {
+        if (has_totag()) {
+            loose_route();
+        } else {
+            if (!is_method("CANCEL")) { record_route(); }
+            $du = "sip:10.81.SIDE.2:5060";
+        }
+    } else {
+        if (!has_totag() && !is_method("CANCEL")) { record_route(); }
+        $du = "sip:10.81.SIDE.1:5061;transport=tls";
+    }
+    t_on_reply("LOOK");
+    if (!t_relay()) { sl_reply_error(); }
+}
+
+onreply_route[LOOK] {
+    xlog("L_ERR", "LOOK $proto conid=$conid $rs $rm\n");
+    if (search("sips:")) { xlog("L_ERR", "LOOK sips seen\n"); }
+}
+"#;
