@@ -5,6 +5,7 @@
 //! record is written, an INVITE has one final answer, sequence numbers rise, and nothing of one side was sent to the
 //! other.
 
+mod admission;
 mod adoption;
 mod chance;
 mod changes;

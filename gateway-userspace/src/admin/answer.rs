@@ -117,6 +117,10 @@ pub struct TrunkLine {
     pub listen: String,
     /// New calls are refused by command.
     pub drained: bool,
+    /// In progress: those that come by it and those that go to it.
+    pub calls: u32,
+    /// How many may be; absent without a limit.
+    pub calls_max: Option<u32>,
     pub peers: Vec<PeerLine>,
 }
 

@@ -143,12 +143,23 @@ pub fn flows(list: &FlowList) -> String {
 
 /// `causeway trunks`.
 pub fn trunks(list: &TrunkList) -> String {
-    let mut table =
-        plain(&["TRUNK", "LISTEN", "PEER", "ADDRESS", "PRIORITY", "WEIGHT", "STATE", "LAST OPTIONS"]);
+    let mut table = plain(&[
+        "TRUNK",
+        "LISTEN",
+        "CALLS",
+        "PEER",
+        "ADDRESS",
+        "PRIORITY",
+        "WEIGHT",
+        "STATE",
+        "LAST OPTIONS",
+    ]);
     for trunk in &list.trunks {
         let name = if trunk.drained { format!("{} DRAINED", trunk.trunk) } else { trunk.trunk.clone() };
+        let most = trunk.calls_max.map(|most| format!(" of {}", count(most.into()))).unwrap_or_default();
+        let calls = format!("{}{most}", count(trunk.calls.into()));
         if trunk.peers.is_empty() {
-            table.add_row([&name, &trunk.listen, "-", "-", "-", "-", "-", "-"]);
+            table.add_row([&name, &trunk.listen, &calls, "-", "-", "-", "-", "-", "-"]);
         }
         for (position, peer) in trunk.peers.iter().enumerate() {
             let first = |text: &String| if position == 0 { text.clone() } else { String::new() };
@@ -156,6 +167,7 @@ pub fn trunks(list: &TrunkList) -> String {
             table.add_row([
                 first(&name),
                 first(&trunk.listen),
+                first(&calls),
                 peer.peer.clone(),
                 or_dash(peer.address.map(|address| address.to_string())),
                 format!("{}{remote}", peer.priority),
@@ -165,7 +177,7 @@ pub fn trunks(list: &TrunkList) -> String {
             ]);
         }
     }
-    right(&mut table, &[5]);
+    right(&mut table, &[6]);
     print(&table)
 }
 
@@ -374,6 +386,8 @@ pub(crate) mod samples {
             trunk: "teams".into(),
             listen: "tcp:192.0.2.1:5061".into(),
             drained: true,
+            calls: 1_204,
+            calls_max: Some(5_000),
             peers: vec![peer, down, quiet, nowhere],
         }
     }
@@ -451,8 +465,13 @@ mod tests {
 
     #[test]
     fn trunks_stand_with_their_peers_and_what_is_known_of_them() {
-        let empty =
-            TrunkLine { trunk: "operator".into(), drained: false, peers: Vec::new(), ..samples::trunk() };
+        let empty = TrunkLine {
+            trunk: "operator".into(),
+            drained: false,
+            calls_max: None,
+            peers: Vec::new(),
+            ..samples::trunk()
+        };
         insta::assert_snapshot!(trunks(&TrunkList { trunks: vec![samples::trunk(), empty] }));
     }
 

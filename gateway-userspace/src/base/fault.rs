@@ -103,6 +103,10 @@ faults! {
     FlowsExhausted, Exhausted, 503, 47, "flows_exhausted";
     /// More calls than this node is set to carry.
     CallsExhausted, Exhausted, 503, 42, "calls_exhausted";
+    /// More calls than a trunk is set to carry.
+    TrunkCallsExhausted, Exhausted, 503, 42, "trunk_calls_exhausted";
+    /// New calls come faster than a trunk or the node is set to take them.
+    CallRateExceeded, Exhausted, 503, 42, "call_rate_exceeded";
     /// No peer of the trunk answered in time.
     PeerTimeout, Exhausted, 408, 102, "peer_timeout";
     /// No peer of the trunk could be reached.

@@ -22,7 +22,11 @@ pub(crate) fn refusal(request: &Request, fault: Fault) -> Response {
             let required: Vec<_> = request.headers.items(&HeaderName::Require).collect();
             headers.push(HeaderName::Unsupported, required.join(", "));
         }
-        _ if status == StatusCode::SERVICE_UNAVAILABLE => headers.push(HeaderName::RetryAfter, RETRY_AFTER),
+        // A pause for all calls is right for who is out of service, and wrong for who has one call too many: it would
+        // let calls back that there is room for a moment later.
+        Fault::Draining | Fault::TrunkDraining | Fault::PeersDown => {
+            headers.push(HeaderName::RetryAfter, RETRY_AFTER);
+        }
         // A glaring re-INVITE may come again at once as far as we are concerned (RFC 3261 section 14.2).
         Fault::SequenceTooLow => headers.push(HeaderName::RetryAfter, "0"),
         _ => {}

@@ -4,10 +4,12 @@ use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::observe::event::{CallEnd, CallStart, EndedBy, MediaQuality};
+use crate::policy::Permit;
+use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Facts {
     pub(super) start: CallStart,
     pub(super) started: Time,
@@ -19,6 +21,8 @@ pub(super) struct Facts {
     /// Of the INVITE sent last.
     pub(super) callee_sip_call_id: Option<Box<str>>,
     pub(super) concluded: bool,
+    /// Of both trunks, until the call has ended.
+    pub(super) permits: SmallVec<[Permit; 2]>,
 }
 
 /// How a call ended.
@@ -69,6 +73,7 @@ impl Facts {
             peers_tried: 0,
             callee_sip_call_id: None,
             concluded: false,
+            permits: SmallVec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use super::{Context, media};
 use crate::base::fault::Fault;
 use crate::base::id::{Side, TrunkId};
 use crate::media::MediaPlan;
-use crate::policy::{Snapshot, Trunk};
+use crate::policy::{Permit, Snapshot, Trunk};
 use crate::sdp;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{Draft, HeaderName, Method, Request, Response, StatusCode};
@@ -36,6 +36,16 @@ impl TrunkRef {
 
     pub fn policy(&self) -> &Arc<Snapshot> {
         &self.policy
+    }
+
+    /// Counts a call of this trunk, if there is room for it.
+    pub(crate) fn enter(&self) -> Result<Permit, Fault> {
+        self.policy.standing(self.id).ok_or(Fault::Internal)?.meter.enter(&self.limits)
+    }
+
+    /// Counts a call of this trunk whether there is room or not.
+    pub(crate) fn enter_above(&self) -> Result<Permit, Fault> {
+        Ok(self.policy.standing(self.id).ok_or(Fault::Internal)?.meter.enter_above(&self.limits))
     }
 }
 

@@ -31,7 +31,7 @@ use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::base::token::Tokens;
 use crate::media::MediaPlan;
-use crate::policy::Snapshot;
+use crate::policy::{Permit, Snapshot};
 use crate::sip::dialog::DialogId;
 use crate::sip::message::Request;
 use crate::sip::transaction::ServerId;
@@ -89,6 +89,10 @@ pub struct Invitation {
     pub request: Box<Request>,
     pub hop: Hop,
     pub trunk: TrunkRef,
+    /// Of the trunk.
+    pub permit: Permit,
+    /// It passes above the limits.
+    pub emergency: bool,
 }
 
 /// One call of two legs.

@@ -108,6 +108,7 @@ impl Checkpoint {
             to_trunk: Some(Arc::clone(&to_trunk)),
             peer: self.peer,
             peers_tried: self.peers_tried,
+            permits: [&caller, &callee].into_iter().filter_map(|leg| leg.trunk.enter_above().ok()).collect(),
             ..Facts::new(start.clone(), self.started)
         };
         let legs = Legs { caller, callee };

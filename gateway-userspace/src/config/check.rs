@@ -5,6 +5,7 @@ use super::error::ConfigErrors;
 use super::file::{Field, File, Span};
 use super::{AdminSettings, CdrSettings, Config, Host, MediaSettings, NodeSettings, SipSettings, dataplane};
 use crate::media::ports::PortPool;
+use crate::policy::CallRate;
 use crate::sip::message::Limits;
 use crate::sip::transaction::{self, Intervals};
 use std::net::{IpAddr, Ipv4Addr};
@@ -80,8 +81,33 @@ fn node(file: &File, host: &Host, errors: &mut ConfigErrors) -> NodeSettings {
         workers: workers.max(1),
         state_directory: value(&file.node.state_directory, PathBuf::from(STATE_DIRECTORY)),
         max_calls: usize::try_from(max_calls).unwrap_or(usize::MAX),
+        rate: call_rate(&file.node.calls_per_second, &file.node.burst, "[node]", errors),
         keep_ended_calls: usize::from(value(&file.node.keep_ended_calls, KEEP_ENDED_CALLS)),
     }
+}
+
+/// Without a burst, a second's calls may come at once.
+fn call_rate(
+    per_second: &Field<u32>,
+    burst: &Field<u32>,
+    section: &str,
+    errors: &mut ConfigErrors,
+) -> Option<CallRate> {
+    if let (None, Some(burst)) = (per_second, burst) {
+        let fix = "add calls_per_second, or leave burst out";
+        errors.add(Some(burst.span()), format!("{section} burst"), "bounds nothing by itself", fix);
+    }
+    let number = |field: &Field<u32>, name: &str, errors: &mut ConfigErrors| {
+        let number = field.as_ref().map(|field| *field.get_ref());
+        if number == Some(0) {
+            let fix = "write how many, or leave it out; to refuse new calls, use `causeway drain`";
+            errors.add(span(field), format!("{section} {name}"), "allows no call", fix);
+        }
+        number
+    };
+    let rate = number(per_second, "calls_per_second", errors);
+    let burst = number(burst, "burst", errors);
+    rate.map(|per_second| CallRate { per_second, burst: burst.unwrap_or(per_second) })
 }
 
 fn media(file: &File, workers: usize, errors: &mut ConfigErrors) -> MediaSettings {

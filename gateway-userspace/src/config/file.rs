@@ -20,6 +20,7 @@ pub(super) struct File {
     pub(super) sip: Sip,
     pub(super) admin: Admin,
     pub(super) cdr: Cdr,
+    pub(super) emergency: Emergency,
     pub(super) trunks: Vec<(Span, Trunk)>,
     pub(super) routes: Vec<(Span, Route)>,
 }
@@ -32,6 +33,8 @@ pub(super) struct Node {
     pub(super) workers: Field<u16>,
     pub(super) state_directory: Field<PathBuf>,
     pub(super) max_calls: Field<u32>,
+    pub(super) calls_per_second: Field<u32>,
+    pub(super) burst: Field<u32>,
     pub(super) keep_ended_calls: Field<u16>,
 }
 
@@ -84,6 +87,13 @@ pub(super) struct Cdr {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Emergency {
+    pub(super) numbers: Vec<Spanned<String>>,
+    pub(super) to: Field<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Trunk {
     pub(super) name: Field<String>,
     pub(super) listen: Field<String>,
@@ -94,6 +104,7 @@ pub(super) struct Trunk {
     pub(super) default_to: Field<String>,
     pub(super) peer_timeout_ms: Field<u32>,
     pub(super) progress_timeout_ms: Field<u32>,
+    pub(super) limits: TrunkLimits,
     pub(super) health: TrunkHealth,
     pub(super) media: TrunkMedia,
     pub(super) tls: Option<TrunkTls>,
@@ -120,6 +131,14 @@ pub(super) struct Peer {
 
 fn one() -> u16 {
     1
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkLimits {
+    pub(super) calls: Field<u32>,
+    pub(super) calls_per_second: Field<u32>,
+    pub(super) burst: Field<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

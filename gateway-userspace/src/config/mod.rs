@@ -17,7 +17,7 @@ pub use summary::Summary;
 
 use crate::dataplane;
 use crate::net::tls::TlsTable;
-use crate::policy::Snapshot;
+use crate::policy::{CallRate, Snapshot};
 use crate::sip::message::Limits;
 use crate::sip::transaction;
 use crate::sip::transport::Transport;
@@ -57,6 +57,8 @@ pub struct NodeSettings {
     pub workers: usize,
     pub state_directory: PathBuf,
     pub max_calls: usize,
+    /// How fast new calls may come; `None` does not limit it.
+    pub rate: Option<CallRate>,
     /// Ended calls that each core keeps for `causeway call`.
     pub keep_ended_calls: usize,
 }
@@ -159,6 +161,7 @@ impl Config {
             ("[node] workers", self.node.workers != new.node.workers),
             ("[node] state_directory", self.node.state_directory != new.node.state_directory),
             ("[node] max_calls", self.node.max_calls != new.node.max_calls),
+            ("[node] calls_per_second or burst", self.node.rate != new.node.rate),
             ("[node] keep_ended_calls", self.node.keep_ended_calls != new.node.keep_ended_calls),
             ("[dataplane] or [[interface]]", self.dataplane != new.dataplane),
             ("[media]", self.media != new.media),

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
-const TABLES: [&str; 6] = ["node", "dataplane", "media", "sip", "admin", "cdr"];
+const TABLES: [&str; 7] = ["node", "dataplane", "media", "sip", "admin", "cdr", "emergency"];
 const LISTS: [&str; 3] = ["interface", "trunk", "route"];
 
 /// `None` when something in it is no TOML, no known field or of a wrong type; `errors` says what.
@@ -31,6 +31,7 @@ pub(super) fn read(text: &str, errors: &mut ConfigErrors) -> Option<File> {
             "sip" => file.sip = table(name, value, errors),
             "admin" => file.admin = table(name, value, errors),
             "cdr" => file.cdr = table(name, value, errors),
+            "emergency" => file.emergency = table(name, value, errors),
             "interface" => file.interfaces = list(name, value, errors),
             "trunk" => file.trunks = list(name, value, errors),
             "route" => file.routes = list(name, value, errors),

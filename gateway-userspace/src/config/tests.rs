@@ -32,7 +32,7 @@ fn told(text: &str) -> String {
 /// The trunk that a call goes to.
 fn goes_to(config: &Config, from: &str, called: &str) -> String {
     let (from, _) = config.policy.trunk_named(from).unwrap();
-    let inquiry = Inquiry { from, called, now: Time::ZERO, spread: 0 };
+    let inquiry = Inquiry { from, called, emergency: false, now: Time::ZERO, spread: 0 };
     let to = config.policy.decide(&inquiry).unwrap().candidates.trunk();
     config.policy.trunk(to).unwrap().name.clone()
 }
@@ -91,8 +91,14 @@ fn a_group_of_peers_ranks_them_by_the_region_of_the_node_and_hears_their_network
         listen = "tcp:203.0.113.1:5061"
         default_to = "core"
         peers = [{ address = "203.0.113.9" }]
+        [trunk.limits]
+        calls = 500
+        calls_per_second = 20
         [trunk.health]
         interval_seconds = 30
+        [emergency]
+        numbers = ["112", "911"]
+        to = "core"
         [[route]]
         prefix = "+44"
         from = "core"
@@ -108,6 +114,10 @@ fn a_group_of_peers_ranks_them_by_the_region_of_the_node_and_hears_their_network
     assert_eq!(core.health.interval, None);
     let (_, teams) = config.policy.trunk_named("teams").unwrap();
     assert_eq!(teams.health.interval, Some(Duration::from_secs(30)));
+    assert_eq!(teams.limits.calls, Some(500));
+    assert_eq!(teams.limits.rate, Some(CallRate { per_second: 20, burst: 20 }));
+    let (core, _) = config.policy.trunk_named("core").unwrap();
+    assert_eq!(config.policy.emergency().to, Some(core));
     assert_eq!(goes_to(&config, "teams", "+12025550147"), "core");
     assert_eq!(goes_to(&config, "core", "+12025550147"), "teams");
     assert_eq!(goes_to(&config, "core", "+441632960123"), "core");
@@ -142,6 +152,13 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
             spoilt("[trunk.media]", "[trunk.health]\ntimeout_ms = 20000\n[trunk.media]"),
         ),
         ("down at once", spoilt("[trunk.media]", "[trunk.health]\ndown_after = 0\n[trunk.media]")),
+        ("no calls at all", spoilt("[trunk.media]", "[trunk.limits]\ncalls = 0\n[trunk.media]")),
+        ("no rate at all", spoilt("max_calls = 5000", "calls_per_second = 0")),
+        ("a burst of nothing", spoilt("max_calls = 5000", "burst = 10")),
+        (
+            "an emergency to nowhere",
+            spoilt("[cdr]", "[emergency]\nnumbers = [\"one-one-two\"]\nto = \"psap\"\n[cdr]"),
+        ),
         ("no network", spoilt("192.0.2.16/28", "192.0.2.16/33")),
         ("bits behind the prefix", spoilt("192.0.2.16/28", "192.0.2.17/28")),
         ("missing name", spoilt("name = \"service\"\n", "")),
@@ -221,7 +238,7 @@ fn a_reload_may_change_trunks_but_not_what_stands_at_start() {
 #[test]
 fn the_reference_describes_every_field_and_no_other() {
     let reference = include_str!("../../../docs/configuration.md");
-    let sections: [(&str, &[&str]); 13] = [
+    let sections: [(&str, &[&str]); 15] = [
         ("[node]", fields_of::<file::Node>()),
         ("[dataplane]", fields_of::<file::Dataplane>()),
         ("[[interface]]", fields_of::<file::Interface>()),
@@ -231,6 +248,8 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[cdr]", fields_of::<file::Cdr>()),
         ("[[trunk]]", fields_of::<file::Trunk>()),
         ("peers", fields_of::<file::Peer>()),
+        ("[emergency]", fields_of::<file::Emergency>()),
+        ("[trunk.limits]", fields_of::<file::TrunkLimits>()),
         ("[trunk.health]", fields_of::<file::TrunkHealth>()),
         ("[trunk.media]", fields_of::<file::TrunkMedia>()),
         ("[trunk.tls]", fields_of::<file::TrunkTls>()),

@@ -55,6 +55,7 @@ pub struct CoreMetrics {
     trunk_drains: Counter,
     handshakes_failed: Counter,
     expiries_told: Counter,
+    trunks_near_limit: Counter,
     records: Counter,
     records_lost: Counter,
     setup_delay: Delay,
@@ -92,6 +93,9 @@ pub struct NodeReadings {
 pub struct TrunkReading {
     pub trunk: String,
     pub draining: bool,
+    /// Calls in progress that come by it or go to it, and how many may.
+    pub calls: u32,
+    pub calls_max: Option<u32>,
     pub peers: Vec<PeerReading>,
 }
 
@@ -179,6 +183,7 @@ impl CoreMetrics {
             TrunkEvent::PeerUp { .. } => self.peers_up.add(),
             TrunkEvent::PeerDown { .. } => self.peers_down.add(),
             TrunkEvent::ContactRefused { .. } => self.contacts_refused.add(),
+            TrunkEvent::NearLimit { .. } => self.trunks_near_limit.add(),
             TrunkEvent::Drained { .. } => self.trunk_drains.add(),
         }
     }
@@ -236,6 +241,7 @@ impl CoreMetrics {
             trunk_drains,
             handshakes_failed,
             expiries_told,
+            trunks_near_limit,
             records,
             records_lost,
             setup_delay: _,
@@ -288,6 +294,11 @@ impl CoreMetrics {
             "causeway_contacts_refused",
             "Times that a peer began to answer OPTIONS with 403",
             contacts_refused,
+        );
+        one(
+            "causeway_trunks_near_limit",
+            "Times that a trunk came to nine tenths of its calls",
+            trunks_near_limit,
         );
         one("causeway_trunk_drains", "Drains of trunks and peers begun and ended", trunk_drains);
         one("causeway_call_records", "Call detail records handed to the writer", records);
@@ -438,6 +449,20 @@ impl NodeReadings {
         for trunk in &self.trunks {
             let labels = [("trunk", trunk.trunk.as_str())];
             ConstGauge::new(u64::from(trunk.draining)).encode(metric.encode_family(&labels)?)?;
+        }
+        let help = "Calls in progress that come by the trunk or go to it";
+        let mut metric = encoder.encode_descriptor("causeway_trunk_calls", help, None, MetricType::Gauge)?;
+        for trunk in &self.trunks {
+            let labels = [("trunk", trunk.trunk.as_str())];
+            ConstGauge::new(u64::from(trunk.calls)).encode(metric.encode_family(&labels)?)?;
+        }
+        let help = "Calls that the trunk may carry at once";
+        let mut metric =
+            encoder.encode_descriptor("causeway_trunk_calls_max", help, None, MetricType::Gauge)?;
+        for (trunk, most) in self.trunks.iter().filter_map(|trunk| trunk.calls_max.map(|most| (trunk, most)))
+        {
+            let labels = [("trunk", trunk.trunk.as_str())];
+            ConstGauge::new(u64::from(most)).encode(metric.encode_family(&labels)?)?;
         }
         let help = "1 while new calls are sent to this address of the peer";
         let mut metric = encoder.encode_descriptor("causeway_peer_serves", help, None, MetricType::Gauge)?;
@@ -629,6 +654,8 @@ mod tests {
             trunks: vec![TrunkReading {
                 trunk: "teams".into(),
                 draining: true,
+                calls: 7,
+                calls_max: Some(10),
                 peers: vec![PeerReading { peer: "teams1".into(), address: samples::peer(), serves: false }],
             }],
             certificates: vec![CertificateReading {
@@ -654,6 +681,8 @@ mod tests {
             "causeway_certificate_not_after_seconds{trunk=\"service\",subject=\"sbc.example.net\"} 1798070400",
             "causeway_packets_dropped_total{reason=\"source_refused\"} 7",
             "causeway_trunk_draining{trunk=\"teams\"} 1",
+            "causeway_trunk_calls{trunk=\"teams\"} 7",
+            "causeway_trunk_calls_max{trunk=\"teams\"} 10",
             "causeway_peer_serves{trunk=\"teams\",peer=\"teams1\",address=\"203.0.113.9:5060\"} 0",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} not in\n{text}");

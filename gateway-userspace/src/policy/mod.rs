@@ -5,6 +5,8 @@
 //! settings stay (who serves, who is drained) is a [`standing`] that snapshots hand on to one another, and what names
 //! mean now comes by [`Snapshot::resolved`].
 
+mod admission;
+mod emergency;
 mod health;
 mod peer;
 mod probe;
@@ -13,6 +15,8 @@ mod source;
 pub mod standing;
 mod trunk;
 
+pub use admission::{CallRate, Limits, Meter, Permit};
+pub use emergency::Emergency;
 pub use health::Health;
 pub use peer::{PeerAddress, Resolved, Target};
 pub use probe::{Probe, ProbeId, ProbeSettings, Prober};
@@ -39,6 +43,7 @@ pub struct Snapshot {
     trunks: Arc<[Trunk]>,
     sources: Arc<SourceTable>,
     routes: Arc<RouteTable>,
+    emergency: Arc<Emergency>,
     /// By trunk.
     live: Vec<LiveTrunk>,
 }
@@ -50,16 +55,20 @@ pub struct Inquiry<'a> {
     pub from: TrunkId,
     /// The user part of the Request-URI.
     pub called: &'a str,
+    /// It is an emergency call.
+    pub emergency: bool,
     pub now: Time,
     /// Random, or a hash of the Call-ID: orders peers of equal priority by their weights.
     pub spread: u64,
 }
 
 /// Where a call goes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Decision {
     /// The peers to try, in order; at least one.
     pub candidates: Candidates,
+    /// Of the trunk that it goes to, for as long as the call lasts.
+    pub permit: Permit,
 }
 
 /// One peer with what is known of it now.
@@ -85,7 +94,26 @@ impl Snapshot {
         let sources = Arc::new(SourceTable::new(&trunks)?);
         let routes = Arc::new(RouteTable::new(&trunks, routes)?);
         let live = trunks.iter().map(LiveTrunk::new).collect();
-        Ok(Self { trunks: trunks.into(), sources, routes, live })
+        let emergency = Arc::default();
+        Ok(Self { trunks: trunks.into(), sources, routes, emergency, live })
+    }
+
+    /// With emergency calls known and routed so.
+    pub fn with_emergency(mut self, emergency: Emergency) -> Result<Self, PolicyError> {
+        if let Some(to) = emergency.to {
+            let prefix = || "emergency".to_owned();
+            let unknown = || PolicyError::UnknownTrunk { prefix: prefix(), trunk: to.0 };
+            let trunk = self.trunk(to).ok_or_else(unknown)?;
+            if trunk.peers.is_empty() {
+                return Err(PolicyError::NoPeers { prefix: prefix(), trunk: trunk.name.clone() });
+            }
+        }
+        self.emergency = Arc::new(emergency);
+        Ok(self)
+    }
+
+    pub fn emergency(&self) -> &Emergency {
+        &self.emergency
     }
 
     /// Goes on with what `old` knows of trunks and peers that keep their names.
@@ -170,9 +198,11 @@ impl Snapshot {
     /// Where a call goes: the peers to try, in order.
     ///
     /// # Errors
-    /// [`Fault::NoRoute`]; [`Fault::TrunkDraining`]; [`Fault::PeersDown`] when no peer of the trunk serves now.
+    /// [`Fault::NoRoute`]; [`Fault::TrunkDraining`]; [`Fault::PeersDown`] when no peer of the trunk serves now;
+    /// [`Fault::TrunkCallsExhausted`] and [`Fault::CallRateExceeded`] where it is at its limits.
     pub fn decide(&self, inquiry: &Inquiry<'_>) -> Result<Decision, Fault> {
-        let to = self.routes.find(inquiry.from, inquiry.called).ok_or(Fault::NoRoute)?;
+        let by_route = || self.routes.find(inquiry.from, inquiry.called);
+        let to = self.emergency.to.filter(|_| inquiry.emergency).or_else(by_route).ok_or(Fault::NoRoute)?;
         let (trunk, live) = self.trunk(to).zip(self.live.get(usize::from(to.0))).ok_or(Fault::NoRoute)?;
         if live.standing.is_drained() {
             return Err(Fault::TrunkDraining);
@@ -181,7 +211,13 @@ impl Snapshot {
         if candidates.len() == 0 {
             return Err(Fault::PeersDown);
         }
-        Ok(Decision { candidates })
+        let meter = &live.standing.meter;
+        if inquiry.emergency {
+            return Ok(Decision { candidates, permit: meter.enter_above(&trunk.limits) });
+        }
+        let permit = meter.enter(&trunk.limits)?;
+        meter.take_turn(&trunk.limits, inquiry.now)?;
+        Ok(Decision { candidates, permit })
     }
 
     /// What changes about a trunk.
@@ -272,6 +308,8 @@ pub enum PolicyError {
     PeerPriority { trunk: String, peer: String, priority: u8 },
     #[error("trunk {trunk:?} has peer {peer:?} by its name and no networks that its requests come from")]
     NameWithoutNetworks { trunk: String, peer: String },
+    #[error("trunk {trunk:?} is limited to no calls at all")]
+    NoCalls { trunk: String },
     #[error("trunk {trunk:?} calls peers down or up after no answer at all")]
     HealthThreshold { trunk: String },
     #[error(

@@ -229,7 +229,7 @@ mod tests {
     }
 
     fn ask(snapshot: &Snapshot, from: u16, called: &str) -> Result<TrunkId, Fault> {
-        let inquiry = Inquiry { from: TrunkId(from), called, now: Time::ZERO, spread: 0 };
+        let inquiry = Inquiry { from: TrunkId(from), called, emergency: false, now: Time::ZERO, spread: 0 };
         snapshot.decide(&inquiry).map(|decision| decision.candidates.trunk())
     }
 
@@ -298,7 +298,7 @@ mod tests {
     }
 
     fn tried(snapshot: &Snapshot, now: Time, spread: u64) -> Result<Vec<u8>, Fault> {
-        let inquiry = Inquiry { from: TrunkId(0), called: "1", now, spread };
+        let inquiry = Inquiry { from: TrunkId(0), called: "1", emergency: false, now, spread };
         let last_octet = |candidate: Candidate| match candidate.address {
             SocketAddr::V4(v4) => v4.ip().octets()[3],
             SocketAddr::V6(_) => unreachable!("all peers of this test are IPv4"),
@@ -396,7 +396,7 @@ mod tests {
             })
         };
         let now = resolve(&snapshot, &[at(2, 10), at(1, 0)]);
-        let inquiry = Inquiry { from: TrunkId(0), called: "1", now: Time::ZERO, spread: 1 };
+        let inquiry = Inquiry { from: TrunkId(0), called: "1", emergency: false, now: Time::ZERO, spread: 1 };
         let first = now.decide(&inquiry).unwrap().candidates.next().unwrap();
         assert_eq!(first.authority, Some(("teams1.example".into(), Some(5061))));
         assert_eq!(tried(&now, Time::ZERO, 1), Ok(vec![1, 2, 3, 9]));

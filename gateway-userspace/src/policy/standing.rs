@@ -3,8 +3,8 @@
 //! All cores share it. Every value is one atomic that stands for itself, so that no core waits for another and none
 //! needs an order between two of them. A reload hands it on to the trunks and peers that keep their names.
 
-use super::Trunk;
 use super::peer::{PeerAddress, Resolved, Target};
+use super::{Meter, Trunk};
 use crate::base::time::Time;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering::Relaxed};
@@ -14,6 +14,8 @@ use std::time::Duration;
 #[derive(Debug, Default)]
 pub struct TrunkStanding {
     drained: AtomicBool,
+    /// Calls that come by the trunk or go to it.
+    pub meter: Arc<Meter>,
 }
 
 /// Of a peer.

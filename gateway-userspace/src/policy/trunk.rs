@@ -1,6 +1,6 @@
 //! A trunk: a named group of peers that one service or one operator's core has, and how we deal with them.
 
-use super::{Health, PeerAddress, PolicyError};
+use super::{Health, Limits, PeerAddress, PolicyError};
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::sip::message::{Draft, Host, NameAddr, Uri};
 use crate::sip::transport::Transport;
@@ -30,6 +30,8 @@ pub struct Trunk {
     /// How long a caller of this trunk waits at most for a 18x or a final response: at the end it hears 408. `None`
     /// leaves the caller to its own patience.
     pub progress_timeout: Option<Duration>,
+    /// On calls that come by the trunk or go to it.
+    pub limits: Limits,
     /// Whether and how peers are asked by OPTIONS if they serve calls.
     pub health: Health,
 }
@@ -49,6 +51,24 @@ impl Peer {
 }
 
 impl Trunk {
+    /// A trunk without peers that listens there, with media on the same address, and everything else as usual.
+    pub fn new(name: &str, transport: Transport, listen: SocketAddr) -> Self {
+        Self {
+            name: name.into(),
+            peers: Vec::new(),
+            allowed: Vec::new(),
+            transport,
+            listen,
+            advertised: None,
+            media_address: listen.ip(),
+            media: MediaPolicy::default(),
+            peer_timeout: Duration::from_secs(4),
+            progress_timeout: Some(Duration::from_secs(10)),
+            limits: Limits::default(),
+            health: Health::default(),
+        }
+    }
+
     /// Networks whose requests belong to this trunk, its peers' included.
     pub fn networks(&self) -> impl Iterator<Item = &IpNet> {
         self.allowed.iter().chain(self.peers.iter().flat_map(|peer| &peer.allowed))
@@ -108,6 +128,10 @@ impl Trunk {
         }
         if self.peer_timeout.is_zero() {
             return Err(PolicyError::NoPeerTimeout { trunk });
+        }
+        let rate = self.limits.rate;
+        if self.limits.calls == Some(0) || rate.is_some_and(|rate| rate.per_second == 0 || rate.burst == 0) {
+            return Err(PolicyError::NoCalls { trunk });
         }
         self.health.check(&self.name)?;
         self.check_media()?;
@@ -235,17 +259,9 @@ pub(super) mod tests {
     pub(in super::super) fn trunk(name: &str, listen: &str, peers: &[&str]) -> Trunk {
         let peer = |text: &&str| Peer::at(text.parse().unwrap(), 0);
         Trunk {
-            name: name.into(),
             peers: peers.iter().map(peer).collect(),
-            allowed: Vec::new(),
-            transport: Transport::Udp,
-            listen: listen.parse().unwrap(),
-            advertised: None,
             media_address: "192.0.2.1".parse().unwrap(),
-            media: MediaPolicy::default(),
-            peer_timeout: Duration::from_secs(4),
-            progress_timeout: None,
-            health: Health::default(),
+            ..Trunk::new(name, Transport::Udp, listen.parse().unwrap())
         }
     }
 

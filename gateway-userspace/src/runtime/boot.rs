@@ -1,5 +1,6 @@
 //! From a configuration file to running cores, and back to nothing.
 
+use super::admission::Quota;
 use super::core::{Core, CoreSettings};
 use super::expiry::ExpiryWatch;
 use super::mailbox::{Mail, Mailbox};
@@ -21,7 +22,7 @@ use crate::observe;
 use crate::observe::clock::WallClock;
 use crate::observe::metrics::{CoreMetrics, Metrics};
 use crate::observe::{Observer, ObserverSettings};
-use crate::policy::Snapshot;
+use crate::policy::{Limits, Snapshot};
 use crate::store::{CdrFile, Recovered, StateDirectory, StoreFault, recover};
 use crossbeam::channel::{Receiver, Sender};
 use mio::{Poll, Waker};
@@ -108,6 +109,7 @@ struct Parts<'a> {
     pools: Vec<Vec<PortPool>>,
     cdr: &'a CdrFile,
     clock: WallClock,
+    quota: Quota,
 }
 
 impl Running {
@@ -133,6 +135,7 @@ impl Running {
             pools: pools(&config, cores)?,
             cdr: &cdr,
             clock: WallClock::new(clock(), SystemTime::now()),
+            quota: Quota { limits: Limits { calls: None, rate: config.node.rate }, ..Quota::default() },
         };
         let built = build(parts, &node, &state, &recovered, &orders)?;
         let Built { mut workers, mailboxes, gauges, metrics } = built;
@@ -275,6 +278,7 @@ fn make_core(
     let settings = CoreSettings {
         share,
         max_calls: config.node.max_calls.div_ceil(usize::from(share.cores)),
+        quota: parts.quota.clone(),
         transactions: config.sip.transactions,
         call: CallSettings {
             share,

@@ -58,6 +58,8 @@ fn trunks(policy: &Snapshot, now: Time) -> Vec<TrunkLine> {
         trunk: trunk.name.clone(),
         listen: format!("{}:{}", trunk.transport, trunk.listen),
         drained: policy.standing(id).is_some_and(|standing| standing.is_drained()),
+        calls: policy.standing(id).map_or(0, |standing| standing.meter.calls()),
+        calls_max: trunk.limits.calls,
         peers: policy.peers(id).flat_map(|view| peers(view, now)).collect(),
     };
     policy.trunks().map(line).collect()

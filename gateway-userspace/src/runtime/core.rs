@@ -3,6 +3,7 @@
 //! The invariant of the loop: exactly one input, then everything it caused is carried out, then the next input.
 //! The core reads no clock and opens no socket; what leaves it stands in its [`Outbox`].
 
+use super::admission::{self, Quota};
 use super::adopt;
 use super::dispatch;
 use super::execute;
@@ -34,6 +35,8 @@ pub struct CoreSettings {
     pub share: Share,
     /// Calls that this core carries at once.
     pub max_calls: usize,
+    /// What the node takes, all cores together.
+    pub quota: Quota,
     pub transactions: TransactionSettings,
     pub call: CallSettings,
     /// Upper half of the identifiers of this run's calls: seconds since the epoch at its start.
@@ -148,14 +151,15 @@ impl Core {
     /// A message that this core owns.
     pub fn receive(&mut self, turn: &mut Turn<'_>, mut message: Message, hop: Hop) {
         // Unknown sources get silence: an answer would tell a scanner that somebody lives here.
-        if matches!(message, Message::Request(_))
-            && self.policy.identify(hop.local, hop.remote, hop.transport).is_none()
-        {
-            self.publish(turn.now, &observe::Event::Silenced { source: hop.remote });
-            return;
-        }
         if let Message::Request(request) = &mut message {
+            let Some(trunk) = self.policy.identify(hop.local, hop.remote, hop.transport) else {
+                self.publish(turn.now, &observe::Event::Silenced { source: hop.remote });
+                return;
+            };
             fill_received(request, hop.remote);
+            if admission::refuses(self, turn, request, hop, trunk) {
+                return self.settle(turn);
+            }
         }
         let note = self.summary_of_received(&message);
         let repeated = self.transactions.receive(turn.now, message, hop, &mut self.outputs);

@@ -1,12 +1,12 @@
 //! From what the transactions say to the call it concerns, or to an answer when it concerns none.
 
+use super::admission;
 use super::core::{Core, Entry, Turn};
 use super::probes;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Call, Context, Event, Invitation, TrunkRef};
 use crate::observe::{self, ProbeOutcome};
-use crate::policy::Drainable as _;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 use crate::sip::transaction::{ClientId, Output, ServerId};
@@ -151,12 +151,8 @@ fn invite(
     request: Box<Request>,
     hop: Hop,
 ) -> Result<(), (Fault, Box<Request>)> {
-    let admitted = admit(core, &request, &hop).and_then(|()| {
-        let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);
-        trunk.and_then(|trunk| TrunkRef::new(Arc::clone(&core.policy), trunk)).ok_or(Fault::NoRoute)
-    });
-    let trunk = match admitted {
-        Ok(trunk) => trunk,
+    let (trunk, permit, emergency) = match admission::admit(core, turn, &request, &hop) {
+        Ok(admitted) => admitted,
         Err(fault) => return Err((fault, request)),
     };
     let id = core.mint();
@@ -170,7 +166,8 @@ fn invite(
         actions: &mut actions,
     };
     let call_id: Box<str> = request.head.call_id.as_str().into();
-    let call = Call::begin(Invitation { id, server, request, hop, trunk }, &mut context)?;
+    let invitation = Invitation { id, server, request, hop, trunk, permit, emergency };
+    let call = Call::begin(invitation, &mut context)?;
     core.servers.insert(server, (id, Side::Caller));
     core.calls.insert(id, Box::new(Entry::new(call)));
     core.bind(id, Side::Caller, call_id);
@@ -178,35 +175,9 @@ fn invite(
     Ok(())
 }
 
-/// What is checked before a call costs anything.
-fn admit(core: &Core, request: &Request, hop: &Hop) -> Result<(), Fault> {
-    if let Some(fault) = draining(core, hop) {
-        return Err(fault);
-    }
-    if core.calls.len() >= core.settings.max_calls {
-        return Err(Fault::CallsExhausted);
-    }
-    if request.head.max_forwards == Some(0) {
-        return Err(Fault::TooManyHops);
-    }
-    if request.headers.items(&HeaderName::Require).next().is_some() {
-        return Err(Fault::BadExtension);
-    }
-    Ok(())
-}
-
-/// Whether calls of the trunk that sends to `hop` so are refused.
-fn draining(core: &Core, hop: &Hop) -> Option<Fault> {
-    if core.draining {
-        return Some(Fault::Draining);
-    }
-    let trunk = core.policy.identify(hop.local, hop.remote, hop.transport)?;
-    core.policy.standing(trunk)?.is_drained().then_some(Fault::TrunkDraining)
-}
-
 /// RFC 3261 section 11.2: what an INVITE would be answered with, without the call.
 fn options(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: &Request, hop: Hop) {
-    let fault = draining(core, &hop);
+    let fault = admission::draining(core, &hop);
     let status = fault.and_then(|fault| StatusCode::new(fault.status())).unwrap_or(StatusCode::OK);
     let mut response = Response::to_request(request, status);
     response.head.to.set_tag(&core.tokens.token());

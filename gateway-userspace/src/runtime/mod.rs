@@ -5,6 +5,7 @@
 //! [`supervisor`] waits for signals, [`watcher`] listens to the data plane. Threads reach a core through its
 //! [`mailbox`] and in no other way.
 
+pub mod admission;
 mod adopt;
 pub mod boot;
 mod commands;

@@ -73,6 +73,8 @@ fn trunks(policy: &Snapshot) -> Vec<TrunkReading> {
     let reading = |(id, trunk): (TrunkId, &Trunk)| TrunkReading {
         trunk: trunk.name.clone(),
         draining: policy.standing(id).is_some_and(|standing| standing.is_drained()),
+        calls: policy.standing(id).map_or(0, |standing| standing.meter.calls()),
+        calls_max: trunk.limits.calls,
         peers: policy.peers(id).flat_map(peers).collect(),
     };
     policy.trunks().map(reading).collect()

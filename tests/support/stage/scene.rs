@@ -18,7 +18,10 @@ use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::observe::clock::WallClock;
 use gateway_userspace::observe::metrics::CoreMetrics;
 use gateway_userspace::observe::{Observer, ObserverSettings};
-use gateway_userspace::policy::{Health, Peer, Route, Snapshot, TargetState, Trunk, TrunkStanding};
+use gateway_userspace::policy::{
+    Emergency, Health, Peer, Route, Snapshot, TargetState, Trunk, TrunkStanding,
+};
+use gateway_userspace::runtime::admission::Quota;
 use gateway_userspace::runtime::core::{CheckpointChange, Core, CoreSettings, Outbox, Turn};
 use gateway_userspace::sip::message::{Message, Response, parse, shallow};
 use gateway_userspace::sip::transaction::Settings as TransactionSettings;
@@ -51,6 +54,8 @@ pub struct Stage {
     pub weather: Weather,
     pub seed: u64,
     pub max_calls: usize,
+    pub quota: Quota,
+    pub emergency_numbers: &'static [&'static str],
     pub media_timeout: Duration,
     pub ports: RangeInclusive<u16>,
     /// Ends the scenario without asking whether the phones complain, for those who misbehave on purpose.
@@ -67,6 +72,8 @@ impl Default for Stage {
             weather: Weather::FAIR,
             seed: 1,
             max_calls: 100,
+            quota: Quota::default(),
+            emergency_numbers: &[],
             media_timeout: Duration::from_secs(60),
             ports: 20_000..=20_099,
             phones_may_complain: false,
@@ -177,6 +184,7 @@ impl Scene {
             let settings = CoreSettings {
                 share,
                 max_calls: self.stage.max_calls,
+                quota: self.stage.quota.clone(),
                 transactions: TransactionSettings::default(),
                 call: CallSettings {
                     share,
@@ -220,6 +228,13 @@ impl Scene {
     pub fn alice_calls(&mut self) {
         let now = self.now;
         self.alice().call(now, BOBS_NUMBER, true);
+        self.post();
+    }
+
+    /// Alice calls any number.
+    pub fn alice_dials(&mut self, number: &str) {
+        let now = self.now;
+        self.alice().call(now, number, true);
         self.post();
     }
 
@@ -492,20 +507,13 @@ impl Scene {
 
 fn policy(stage: &Stage) -> Snapshot {
     let trunk = |name: &str, listen: &str, media: &str, peers: &[&str]| Trunk {
-        name: name.into(),
         peers: (0..)
             .zip(peers)
             .map(|(priority, peer)| Peer::at(peer.parse().expect("an address"), priority))
             .collect(),
-        allowed: Vec::new(),
-        transport: Transport::Udp,
-        listen: listen.parse().expect("an address"),
-        advertised: None,
         media_address: media.parse().expect("an address"),
         media: MediaPolicy { offer_rtcp_mux: false, ..MediaPolicy::default() },
-        peer_timeout: Duration::from_secs(4),
-        progress_timeout: Some(Duration::from_secs(10)),
-        health: Health::default(),
+        ..Trunk::new(name, Transport::Udp, listen.parse().expect("an address"))
     };
     let mut trunks = vec![
         trunk("operator", OPERATOR, "192.0.2.2", &["198.51.100.10:5060"]),
@@ -513,7 +521,11 @@ fn policy(stage: &Stage) -> Snapshot {
     ];
     (stage.operator)(&mut trunks[0]);
     (stage.service)(&mut trunks[1]);
-    Snapshot::new(trunks, routes()).expect("a sound policy")
+    let numbers = stage.emergency_numbers.iter().map(|number| (*number).to_owned()).collect();
+    let emergency = Emergency { numbers, to: None };
+    Snapshot::new(trunks, routes())
+        .and_then(|policy| policy.with_emergency(emergency))
+        .expect("a sound policy")
 }
 
 fn routes() -> Vec<Route> {

@@ -86,6 +86,7 @@ fn conclude(facts: &mut Facts, outcome: Outcome, legs: (&Leg, Option<&Leg>), con
     if std::mem::replace(&mut facts.concluded, true) {
         return;
     }
+    facts.permits.clear();
     let codec = |leg: &Leg| leg.media.media()?.formats.first().map(|format| format.codec.to_string().into());
     let (caller, callee) = legs;
     if let Some(callee) = callee {

@@ -11,9 +11,9 @@ use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::leg::{Leg, Legs, SDP, TrunkRef};
 use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
 use crate::media::MediaPlan;
-use crate::observe;
 use crate::observe::event::{self, CallStart, SipSummary};
-use crate::policy::{self, Candidate, Candidates, Inquiry};
+use crate::observe::{self, TrunkEvent};
+use crate::policy::{self, Candidate, Candidates, Decision, Inquiry};
 use crate::sdp::{self, Finality};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{
@@ -59,9 +59,9 @@ pub(in crate::call) fn begin(
     invitation: Invitation,
     context: &mut Context<'_>,
 ) -> Result<(Facts, Setup), (Fault, Box<Request>)> {
-    let Invitation { id, server, request, hop, trunk } = invitation;
-    let prepared = prepare(&request, hop, trunk.clone(), context);
-    let (caller, callee, candidates, offered) = match prepared {
+    let Invitation { id, server, request, hop, trunk, permit, emergency } = invitation;
+    let prepared = prepare(&request, hop, trunk.clone(), emergency, context);
+    let Prepared { caller, callee, decision, offered } = match prepared {
         Ok(prepared) => prepared,
         Err(fault) => return Err((fault, request)),
     };
@@ -85,23 +85,41 @@ pub(in crate::call) fn begin(
     context.push(Action::Publish(observe::Event::Sip { call: Some(id), message: invite }));
     let trying = Response::to_request(&request, StatusCode::TRYING);
     context.push(Action::Respond { server, response: Box::new(trying) });
-    let facts = Facts::new(start, context.now);
-    let attempts = Vec::new();
+    let mut facts = Facts::new(start, context.now);
+    if let (true, Some(limit)) = (decision.permit.is_near_limit, callee.trunk.limits.calls) {
+        let event = TrunkEvent::NearLimit { trunk: callee.trunk.name.as_str().into(), limit };
+        context.push(Action::Publish(observe::Event::Trunk(event)));
+    }
+    facts.permits.extend([permit, decision.permit]);
+    let (candidates, attempts) = (decision.candidates, Vec::new());
     Ok((facts, Setup { caller, server, request, offered, callee, candidates, attempts }))
+}
+
+/// Both legs before anything is sent.
+struct Prepared {
+    caller: Leg,
+    callee: Callee,
+    decision: Decision,
+    offered: bool,
 }
 
 fn prepare(
     request: &Request,
     hop: Hop,
     trunk: TrunkRef,
+    emergency: bool,
     context: &mut Context<'_>,
-) -> Result<(Leg, Callee, Candidates, bool), Fault> {
-    let called = called_number(&request.uri)?;
+) -> Result<Prepared, Fault> {
+    let called = match context.policy.emergency().number(&request.uri) {
+        Some(number) => number.to_owned(),
+        None => called_number(&request.uri)?,
+    };
     let offer = media::description_of_request(request)?;
-    let inquiry =
-        Inquiry { from: trunk.id(), called: &called, now: context.now, spread: context.tokens.number() };
-    let candidates = context.policy.decide(&inquiry)?.candidates;
-    let to_trunk = TrunkRef::new(Arc::clone(context.policy), candidates.trunk()).ok_or(Fault::NoRoute)?;
+    let (now, spread) = (context.now, context.tokens.number());
+    let inquiry = Inquiry { from: trunk.id(), called: &called, emergency, now, spread };
+    let decision = context.policy.decide(&inquiry)?;
+    let to_trunk =
+        TrunkRef::new(Arc::clone(context.policy), decision.candidates.trunk()).ok_or(Fault::NoRoute)?;
     let tag = context.tokens.token();
     let dialog =
         Dialog::from_request(request, &tag, trunk.contact(), false).map_err(|refused| refused.fault())?;
@@ -122,7 +140,8 @@ fn prepare(
         }
     };
     let leg = Leg { trunk, hop, dialog, media: near, acknowledged_with: String::new() };
-    Ok((leg, Callee { trunk: to_trunk, media: far, called, caller }, candidates, offered))
+    let callee = Callee { trunk: to_trunk, media: far, called, caller };
+    Ok(Prepared { caller: leg, callee, decision, offered })
 }
 
 /// The called number or name, without parameters (RFC 3261 section 19.1.1, RFC 3966).

@@ -5,7 +5,7 @@ use super::super::file::{self, File, Span};
 use super::span;
 use super::trunk::{required, socket_address, trunk};
 use crate::base::id::TrunkId;
-use crate::policy::{PolicyError, Route, Snapshot, Trunk};
+use crate::policy::{Emergency, PolicyError, Route, Snapshot, Trunk};
 use crate::sip::transport::Transport;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -50,13 +50,15 @@ pub(super) fn snapshot(
         trunks.push(trunk);
     }
     duplicates(file, errors);
-    let routes = routes(file, errors);
+    let names = TrunkNames::of(file);
+    let routes = routes(file, &names, errors);
+    let emergency = emergency(file, &names, errors);
     if errors.errors.len() > before {
         return None;
     }
     listeners(file, &trunks, surroundings.admin, errors);
     media_ports(file, &trunks, surroundings.ports, errors);
-    match Snapshot::new(trunks, routes) {
+    match Snapshot::new(trunks, routes).and_then(|snapshot| snapshot.with_emergency(emergency)) {
         Ok(snapshot) => Some(snapshot),
         Err(error) => {
             let about = about(&error, file, &labels);
@@ -88,19 +90,29 @@ fn duplicates(file: &File, errors: &mut ConfigErrors) {
     }
 }
 
-fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
-    let names: Vec<&str> = file
-        .trunks
-        .iter()
-        .map(|(_, trunk)| trunk.name.as_ref().map_or("", |name| name.get_ref().trim()))
-        .collect();
-    let find = |text: &Spanned<String>, field: &str, errors: &mut ConfigErrors| {
+/// The trunks' names in the order of the file, to be referred to.
+struct TrunkNames<'a>(Vec<&'a str>);
+
+impl<'a> TrunkNames<'a> {
+    fn of(file: &'a File) -> Self {
+        let name = |(_, trunk): &'a (Span, file::Trunk)| {
+            trunk.name.as_ref().map_or("", |name| name.get_ref().trim())
+        };
+        Self(file.trunks.iter().map(name).collect())
+    }
+
+    fn ids(&self) -> impl Iterator<Item = (TrunkId, &str)> {
+        (0..).map(TrunkId).zip(self.0.iter().copied())
+    }
+
+    /// The trunk that `text` names, or an error at `field`.
+    fn find(&self, text: &Spanned<String>, field: &str, errors: &mut ConfigErrors) -> Option<TrunkId> {
         let wanted = text.get_ref().trim();
-        let found = (0..).map(TrunkId).zip(&names).find(|(_, name)| **name == wanted).map(|(id, _)| id);
+        let found = self.ids().find(|(_, name)| *name == wanted).map(|(id, _)| id);
         if found.is_none() {
-            let fix = nearest(wanted, names.iter().copied()).map_or_else(
+            let fix = nearest(wanted, self.0.iter().copied()).map_or_else(
                 || {
-                    let mut known: Vec<_> = names.iter().copied().filter(|name| !name.is_empty()).collect();
+                    let mut known: Vec<_> = self.0.iter().copied().filter(|name| !name.is_empty()).collect();
                     known.dedup();
                     format!("trunks are {}", known.join(", "))
                 },
@@ -109,10 +121,30 @@ fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
             errors.add(Some(text.span()), field, format!("there is no trunk {wanted:?}"), fix);
         }
         found
-    };
+    }
+}
+
+fn emergency(file: &File, names: &TrunkNames<'_>, errors: &mut ConfigErrors) -> Emergency {
+    let written = &file.emergency;
+    let mut numbers = Vec::new();
+    for text in &written.numbers {
+        let number = text.get_ref().trim();
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            let fix = "write it as it is dialled: \"112\", or \"+49112\" where the service puts the country in front";
+            let message = format!("{number:?} is no number");
+            errors.add(Some(text.span()), "[emergency] numbers", message, fix);
+        }
+        numbers.push(number.to_owned());
+    }
+    let to = written.to.as_ref().and_then(|to| names.find(to, "[emergency] to", errors));
+    Emergency { numbers, to }
+}
+
+fn routes(file: &File, names: &TrunkNames<'_>, errors: &mut ConfigErrors) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for (entry, written) in &file.routes {
-        let from = written.from.as_ref().map(|from| find(from, "[[route]] from", errors));
+        let from = written.from.as_ref().map(|from| names.find(from, "[[route]] from", errors));
         let to = required(
             entry,
             &written.to,
@@ -120,7 +152,7 @@ fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
             "to = \"operator\", the trunk that calls go to",
             errors,
         )
-        .and_then(|to| find(to, "[[route]] to", errors));
+        .and_then(|to| names.find(to, "[[route]] to", errors));
         let prefix = required(
             entry,
             &written.prefix,
@@ -146,10 +178,10 @@ fn routes(file: &File, errors: &mut ConfigErrors) -> Vec<Route> {
             }
         }
     }
-    for ((id, name), (_, written)) in (0..).map(TrunkId).zip(&names).zip(&file.trunks) {
+    for ((id, name), (_, written)) in names.ids().zip(&file.trunks) {
         let Some(text) = &written.default_to else { continue };
         let field = format!("[[trunk]] {name:?}, default_to");
-        let Some(to) = find(text, &field, errors) else { continue };
+        let Some(to) = names.find(text, &field, errors) else { continue };
         match Route::new("", Some(id), to) {
             Ok(route) if routes.iter().any(|other| other.is_same_case(&route)) => {
                 let fix = "keep this, or the [[route]] from this trunk with the prefix \"\"";
@@ -281,6 +313,11 @@ fn refuse(error: &PolicyError, about: Option<Written<'_>>, errors: &mut ConfigEr
             named(peer),
             "allowed",
             "add allowed = [\"52.112.0.0/14\"], the networks that its requests come from",
+        ),
+        PolicyError::NoCalls { .. } => (
+            span(&trunk.limits.calls),
+            "limits.calls",
+            "write how many, or leave it out; to refuse new calls, use `causeway drain trunk`",
         ),
         PolicyError::HealthThreshold { .. } => {
             (span(&trunk.health.down_after), "health.down_after", "write 1 or more, for up_after too")

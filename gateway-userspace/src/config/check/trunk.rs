@@ -6,7 +6,7 @@ use super::parsed;
 use super::peer::{media_networks, peer};
 use crate::media::plan::RateLimit;
 use crate::media::{GatePolicy, MediaPolicy};
-use crate::policy::{Advertised, Health, Trunk};
+use crate::policy::{Advertised, Health, Limits, Trunk};
 use crate::rtp::Encoding;
 use crate::sip::transport::Transport;
 use gateway_common::flow::Latch;
@@ -49,6 +49,15 @@ pub(super) fn trunk(
     let allowed: Vec<_> =
         written.allowed.iter().map(|text| network(text, &format!("{label} allowed"), errors)).collect();
     let media = media(written, label, errors);
+    let limits = Limits {
+        calls: written.limits.calls.as_ref().map(|calls| *calls.get_ref()),
+        rate: super::call_rate(
+            &written.limits.calls_per_second,
+            &written.limits.burst,
+            &format!("{label} limits"),
+            errors,
+        ),
+    };
     let (transport, listen) = listen?;
     Some(Trunk {
         name: name?.get_ref().trim().to_owned(),
@@ -62,6 +71,7 @@ pub(super) fn trunk(
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
         progress_timeout: Some(milliseconds(&written.progress_timeout_ms, PROGRESS_TIMEOUT))
             .filter(|timeout| !timeout.is_zero()),
+        limits,
         health: health(&written.health),
     })
 }

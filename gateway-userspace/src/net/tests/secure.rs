@@ -2,9 +2,8 @@
 
 use super::authority::{Authority, Leaf, roots};
 use super::*;
-use crate::media::MediaPolicy;
 use crate::net::tls::{HandshakeFault, Identity, Roots, Suite, TrunkSettings, Version};
-use crate::policy::{Health, Peer, Trunk};
+use crate::policy::{Peer, Trunk};
 use std::sync::LazyLock;
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("Root"));
@@ -49,17 +48,9 @@ impl Gateway {
 
     fn apply_with(&mut self, others: &[TrunkSettings]) {
         let trunk = Trunk {
-            name: "service".into(),
             peers: self.peers.iter().map(|address| Peer::at(*address, 0)).collect(),
             allowed: vec![self.allowed.parse().expect("a network")],
-            transport: Transport::Tls,
-            listen: self.local,
-            advertised: None,
-            media_address: self.local.ip(),
-            media: MediaPolicy::default(),
-            peer_timeout: Duration::from_secs(4),
-            progress_timeout: None,
-            health: Health::default(),
+            ..Trunk::new("service", Transport::Tls, self.local)
         };
         let policy = Snapshot::new(vec![trunk], Vec::new()).expect("a sound trunk");
         let trunks = [std::slice::from_ref(&self.settings), others].concat();

@@ -36,7 +36,7 @@ pub use timer::{Intervals, Span, Timer};
 
 use crate::base::time::Time;
 use crate::base::token::Tokens;
-use crate::sip::message::{Draft, Message, Response};
+use crate::sip::message::{Draft, Message, Request, Response};
 use crate::sip::transport::Hop;
 use client::Clients;
 use server::Servers;
@@ -95,6 +95,17 @@ impl Transactions {
                 self.clients.receive(&mut self.shared, now, Box::new(response), hop, out)
             }
         }
+    }
+
+    /// Whether a request is a copy of one that has a transaction already.
+    pub fn knows(&mut self, request: &Request) -> bool {
+        self.servers.knows(&mut self.shared, request)
+    }
+
+    /// Answers a request without a transaction: each copy of it is a request of its own, and the ACK of a failure is
+    /// absorbed (RFC 3261 section 8.2.7).
+    pub fn refuse(&mut self, request: &Request, response: Response, hop: Hop, out: &mut Vec<Output>) {
+        self.servers.refuse(&mut self.shared, request, response, hop, out);
     }
 
     /// Sends a request, neither ACK nor CANCEL, by a client transaction of its own.

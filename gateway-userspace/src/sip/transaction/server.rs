@@ -127,6 +127,23 @@ impl Servers {
         is_copy
     }
 
+    pub(super) fn knows(&mut self, shared: &mut Shared, request: &Request) -> bool {
+        let Some(via) = request.head.via.first() else { return false };
+        self.index.contains_key(shared.key.server(request, via, &request.method))
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        shared: &mut Shared,
+        request: &Request,
+        response: Response,
+        hop: Hop,
+        out: &mut Vec<Output>,
+    ) {
+        shared.counts.refused += 1;
+        stateless(shared, request, response, hop, out);
+    }
+
     pub(super) fn respond(
         &mut self,
         shared: &mut Shared,
