@@ -6,13 +6,12 @@ use crate::lab::Lab;
 use crate::packages::Need;
 use crate::setup::{self, Options};
 use crate::steps::Steps;
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::Command;
 
 const TEMPLATE: &str = include_str!("run.toml");
 
@@ -64,14 +63,8 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
 /// Builds the daemon, which embeds the objects that are there, and returns its path.
 pub(crate) fn build_daemon(steps: &Steps, workspace: &Workspace, release: bool) -> Result<PathBuf> {
     steps.run("daemon", |step| {
-        let mut command = Command::new(cargo());
-        command
-            .args(["build", "--package", "gateway-userspace", "--bin", "causeway"])
-            .args(release.then_some("--release"))
-            .current_dir(&workspace.root)
-            .env("CARGO_TERM_PROGRESS_WHEN", "always")
-            .env("CARGO_TERM_PROGRESS_WIDTH", "120");
-        run(workspace, step, &mut command)?;
+        let mut command = workspace.cargo(&["build", "--package", "gateway-userspace", "--bin", "causeway"]);
+        run(workspace, step, command.args(release.then_some("--release")))?;
         let profile = if release { "release" } else { "debug" };
         step.detail(format!("causeway, {profile} build"));
         Ok(workspace.target.join(profile).join("causeway"))

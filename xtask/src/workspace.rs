@@ -56,6 +56,17 @@ impl Workspace {
         Ok(directory.join(format!("{name}.log")))
     }
 
+    /// The host's cargo at the root of the repository, showing its progress to whoever reads its output.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(cargo());
+        command
+            .args(arguments)
+            .current_dir(&self.root)
+            .env("CARGO_TERM_PROGRESS_WHEN", "always")
+            .env("CARGO_TERM_PROGRESS_WIDTH", "120");
+        command
+    }
+
     /// `path` as a person at the repository's root would type it.
     pub(crate) fn relative<'a>(&self, path: &'a Path) -> &'a Path {
         path.strip_prefix(&self.root).unwrap_or(path)

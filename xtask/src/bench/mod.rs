@@ -99,7 +99,7 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
 fn in_this_program(arguments: &Arguments) -> Result<()> {
     use crate::command::run;
     use crate::steps::Steps;
-    use crate::workspace::{Workspace, cargo};
+    use crate::workspace::Workspace;
     use crate::{ebpf, setup};
     use anyhow::Context;
     use std::os::unix::process::CommandExt;
@@ -109,12 +109,7 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
     let ready = setup::ensure(&steps, &workspace, arguments.bench.needs(), &arguments.options)?.or_fail()?;
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
     steps.run("bench program", |step| {
-        let mut command = Command::new(cargo());
-        command
-            .args(["build", "--package", "xtask", "--features", "bench"])
-            .current_dir(&workspace.root)
-            .env("CARGO_TERM_PROGRESS_WHEN", "always")
-            .env("CARGO_TERM_PROGRESS_WIDTH", "120");
+        let mut command = workspace.cargo(&["build", "--package", "xtask", "--features", "bench"]);
         run(&workspace, step, &mut command).map(drop)
     })?;
     let mut command = Command::new(workspace.target.join("debug/xtask"));

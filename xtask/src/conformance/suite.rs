@@ -3,7 +3,7 @@
 use super::ties::Tie;
 use crate::command::{ask, attempt, run};
 use crate::steps::{Step, Steps};
-use crate::workspace::{Workspace, cargo};
+use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +44,7 @@ impl Suites {
         for package in packages {
             let arguments =
                 ["test", "--no-run", "--message-format=json-render-diagnostics", "--package", package];
-            let output = run(workspace, step, &mut host_cargo(workspace, &arguments))?;
+            let output = run(workspace, step, &mut workspace.cargo(&arguments))?;
             for line in &output.stdout {
                 if let Some(suite) = Suite::built(package, line)? {
                     suites.push(suite);
@@ -185,9 +185,8 @@ impl Suite {
         step: &Step,
         tests: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, bool>> {
-        let arguments = ["test", "--package", &self.package].map(str::to_owned);
-        let mut command = host_cargo(workspace, &[]);
-        command.args(arguments).args(&self.selection).args(["--", "--exact"]).args(tests);
+        let mut command = workspace.cargo(&["test", "--package", &self.package]);
+        command.args(&self.selection).args(["--", "--exact"]).args(tests);
         let finished = attempt(workspace, step, &mut command)?;
         let results = results(&finished.stdout);
         let failed = results.values().filter(|passed| !**passed).count();
@@ -200,16 +199,6 @@ impl Suite {
         }
         Ok(results)
     }
-}
-
-fn host_cargo(workspace: &Workspace, arguments: &[&str]) -> Command {
-    let mut command = Command::new(cargo());
-    command
-        .args(arguments)
-        .current_dir(&workspace.root)
-        .env("CARGO_TERM_PROGRESS_WHEN", "always")
-        .env("CARGO_TERM_PROGRESS_WIDTH", "120");
-    command
 }
 
 /// `test setup::the_callee_hangs_up ... ok`. Ignored tests are not among the results: they did not run.

@@ -13,6 +13,7 @@ use gateway_userspace::dataplane::{Dataplane, Mode, Node, PathKind, Settings};
 use gateway_userspace::media::plan::{FlowSpec, LegMedia, MediaPlan, PlanSettings, plan};
 use gateway_userspace::media::policy::MediaPolicy;
 use gateway_userspace::sdp::{Direction, Negotiated, NegotiatedFormat};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -39,6 +40,11 @@ impl Causeway {
     pub(crate) fn start(path: &Path<'_>) -> Result<Self> {
         let namespace = path.gateway_namespace();
         let pins = PathBuf::from(format!("/sys/fs/bpf/{namespace}"));
+        // What a bench that was killed left pinned belongs to a lab that is gone; adopted, its flows would be in the way.
+        if pins.exists() {
+            fs::remove_dir_all(&pins)
+                .with_context(|| format!("pins of an earlier run at {}", pins.display()))?;
+        }
         let settings = Settings {
             mode: Mode::Native,
             pin_directory: pins.clone(),
