@@ -17,5 +17,6 @@ mod limits;
 mod loss;
 mod peers;
 mod refusals;
+mod services;
 mod setup;
 mod sides;

@@ -5,9 +5,10 @@ use super::error::ConfigErrors;
 use super::file::{Field, File, Span};
 use super::{AdminSettings, CdrSettings, Config, Host, MediaSettings, NodeSettings, SipSettings, dataplane};
 use crate::media::ports::PortPool;
-use crate::policy::CallRate;
+use crate::policy::{CallRate, Service};
 use crate::sip::message::Limits;
 use crate::sip::transaction::{self, Intervals};
+use crate::sip::transport::Transport;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -261,6 +262,17 @@ fn warnings(file: &File, config: &Config, errors: &ConfigErrors) -> Vec<super::C
         let message =
             format!("{} is not loopback, and the admin interface asks for no password", config.admin.listen);
         warn(span(&file.admin.listen), "[admin] listen", message, "keep others away from it with a firewall");
+    }
+    let teams = file.trunks.iter().filter_map(|(_, written)| {
+        let name = written.name.as_ref()?.get_ref().trim();
+        let (_, trunk) = config.policy.trunk_named(name)?;
+        (trunk.service == Some(Service::Teams) && trunk.transport != Transport::Tls)
+            .then_some((written, trunk))
+    });
+    for (written, trunk) in teams {
+        let field = format!("[[trunk]] {:?}, listen", trunk.name);
+        let message = "Teams takes SIP over TLS only".to_owned();
+        warn(span(&written.listen), &field, message, "listen on tls:, unless this is a lab");
     }
     let flow_calls = usize::try_from(config.dataplane.flows / 4).unwrap_or(usize::MAX);
     if flow_calls < config.node.max_calls {

@@ -2,6 +2,7 @@
 //! be told by itself. What a missing one means is said in `check`.
 
 use crate::dataplane::Mode;
+use crate::policy::Service;
 use serde::Deserialize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -96,6 +97,7 @@ pub(super) struct Emergency {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Trunk {
     pub(super) name: Field<String>,
+    pub(super) service: Field<Service>,
     pub(super) listen: Field<String>,
     pub(super) advertised: Field<String>,
     pub(super) peers: Vec<Spanned<Peer>>,
@@ -104,6 +106,7 @@ pub(super) struct Trunk {
     pub(super) default_to: Field<String>,
     pub(super) peer_timeout_ms: Field<u32>,
     pub(super) progress_timeout_ms: Field<u32>,
+    pub(super) numbers: TrunkNumbers,
     pub(super) limits: TrunkLimits,
     pub(super) health: TrunkHealth,
     pub(super) media: TrunkMedia,
@@ -131,6 +134,23 @@ pub(super) struct Peer {
 
 fn one() -> u16 {
     1
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkNumbers {
+    pub(super) country: Field<String>,
+    pub(super) national_prefix: Field<String>,
+    pub(super) international_prefix: Field<String>,
+    pub(super) format: Field<NumberFormat>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum NumberFormat {
+    AsReceived,
+    E164,
+    National,
 }
 
 #[derive(Debug, Default, Deserialize)]

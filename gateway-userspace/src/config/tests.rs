@@ -6,7 +6,7 @@ use super::file;
 use super::*;
 use crate::base::time::Time;
 use crate::media::GatePolicy;
-use crate::policy::Inquiry;
+use crate::policy::{Inquiry, NumberFormat};
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use std::collections::BTreeSet;
@@ -88,7 +88,9 @@ fn a_group_of_peers_ranks_them_by_the_region_of_the_node_and_hears_their_network
         ]
         [[trunk]]
         name = "teams"
+        service = "teams"
         listen = "tcp:203.0.113.1:5061"
+        advertised = "sbc1.example.net:5061"
         default_to = "core"
         peers = [{ address = "203.0.113.9" }]
         [trunk.limits]
@@ -114,6 +116,12 @@ fn a_group_of_peers_ranks_them_by_the_region_of_the_node_and_hears_their_network
     assert_eq!(core.health.interval, None);
     let (_, teams) = config.policy.trunk_named("teams").unwrap();
     assert_eq!(teams.health.interval, Some(Duration::from_secs(30)));
+    assert_eq!(
+        (teams.health.retry, teams.progress_timeout),
+        (Duration::from_secs(10), Some(Duration::from_millis(9_500)))
+    );
+    assert_eq!(teams.numbers.format, NumberFormat::E164);
+    assert_eq!(config.warnings.len(), 1, "Teams without TLS");
     assert_eq!(teams.limits.calls, Some(500));
     assert_eq!(teams.limits.rate, Some(CallRate { per_second: 20, burst: 20 }));
     let (core, _) = config.policy.trunk_named("core").unwrap();
@@ -152,6 +160,13 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
             spoilt("[trunk.media]", "[trunk.health]\ntimeout_ms = 20000\n[trunk.media]"),
         ),
         ("down at once", spoilt("[trunk.media]", "[trunk.health]\ndown_after = 0\n[trunk.media]")),
+        ("a service that wants a name", spoilt("peer_timeout_ms = 2000", "service = \"teams\"")),
+        ("an unknown service", spoilt("peer_timeout_ms = 2000", "service = \"team\"")),
+        ("no country code", spoilt("[trunk.media]", "[trunk.numbers]\ncountry = \"GB\"\n[trunk.media]")),
+        (
+            "national of nowhere",
+            spoilt("[trunk.media]", "[trunk.numbers]\nformat = \"national\"\n[trunk.media]"),
+        ),
         ("no calls at all", spoilt("[trunk.media]", "[trunk.limits]\ncalls = 0\n[trunk.media]")),
         ("no rate at all", spoilt("max_calls = 5000", "calls_per_second = 0")),
         ("a burst of nothing", spoilt("max_calls = 5000", "burst = 10")),
@@ -238,7 +253,7 @@ fn a_reload_may_change_trunks_but_not_what_stands_at_start() {
 #[test]
 fn the_reference_describes_every_field_and_no_other() {
     let reference = include_str!("../../../docs/configuration.md");
-    let sections: [(&str, &[&str]); 15] = [
+    let sections: [(&str, &[&str]); 16] = [
         ("[node]", fields_of::<file::Node>()),
         ("[dataplane]", fields_of::<file::Dataplane>()),
         ("[[interface]]", fields_of::<file::Interface>()),
@@ -249,6 +264,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[[trunk]]", fields_of::<file::Trunk>()),
         ("peers", fields_of::<file::Peer>()),
         ("[emergency]", fields_of::<file::Emergency>()),
+        ("[trunk.numbers]", fields_of::<file::TrunkNumbers>()),
         ("[trunk.limits]", fields_of::<file::TrunkLimits>()),
         ("[trunk.health]", fields_of::<file::TrunkHealth>()),
         ("[trunk.media]", fields_of::<file::TrunkMedia>()),

@@ -8,9 +8,11 @@
 mod admission;
 mod emergency;
 mod health;
+mod number;
 mod peer;
 mod probe;
 mod route;
+mod service;
 mod source;
 pub mod standing;
 mod trunk;
@@ -18,9 +20,11 @@ mod trunk;
 pub use admission::{CallRate, Limits, Meter, Permit};
 pub use emergency::Emergency;
 pub use health::Health;
+pub use number::{NumberFormat, NumberPlan};
 pub use peer::{PeerAddress, Resolved, Target};
 pub use probe::{Probe, ProbeId, ProbeSettings, Prober};
 pub use route::{Candidate, Candidates, Route, retries};
+pub use service::{Service, Usual};
 pub use standing::{Drainable, PeerStanding, TargetState, TrunkStanding};
 pub use trunk::{Advertised, MAX_PRIORITY, Peer, Trunk};
 
@@ -308,6 +312,12 @@ pub enum PolicyError {
     PeerPriority { trunk: String, peer: String, priority: u8 },
     #[error("trunk {trunk:?} has peer {peer:?} by its name and no networks that its requests come from")]
     NameWithoutNetworks { trunk: String, peer: String },
+    #[error("trunk {trunk:?} leads to a service that knows gateways by name, and {advertised} is an address")]
+    NameWanted { trunk: String, advertised: Advertised },
+    #[error("trunk {trunk:?} has country code {country:?}: digits that do not begin with 0, three at most")]
+    Country { trunk: String, country: String },
+    #[error("trunk {trunk:?} writes numbers in the national format of no country")]
+    NoCountry { trunk: String },
     #[error("trunk {trunk:?} is limited to no calls at all")]
     NoCalls { trunk: String },
     #[error("trunk {trunk:?} calls peers down or up after no answer at all")]

@@ -1,8 +1,8 @@
 //! A trunk: a named group of peers that one service or one operator's core has, and how we deal with them.
 
-use super::{Health, Limits, PeerAddress, PolicyError};
+use super::{Candidate, Health, Limits, NumberFormat, NumberPlan, PeerAddress, PolicyError, Service, Usual};
 use crate::media::{GatePolicy, MediaPolicy};
-use crate::sip::message::{Draft, Host, NameAddr, Uri};
+use crate::sip::message::{Draft, HeaderName, Host, NameAddr, Uri};
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
 use std::fmt;
@@ -13,6 +13,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trunk {
     pub name: String,
+    /// What stands behind it, if we know how to deal with that.
+    pub service: Option<Service>,
     /// Where calls to this trunk go.
     pub peers: Vec<Peer>,
     /// Networks whose requests belong to this trunk. When empty, the hosts of `peers`.
@@ -25,6 +27,8 @@ pub struct Trunk {
     /// The address of this host that media of this trunk's legs uses.
     pub media_address: IpAddr,
     pub media: MediaPolicy,
+    /// How its far end writes numbers.
+    pub numbers: NumberPlan,
     /// How long a peer may leave an INVITE without any answer before the next one is tried.
     pub peer_timeout: Duration,
     /// How long a caller of this trunk waits at most for a 18x or a final response: at the end it hears 408. `None`
@@ -53,8 +57,10 @@ impl Peer {
 impl Trunk {
     /// A trunk without peers that listens there, with media on the same address, and everything else as usual.
     pub fn new(name: &str, transport: Transport, listen: SocketAddr) -> Self {
+        let usual = Usual::of(None);
         Self {
             name: name.into(),
+            service: None,
             peers: Vec::new(),
             allowed: Vec::new(),
             transport,
@@ -62,11 +68,22 @@ impl Trunk {
             advertised: None,
             media_address: listen.ip(),
             media: MediaPolicy::default(),
+            numbers: NumberPlan::default(),
             peer_timeout: Duration::from_secs(4),
-            progress_timeout: Some(Duration::from_secs(10)),
+            progress_timeout: Some(usual.progress_timeout),
             limits: Limits::default(),
-            health: Health::default(),
+            health: usual.health,
         }
+    }
+
+    /// The same trunk toward this service, with what is usual there.
+    pub fn toward(mut self, service: Service) -> Self {
+        let usual = Usual::of(Some(service));
+        self.service = Some(service);
+        self.health = usual.health;
+        self.progress_timeout = Some(usual.progress_timeout);
+        self.numbers.format = usual.format;
+        self
     }
 
     /// Networks whose requests belong to this trunk, its peers' included.
@@ -91,19 +108,39 @@ impl Trunk {
         Uri::sip(user, host, Some(port))
     }
 
-    /// The URI by which this trunk's peers reach us: without user part, and with the transport where it is not the
-    /// one that a URI means anyway (RFC 3261 section 19.1.1).
+    /// The URI by which this trunk's peers reach us: without user part.
     pub fn contact(&self) -> NameAddr {
-        let mut uri = self.own_uri(None);
+        NameAddr::new(self.with_transport(self.own_uri(None)))
+    }
+
+    /// The Request-URI of a call to `number` at this peer.
+    pub fn target_uri(&self, peer: &Candidate, number: &str) -> Uri {
+        self.with_transport(self.as_phone(peer.uri(Some(number)), number))
+    }
+
+    /// Says that a URI with this user part is a telephone number, where the far end wants to hear it.
+    pub fn as_phone(&self, mut uri: Uri, number: &str) -> Uri {
+        if let (true, Uri::Sip(uri)) = (self.numbers.is_phone(number), &mut uri) {
+            uri.params.set("user", "phone");
+        }
+        uri
+    }
+
+    /// Makes a request of ours one of this trunk: its Via names us as this trunk's peers know us, and it says what the
+    /// service wants to hear.
+    pub fn sign(&self, draft: &mut Draft) {
+        draft.sent_by = self.advertised.is_some().then(|| self.authority());
+        if let Some((name, value)) = self.service.and_then(Service::greeting) {
+            draft.headers.set(HeaderName::Other(name.into()), value);
+        }
+    }
+
+    /// Names the transport where it is not the one that a URI means anyway (RFC 3261 section 19.1.1).
+    fn with_transport(&self, mut uri: Uri) -> Uri {
         if let (Transport::Tcp | Transport::Tls, Uri::Sip(uri)) = (self.transport, &mut uri) {
             uri.params.set("transport", self.transport.as_str());
         }
-        NameAddr::new(uri)
-    }
-
-    /// Makes a request of ours one of this trunk: its Via names us as this trunk's peers know us.
-    pub fn sign(&self, draft: &mut Draft) {
-        draft.sent_by = self.advertised.is_some().then(|| self.authority());
+        uri
     }
 
     fn authority(&self) -> (Host, u16) {
@@ -134,8 +171,31 @@ impl Trunk {
             return Err(PolicyError::NoCalls { trunk });
         }
         self.health.check(&self.name)?;
+        self.check_service()?;
         self.check_media()?;
         self.check_peers()
+    }
+
+    fn check_service(&self) -> Result<(), PolicyError> {
+        let trunk = self.name.clone();
+        let advertised = self.sent_by();
+        let is_name = matches!(advertised.host.parse(), Ok(Host::Name(_)));
+        if self.service.is_some_and(Service::wants_a_name) && !is_name {
+            return Err(PolicyError::NameWanted { trunk, advertised });
+        }
+        let country = self.numbers.country.as_deref();
+        let is_code = |code: &str| {
+            (1..=3).contains(&code.len())
+                && !code.starts_with('0')
+                && code.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        match country {
+            Some(country) if !is_code(country) => {
+                Err(PolicyError::Country { trunk, country: country.to_owned() })
+            }
+            None if self.numbers.format == NumberFormat::National => Err(PolicyError::NoCountry { trunk }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn check_media(&self) -> Result<(), PolicyError> {

@@ -42,6 +42,7 @@ pub const CAROL: usize = 2;
 pub const MALLORY: usize = 3;
 
 pub const BOBS_NUMBER: &str = "+12025550147";
+pub const ALICES_NUMBER: &str = "+441632960123";
 
 const OPERATOR: &str = "192.0.2.1:5060";
 const SERVICE: &str = "203.0.113.1:5060";
@@ -235,6 +236,13 @@ impl Scene {
     pub fn alice_dials(&mut self, number: &str) {
         let now = self.now;
         self.alice().call(now, number, true);
+        self.post();
+    }
+
+    /// Bob calls the number that leads to Alice.
+    pub fn bob_calls_alice(&mut self) {
+        let now = self.now;
+        self.bob().call(now, ALICES_NUMBER, true);
         self.post();
     }
 

@@ -112,7 +112,7 @@ fn prepare(
 ) -> Result<Prepared, Fault> {
     let called = match context.policy.emergency().number(&request.uri) {
         Some(number) => number.to_owned(),
-        None => called_number(&request.uri)?,
+        None => trunk.numbers.read(&called_number(&request.uri)?).into_owned(),
     };
     let offer = media::description_of_request(request)?;
     let (now, spread) = (context.now, context.tokens.number());
@@ -124,7 +124,8 @@ fn prepare(
     let dialog =
         Dialog::from_request(request, &tag, trunk.contact(), false).map_err(|refused| refused.fault())?;
     let from = &request.head.from;
-    let caller = (from.display.clone(), from.uri.user().map(|user| user.into_owned()).unwrap_or_default());
+    let number = from.uri.user().map(|user| trunk.numbers.read(&user).into_owned()).unwrap_or_default();
+    let caller = (from.display.clone(), number);
     let mut near = media::open(&trunk, context)?;
     let offered = offer.is_some();
     let taken = match offer {
@@ -451,12 +452,15 @@ impl Setup {
 impl Callee {
     /// The INVITE of this side: our own dialog, the numbers and the name of the other.
     fn invite(&self, max_forwards: Option<u8>, peer: &Candidate, context: &mut Context<'_>) -> Draft {
-        let (display, number) = &self.caller;
-        let user = Some(number.as_str()).filter(|number| !number.is_empty());
-        let mut from = NameAddr::new(self.trunk.own_uri(user)).with_tag(&context.tokens.token());
+        let (trunk, (display, number)) = (&self.trunk, &self.caller);
+        let number = trunk.numbers.write(number);
+        let user = Some(&*number).filter(|number| !number.is_empty());
+        let from = trunk.as_phone(trunk.own_uri(user), &number);
+        let mut from = NameAddr::new(from).with_tag(&context.tokens.token());
         from.display = display.clone();
-        let target = peer.uri(Some(&self.called));
-        let to = NameAddr::new(target.clone());
+        let called = trunk.numbers.write(&self.called);
+        let to = NameAddr::new(trunk.as_phone(peer.uri(Some(&called)), &called));
+        let target = trunk.target_uri(peer, &called);
         let call_id = context.settings.share.call_id(context.tokens);
         let mut draft = Draft::new(Method::Invite, target, from, to, call_id, 1);
         draft.max_forwards = max_forwards.map_or(draft.max_forwards, |left| left.saturating_sub(1));

@@ -314,6 +314,17 @@ fn refuse(error: &PolicyError, about: Option<Written<'_>>, errors: &mut ConfigEr
             "allowed",
             "add allowed = [\"52.112.0.0/14\"], the networks that its requests come from",
         ),
+        PolicyError::NameWanted { .. } => (
+            span(&trunk.advertised).or_else(|| span(&trunk.service)),
+            "advertised",
+            "write the name that the service has of this trunk, as in \"sbc1.example.net:5061\"",
+        ),
+        PolicyError::Country { .. } => {
+            (span(&trunk.numbers.country), "numbers.country", "write a country code, as in \"44\"")
+        }
+        PolicyError::NoCountry { .. } => {
+            (span(&trunk.numbers.format), "numbers.format", "add country = \"44\", or write \"e164\"")
+        }
         PolicyError::NoCalls { .. } => (
             span(&trunk.limits.calls),
             "limits.calls",

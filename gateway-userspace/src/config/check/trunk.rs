@@ -6,7 +6,7 @@ use super::parsed;
 use super::peer::{media_networks, peer};
 use crate::media::plan::RateLimit;
 use crate::media::{GatePolicy, MediaPolicy};
-use crate::policy::{Advertised, Health, Limits, Trunk};
+use crate::policy::{Advertised, Health, Limits, NumberFormat, NumberPlan, Trunk, Usual};
 use crate::rtp::Encoding;
 use crate::sip::transport::Transport;
 use gateway_common::flow::Latch;
@@ -17,8 +17,9 @@ use toml::Spanned;
 
 const SIP_PORT: u16 = 5060;
 const PEER_TIMEOUT: Duration = Duration::from_secs(4);
-/// What Teams waits for a sign of progress before it tries another gateway.
-const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
+/// ITU-T E.123 and most countries.
+const NATIONAL_PREFIX: &str = "0";
+const INTERNATIONAL_PREFIX: &str = "00";
 /// Packets at once above the rate: a second of 20 ms packets, which is what a short outage lets pile up.
 const BURST: u32 = 50;
 
@@ -58,6 +59,8 @@ pub(super) fn trunk(
             errors,
         ),
     };
+    let service = written.service.as_ref().map(|service| *service.get_ref());
+    let usual = Usual::of(service);
     let (transport, listen) = listen?;
     Some(Trunk {
         name: name?.get_ref().trim().to_owned(),
@@ -69,15 +72,35 @@ pub(super) fn trunk(
         media_address: media_address?.unwrap_or_else(|| listen.ip()),
         media: media?,
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
-        progress_timeout: Some(milliseconds(&written.progress_timeout_ms, PROGRESS_TIMEOUT))
+        service,
+        numbers: numbers(&written.numbers, usual.format),
+        progress_timeout: Some(milliseconds(&written.progress_timeout_ms, usual.progress_timeout))
             .filter(|timeout| !timeout.is_zero()),
         limits,
-        health: health(&written.health),
+        health: health(&written.health, usual.health),
     })
 }
 
-fn health(written: &file::TrunkHealth) -> Health {
-    let standard = Health::default();
+fn numbers(written: &file::TrunkNumbers, usual: NumberFormat) -> NumberPlan {
+    let text = |field: &Field<String>, usual: &str| -> Box<str> {
+        field.as_ref().map_or(usual, |field| field.get_ref().trim()).into()
+    };
+    NumberPlan {
+        country: written
+            .country
+            .as_ref()
+            .map(|country| country.get_ref().trim().trim_start_matches('+').into()),
+        national_prefix: text(&written.national_prefix, NATIONAL_PREFIX),
+        international_prefix: text(&written.international_prefix, INTERNATIONAL_PREFIX),
+        format: written.format.as_ref().map_or(usual, |format| match format.get_ref() {
+            file::NumberFormat::AsReceived => NumberFormat::AsReceived,
+            file::NumberFormat::E164 => NumberFormat::E164,
+            file::NumberFormat::National => NumberFormat::National,
+        }),
+    }
+}
+
+fn health(written: &file::TrunkHealth, standard: Health) -> Health {
     let seconds =
         |field: &Field<u32>| field.as_ref().map(|field| Duration::from_secs((*field.get_ref()).into()));
     let interval =

@@ -1,0 +1,75 @@
+//! What stands behind a trunk, and what follows from it where the operator says nothing else.
+
+use super::{Health, NumberFormat};
+use std::time::Duration;
+
+/// What stands behind a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Service {
+    /// Microsoft Teams: Direct Routing, Operator Connect, Teams Phone Mobile.
+    Teams,
+    /// Zoom Phone.
+    Zoom,
+    /// A carrier's core network.
+    Operator,
+}
+
+/// What a trunk has unless its own settings say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usual {
+    pub health: Health,
+    pub progress_timeout: Duration,
+    pub format: NumberFormat,
+}
+
+impl Usual {
+    /// Of a trunk whose service may be known.
+    pub fn of(service: Option<Service>) -> Self {
+        let asking = Health { interval: Some(Duration::from_secs(60)), ..Health::default() };
+        let usual = Self {
+            health: Health::default(),
+            progress_timeout: Duration::from_secs(10),
+            format: NumberFormat::AsReceived,
+        };
+        match service {
+            None => usual,
+            Some(Service::Operator) => Self { health: asking, ..usual },
+            Some(Service::Zoom) => Self { health: asking, format: NumberFormat::E164, ..usual },
+            // Teams tries another gateway after ten seconds (FailoverTimeSeconds): our answer has to be there before.
+            Some(Service::Teams) => Self {
+                health: asking,
+                progress_timeout: Duration::from_millis(9_500),
+                format: NumberFormat::E164,
+            },
+        }
+    }
+}
+
+impl Service {
+    /// As in the configuration.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Teams => "teams",
+            Self::Zoom => "zoom",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// Whether it knows us by a name, and refuses an address in Contact.
+    pub fn wants_a_name(self) -> bool {
+        match self {
+            Self::Teams | Self::Zoom => true,
+            Self::Operator => false,
+        }
+    }
+
+    /// What our requests towards it say besides what all say: header name and value.
+    pub fn greeting(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            // Vendor, model and version, for Microsoft's support.
+            Self::Teams => Some(("X-MS-SBC", concat!("Causeway/Gateway/", env!("CARGO_PKG_VERSION")))),
+            Self::Zoom | Self::Operator => None,
+        }
+    }
+}

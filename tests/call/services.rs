@@ -1,0 +1,153 @@
+//! What Teams, Zoom and an operator's core hear of us, each in its own way.
+
+use gateway_userspace::policy::{Advertised, NumberFormat, Service, Trunk};
+use gateway_userspace::sip::message::{Message, Request, parse};
+use support::stage::scene::{ALICE, BOB, Scene, Stage};
+use support::stage::session::Session;
+
+const NAME: &str = "sbc1.corp.example:5060";
+
+fn toward(trunk: &mut Trunk, service: Service) {
+    *trunk = trunk.clone().toward(service);
+    trunk.advertised = Some(Advertised { host: "sbc1.corp.example".into(), port: 5060 });
+}
+
+fn teams() -> Stage {
+    Stage { service: |trunk| toward(trunk, Service::Teams), ..Stage::default() }
+}
+
+/// What the gateway sent to Bob's side that begins so.
+fn to_bob(scene: &Scene, start: &str) -> Vec<String> {
+    let to_bob = |text: &&str| text.starts_with(start) && text.contains("198.18.0.20");
+    scene.tap().sent().filter(to_bob).map(str::to_owned).collect()
+}
+
+fn invite(scene: &Scene) -> Request {
+    let text = to_bob(scene, "INVITE ").remove(0);
+    match parse(text.as_bytes()) {
+        Ok(Message::Request(request)) => request,
+        other => panic!("{other:?}"),
+    }
+}
+
+// Statements 34, 37, 38, 40, 41, 44, 47.
+#[test]
+fn an_invite_to_teams_names_us_by_name_and_numbers_as_telephone_numbers() {
+    let mut scene = Scene::new(teams());
+    scene.alice().calls_with = "Replaces: abc;to-tag=1;from-tag=2\r\nRecord-Route: <sip:198.51.100.9;lr>\r\n";
+    scene.talk();
+    let request = invite(&scene);
+    assert_eq!(request.uri.to_string(), "sip:+12025550147@198.18.0.20:5060;user=phone");
+    assert_eq!(request.head.to.uri.to_string(), "sip:+12025550147@198.18.0.20:5060;user=phone");
+    assert_eq!(request.head.from.uri.to_string(), format!("sip:+441632960123@{NAME};user=phone"));
+    let contacts: Vec<String> = request.head.contact.addresses().iter().map(ToString::to_string).collect();
+    assert_eq!(contacts, [format!("<sip:{NAME}>")]);
+    assert_eq!(request.head.via[0].host.to_string(), "sbc1.corp.example");
+    let text = to_bob(&scene, "INVITE ").remove(0);
+    assert!(
+        text.contains(concat!("\r\nX-MS-SBC: Causeway/Gateway/", env!("CARGO_PKG_VERSION"), "\r\n")),
+        "{text}"
+    );
+    for text in to_bob(&scene, "") {
+        assert!(!text.contains("\r\nReplaces:") && !text.contains("\r\nRecord-Route:"), "{text}");
+    }
+    scene.hangs_up(ALICE);
+    scene.ends();
+}
+
+// Statements 37, 39, 47.
+#[test]
+fn every_message_of_a_dialog_with_teams_has_the_same_contact() {
+    let mut scene = Scene::new(teams());
+    scene.talk();
+    scene.reinvites(ALICE, Session::at("198.51.100.12", 4_100));
+    scene.run(2_000);
+    scene.reinvites(BOB, Session::at("198.18.0.22", 4_200));
+    scene.run(2_000);
+    scene.hangs_up(ALICE);
+    scene.run(1_000);
+    let mut seen = 0;
+    for text in to_bob(&scene, "") {
+        for line in text.lines().filter(|line| line.starts_with("Contact:")) {
+            assert_eq!(line, format!("Contact: <sip:{NAME}>"), "{text}");
+            seen += 1;
+        }
+        let is_request = !text.starts_with("SIP/2.0 ");
+        assert_eq!(is_request, text.contains("\r\nX-MS-SBC: "), "{text}");
+    }
+    assert!(seen >= 3, "INVITE, re-INVITE and the 200 of theirs have one: {seen}");
+    scene.ends();
+}
+
+// Statements 53, 54.
+#[test]
+fn what_only_an_operator_is_to_know_stays_on_its_side() {
+    let names = [
+        "P-Charging-Vector",
+        "P-Access-Network-Info",
+        "P-Served-User",
+        "P-Asserted-Service",
+        "P-Visited-Network-ID",
+        "History-Info",
+        "Diversion",
+    ];
+    for service in [Service::Teams, Service::Zoom] {
+        let stage = match service {
+            Service::Zoom => Stage { service: |trunk| toward(trunk, Service::Zoom), ..Stage::default() },
+            _ => teams(),
+        };
+        let mut scene = Scene::new(stage);
+        let lines: Vec<String> =
+            names.iter().map(|name| format!("{name}: <sip:core.example>;x=1\r\n")).collect();
+        scene.alice().calls_with = lines.concat().leak();
+        scene.talk();
+        for text in to_bob(&scene, "") {
+            assert!(names.iter().all(|name| !text.contains(&format!("\r\n{name}:"))), "{text}");
+            assert!(!text.contains("core.example"), "{text}");
+        }
+        scene.hangs_up(ALICE);
+        scene.ends();
+    }
+}
+
+// Statements 90, 91.
+#[test]
+fn what_teams_says_for_itself_is_tolerated_and_stays_on_its_side() {
+    let mut scene = Scene::new(teams());
+    let names = ["X-MS-UserLocation", "X-MS-MediaPath", "X-MS-UserSite", "X-MS-TenantID", "Referred-By"];
+    let lines: Vec<String> = names.iter().map(|name| format!("{name}: <sip:secret.example>\r\n")).collect();
+    scene.bob().calls_with = lines.concat().leak();
+    scene.bob_calls_alice();
+    scene.run(5_000);
+    assert!(scene.phones[ALICE].is_talking());
+    for text in scene.tap().sent() {
+        assert!(names.iter().all(|name| !text.contains(&format!("\r\n{name}:"))), "{text}");
+        assert!(!text.contains("secret.example"), "{text}");
+    }
+    scene.hangs_up(ALICE);
+    scene.ends();
+}
+
+// Statements 40, 82, 212.
+#[test]
+fn national_numbers_of_an_operator_reach_the_service_in_e164_and_back() {
+    let operator = |trunk: &mut Trunk| {
+        trunk.numbers.country = Some("44".into());
+        (trunk.numbers.national_prefix, trunk.numbers.international_prefix) = ("0".into(), "00".into());
+        trunk.numbers.format = NumberFormat::National;
+    };
+    let mut scene = Scene::new(Stage { operator, ..teams() });
+    scene.alice_dials("0012025550147");
+    scene.run(5_000);
+    assert_eq!(invite(&scene).uri.to_string(), "sip:+12025550147@198.18.0.20:5060;user=phone");
+    scene.hangs_up(ALICE);
+    scene.run(1_000);
+    scene.bob_calls_alice();
+    scene.run(5_000);
+    let to_alice = scene.tap().sent().find(|text| text.starts_with("INVITE sip:0")).map(str::to_owned);
+    let to_alice = to_alice.expect("an INVITE in the national format");
+    assert!(to_alice.starts_with("INVITE sip:01632960123@198.51.100.10:5060 SIP/2.0\r\n"), "{to_alice}");
+    assert!(!to_alice.contains("user=phone") && !to_alice.contains("X-MS-SBC"), "{to_alice}");
+    scene.hangs_up(ALICE);
+    scene.ends();
+}
