@@ -1,18 +1,19 @@
 //! The handshake between a loaded program and a daemon: a daemon adopts pinned maps only when version and
 //! layout are its own.
 
-use crate::{flow, learned, record};
+use crate::{flow, index, learned, record};
 use core::mem::{offset_of, size_of};
 
 /// Raised when meaning changes while the layout does not.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Version and layout in one number: the program exports it as a global, the loader compares.
 pub const FINGERPRINT: u64 = {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     let parts = [
         VERSION as usize,
-        size_of::<flow::FlowKey>(),
+        index::PLACES as usize,
+        size_of::<flow::FlowVersions>(),
         size_of::<flow::FlowConfig>(),
         size_of::<flow::Output>(),
         offset_of!(flow::FlowConfig, rtp),
@@ -40,7 +41,10 @@ pub const RING_BYTES: u32 = 1 << 20;
 
 /// Names of maps, globals and programs in the object, at most 15 octets each (the kernel cuts longer ones).
 pub mod name {
-    /// Hash: [`crate::flow::FlowKey`] to [`crate::flow::FlowConfig`]. Written by the control plane.
+    /// Mmapable array of [`crate::index::Entry`], [`crate::index::PLACES_PER_ELEMENT`] in an element, by
+    /// [`crate::index::Places`]. Written by the control plane.
+    pub const INDEX: &str = "CW_INDEX";
+    /// Mmapable array: slot to [`crate::flow::FlowVersions`]. Written by the control plane.
     pub const FLOWS: &str = "CW_FLOWS";
     /// Mmapable array: slot to [`crate::learned::FlowState`]. Written by the kernel.
     pub const STATES: &str = "CW_STATES";

@@ -48,9 +48,13 @@ pub fn admit(
     if !gate_opens(config, source, port) {
         return Err(Reason::SourceRefused);
     }
-    let (payload_type, event) = match media {
-        Media::Rtp(rtp) => payload_type(config, rtp.payload_type)?,
-        Media::Rtcp(_) => (0, false),
+    let (payload_type, event, muted) = match media {
+        Media::Rtp(rtp) => {
+            let (payload_type, event) = payload_type(config, rtp.payload_type)?;
+            (payload_type, event, config.flags & flag::MUTED != 0)
+        }
+        // Reports go on while media is held (RFC 3264 section 5.1).
+        Media::Rtcp(_) => (0, false, false),
     };
     let latched = latch_moves(config, state, source, port, media)?;
     if !within_rate(config, state, now) {
@@ -59,7 +63,7 @@ pub fn admit(
     if latched {
         latch(config, state, source, port);
     }
-    Ok(Admitted { payload_type, event, latched, muted: config.flags & flag::MUTED != 0 })
+    Ok(Admitted { payload_type, event, latched, muted })
 }
 
 /// Whether the source gate lets this address and port in.
@@ -75,7 +79,11 @@ pub fn gate_opens(config: &FlowConfig, source: Addr128, port: Be16) -> bool {
 /// The outgoing payload type, and whether it carries telephone-events.
 #[inline(always)]
 pub fn payload_type(config: &FlowConfig, incoming: u8) -> Result<(u8, bool), Reason> {
-    match config.payload_types[usize::from(incoming & 0x7f)] {
+    let entry = match config.usual.incoming == incoming {
+        true => config.usual.entry,
+        false => config.payload_types[usize::from(incoming & 0x7f)],
+    };
+    match entry {
         PT_REFUSED => Err(Reason::PayloadType),
         entry => Ok((entry & !PT_EVENT, entry & PT_EVENT != 0)),
     }

@@ -26,14 +26,14 @@ pub trait CursorMut: Cursor {
     fn put(&mut self, offset: usize, word: Be32) -> Option<()>;
 }
 
-/// A stretch of a packet that is all there. Positions are constants within its length: they come from a header's
-/// layout, never from a packet.
+/// A stretch of a packet that is all there. Positions are constants, and one that is not within its length does not
+/// compile: they come from a header's layout, never from a packet.
 pub trait Window {
-    fn octet(&self, at: usize) -> u8;
-    fn be16(&self, at: usize) -> Be16;
-    fn be32(&self, at: usize) -> Be32;
+    fn octet<const AT: usize>(&self) -> u8;
+    fn be16<const AT: usize>(&self) -> Be16;
+    fn be32<const AT: usize>(&self) -> Be32;
     /// As they lie in memory.
-    fn raw64(&self, at: usize) -> u64;
+    fn raw64<const AT: usize>(&self) -> u64;
 }
 
 impl Cursor for [u8] {
@@ -56,19 +56,25 @@ impl CursorMut for [u8] {
 }
 
 impl<const N: usize> Window for &[u8; N] {
-    fn octet(&self, at: usize) -> u8 {
-        self[at]
+    fn octet<const AT: usize>(&self) -> u8 {
+        let [octet] = part::<AT, 1, N>(self);
+        octet
     }
 
-    fn be16(&self, at: usize) -> Be16 {
-        Be16::from_bytes([self[at], self[at + 1]])
+    fn be16<const AT: usize>(&self) -> Be16 {
+        Be16::from_bytes(part::<AT, 2, N>(self))
     }
 
-    fn be32(&self, at: usize) -> Be32 {
-        Be32::from_bytes([self[at], self[at + 1], self[at + 2], self[at + 3]])
+    fn be32<const AT: usize>(&self) -> Be32 {
+        Be32::from_bytes(part::<AT, 4, N>(self))
     }
 
-    fn raw64(&self, at: usize) -> u64 {
-        u64::from_ne_bytes(core::array::from_fn(|index| self[at + index]))
+    fn raw64<const AT: usize>(&self) -> u64 {
+        u64::from_ne_bytes(part::<AT, 8, N>(self))
     }
+}
+
+fn part<const AT: usize, const LEN: usize, const N: usize>(octets: &[u8; N]) -> [u8; LEN] {
+    const { assert!(AT + LEN <= N) };
+    core::array::from_fn(|index| octets[AT + index])
 }

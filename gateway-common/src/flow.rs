@@ -8,15 +8,16 @@ use crate::{
     net::{Addr128, Be16, Be32},
     verdict::Reason,
 };
+use core::mem::{offset_of, size_of};
 
-/// Key of the flow map: where packets of the flow arrive.
+/// Key of a flow: where its packets arrive.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
 pub struct FlowKey {
     pub address: Addr128,
     pub port: Be16,
-    /// Always zero: the kernel hashes every byte of a key. In whole words, which the program writes as such.
+    /// Always zero. In whole words, which the program writes as such.
     pub padding: u16,
     pub padding_2: u32,
 }
@@ -25,6 +26,12 @@ impl FlowKey {
     #[inline(always)]
     pub const fn new(address: Addr128, port: Be16) -> Self {
         Self { address, port, padding: 0, padding_2: 0 }
+    }
+
+    /// Whether packets for this address and port are the flow's.
+    #[inline(always)]
+    pub fn names(&self, address: Addr128, port: Be16) -> bool {
+        self.address == address && self.port == port
     }
 }
 
@@ -79,7 +86,7 @@ pub mod flag {
     pub const TELEPHONE_EVENT: u16 = 1 << 1;
     /// Keep SSRC, sequence and timestamp continuous on the far side when the source of the stream changes.
     pub const CONTINUITY: u16 = 1 << 2;
-    /// Swallow packets after accounting: a leg on hold, or a direction that the answer closed.
+    /// Swallow RTP after accounting: a leg on hold, or a direction that the answer closed.
     pub const MUTED: u16 = 1 << 3;
 }
 
@@ -129,7 +136,8 @@ pub const PT_EVENT: u8 = 0x80;
 /// [`FlowConfig::dscp`]: keep the mark of the incoming packet.
 pub const DSCP_KEEP: u8 = 0xff;
 
-/// One flow.
+/// One flow, without the key. Laid out for the cache behind the key of a [`FlowEntry`]: what each RTP packet asks
+/// for lies in two lines.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
@@ -152,17 +160,19 @@ pub struct FlowConfig {
     /// Bits of `gate_address` that must match, 0 to 128 (IPv4 prefixes plus 96).
     pub gate_prefix: u8,
     pub padding: u8,
+    pub gate_address: Addr128,
+
+    /// Where RTP goes.
+    pub rtp: Output,
+    pub gate_port: Be16,
+    pub usual: UsualPayloadType,
     /// Packets per second, 0 for no limit.
     pub rate: u32,
     /// Packets that may come at once above the rate.
     pub burst: u32,
     /// SSRC that the far side hears when [`flag::CONTINUITY`] is set, or 0: that of the first source heard.
     pub ssrc: Be32,
-    pub gate_port: Be16,
-    pub padding_2: [u8; 2],
-    pub gate_address: Addr128,
-    /// Where RTP goes.
-    pub rtp: Output,
+
     /// Where RTCP goes: of a [`FlowKind::Rtcp`] or [`FlowKind::Mux`] flow.
     pub rtcp: Output,
     /// Slot of the flow that carries the RTP stream this flow's RTCP speaks for: the flow itself when both
@@ -171,9 +181,47 @@ pub struct FlowConfig {
     /// Slot of the flow that carries the RTP stream this flow's RTCP reports on (the opposite direction), so
     /// that report blocks name the SSRC which the far end sends; [`NO_SLOT`] translates none.
     pub reported_slot: u32,
+    pub padding_2: u64,
+
     /// Outgoing payload type by incoming one: [`PT_REFUSED`], or 0 to 127 with [`PT_EVENT`] where it applies.
     pub payload_types: [u8; 128],
 }
+
+/// One entry of [`FlowConfig::payload_types`] again, where most packets find it without a look into the table.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct UsualPayloadType {
+    /// 0 to 127, or [`PT_REFUSED`] for none.
+    pub incoming: u8,
+    pub entry: u8,
+}
+
+impl UsualPayloadType {
+    pub const NONE: Self = Self { incoming: PT_REFUSED, entry: PT_REFUSED };
+}
+
+/// A flow as the flow table holds it.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct FlowEntry {
+    pub key: FlowKey,
+    pub config: FlowConfig,
+}
+
+/// What a slot of the flow table holds: a flow changes by its other version being written and the index then
+/// pointing there, so that no packet sees half of a change.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct FlowVersions(pub [FlowEntry; 2]);
+
+const _: () = {
+    assert!(offset_of!(FlowEntry, config) + offset_of!(FlowConfig, rtp) == 64);
+    assert!(offset_of!(FlowEntry, config) + offset_of!(FlowConfig, rtcp) == 128);
+    assert!(size_of::<FlowEntry>() == 320);
+};
 
 impl Default for FlowConfig {
     fn default() -> Self {
@@ -190,16 +238,17 @@ impl Default for FlowConfig {
             flags: 0,
             gate_prefix: 128,
             padding: 0,
+            gate_address: Addr128::UNSPECIFIED,
+            rtp: output,
+            gate_port: Be16::new(0),
+            usual: UsualPayloadType::NONE,
             rate: 0,
             burst: 0,
             ssrc: Be32::new(0),
-            gate_port: Be16::new(0),
-            padding_2: [0; 2],
-            gate_address: Addr128::UNSPECIFIED,
-            rtp: output,
             rtcp: output,
             stream_slot: NO_SLOT,
             reported_slot: NO_SLOT,
+            padding_2: 0,
             payload_types: [PT_REFUSED; 128],
         }
     }

@@ -77,11 +77,32 @@ pub struct Headers {
     pub payload_len: usize,
 }
 
+/// Offset of the UDP payload behind headers that carry nothing extra.
+pub const PLAIN_PAYLOAD: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
+
+/// The headers of a frame with IPv4 and UDP and nothing extra: no VLAN tag, no option, no fragment; `None` of any
+/// other, and of one that breaks off. What [`parse`] says of such a frame, sooner: the payload begins at
+/// [`PLAIN_PAYLOAD`].
+#[inline(always)]
+pub fn parse_plain<C: Cursor + ?Sized>(packet: &C) -> Option<Headers> {
+    const NOTHING_EXTRA: u8 = 0x45;
+    if packet.window::<ETHERNET_LEN>(0)?.be16::<12>() != Be16::new(ETHERTYPE_IPV4) {
+        return None;
+    }
+    let header = packet.window::<IPV4_LEN>(ETHERNET_LEN)?;
+    let extra = header.be16::<6>().raw() & Be16::new(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET).raw() != 0;
+    if header.octet::<0>() != NOTHING_EXTRA || header.octet::<9>() != PROTOCOL_UDP || extra {
+        return None;
+    }
+    let udp = packet.window::<UDP_LEN>(ETHERNET_LEN + IPV4_LEN)?;
+    Some(udp_over_ipv4(packet, &header, &udp, ETHERNET_LEN, IPV4_LEN, None))
+}
+
 /// Walks a frame from the start of its Ethernet header.
 #[inline(always)]
 pub fn parse<C: Cursor + ?Sized>(packet: &C) -> Parsed {
     let Some(link) = packet.window::<ETHERNET_LEN>(0) else { return Parsed::Malformed(Reason::Truncated) };
-    let mut ether_type = link.be16(12).host();
+    let mut ether_type = link.be16::<12>().host();
     let mut offset = ETHERNET_LEN;
     let mut tags = 0;
     while ether_type == ETHERTYPE_VLAN || ether_type == ETHERTYPE_SERVICE_VLAN {
@@ -91,7 +112,7 @@ pub fn parse<C: Cursor + ?Sized>(packet: &C) -> Parsed {
         let Some(tag) = packet.window::<VLAN_TAG_LEN>(offset) else {
             return Parsed::Malformed(Reason::Truncated);
         };
-        ether_type = tag.be16(2).host();
+        ether_type = tag.be16::<2>().host();
         offset += VLAN_TAG_LEN;
         tags += 1;
     }
@@ -105,26 +126,41 @@ pub fn parse<C: Cursor + ?Sized>(packet: &C) -> Parsed {
 #[inline(always)]
 fn ipv4<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     let Some(header) = packet.window::<IPV4_LEN>(offset) else { return Parsed::Malformed(Reason::Truncated) };
-    let first = header.octet(0);
+    let first = header.octet::<0>();
     let header_len = usize::from(first & 0x0f) * 4;
     if first >> 4 != 4 || header_len < IPV4_LEN {
         return Parsed::Malformed(Reason::Ipv4Header);
     }
-    if header.octet(9) != PROTOCOL_UDP {
+    if header.octet::<9>() != PROTOCOL_UDP {
         return Parsed::Other;
     }
-    let fragment = header.be16(6).host();
+    let fragment = header.be16::<6>().host();
     if fragment & IPV4_FRAGMENT_OFFSET != 0 {
         return Parsed::LaterFragment;
     }
     let Some(udp) = packet.window::<UDP_LEN>(offset + header_len) else {
         return Parsed::Malformed(Reason::Truncated);
     };
-    let total = usize::from(header.be16(2).host());
-    let udp_len = usize::from(udp.be16(4).host());
-    let source = Addr128::v4_from(header.be32(12));
-    let fault = if fragment & IPV4_MORE_FRAGMENTS != 0 {
-        Some(Reason::Fragment)
+    let fragment = (fragment & IPV4_MORE_FRAGMENTS != 0).then_some(Reason::Fragment);
+    Parsed::Udp(udp_over_ipv4(packet, &header, &udp, offset, header_len, fragment))
+}
+
+/// The headers of a packet whose IPv4 header is at `offset`; `fault` goes before what is wrong with its lengths and
+/// addresses.
+#[inline(always)]
+fn udp_over_ipv4<C: Cursor + ?Sized>(
+    packet: &C,
+    header: &C::Window<'_, IPV4_LEN>,
+    udp: &C::Window<'_, UDP_LEN>,
+    offset: usize,
+    header_len: usize,
+    fault: Option<Reason>,
+) -> Headers {
+    let total = usize::from(header.be16::<2>().host());
+    let udp_len = usize::from(udp.be16::<4>().host());
+    let source = Addr128::v4_from(header.be32::<12>());
+    let fault = if fault.is_some() {
+        fault
     } else if total < header_len + UDP_LEN || offset + total > packet.len() {
         Some(Reason::Ipv4Header)
     } else if udp_len != total - header_len {
@@ -134,30 +170,30 @@ fn ipv4<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     } else {
         None
     };
-    Parsed::Udp(Headers {
+    Headers {
         source,
-        destination: Addr128::v4_from(header.be32(16)),
-        source_port: udp.be16(0),
-        destination_port: udp.be16(2),
-        udp_checksum: udp.be16(6),
-        traffic_class: header.octet(1),
+        destination: Addr128::v4_from(header.be32::<16>()),
+        source_port: udp.be16::<0>(),
+        destination_port: udp.be16::<2>(),
+        udp_checksum: udp.be16::<6>(),
+        traffic_class: header.octet::<1>(),
         fault,
         payload: offset + header_len + UDP_LEN,
         payload_len: udp_len.saturating_sub(UDP_LEN),
-    })
+    }
 }
 
 #[inline(always)]
 fn ipv6<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     let Some(header) = packet.window::<IPV6_LEN>(offset) else { return Parsed::Malformed(Reason::Truncated) };
-    let first = header.be16(0).host();
+    let first = header.be16::<0>().host();
     if first >> 12 != 6 {
         return Parsed::Malformed(Reason::Ipv6Header);
     }
-    let source = Addr128::from_raw(header.raw64(8), header.raw64(16));
-    let destination = Addr128::from_raw(header.raw64(24), header.raw64(32));
-    let end = offset + IPV6_LEN + usize::from(header.be16(4).host());
-    let (transport, extension_fault) = match ipv6_extensions(packet, offset + IPV6_LEN, header.octet(6)) {
+    let source = Addr128::from_raw(header.raw64::<8>(), header.raw64::<16>());
+    let destination = Addr128::from_raw(header.raw64::<24>(), header.raw64::<32>());
+    let end = offset + IPV6_LEN + usize::from(header.be16::<4>().host());
+    let (transport, extension_fault) = match ipv6_extensions(packet, offset + IPV6_LEN, header.octet::<6>()) {
         Ok(found) => found,
         Err(verdict) => return verdict,
     };
@@ -166,8 +202,8 @@ fn ipv6<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
         return Parsed::Malformed(Reason::BadAddress);
     }
     let Some(udp) = packet.window::<UDP_LEN>(transport) else { return Parsed::Malformed(Reason::Truncated) };
-    let udp_len = usize::from(udp.be16(4).host());
-    let udp_checksum = udp.be16(6);
+    let udp_len = usize::from(udp.be16::<4>().host());
+    let udp_checksum = udp.be16::<6>();
     let fault = if extension_fault.is_some() {
         extension_fault
     } else if end > packet.len() {
@@ -185,8 +221,8 @@ fn ipv6<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     Parsed::Udp(Headers {
         source,
         destination,
-        source_port: udp.be16(0),
-        destination_port: udp.be16(2),
+        source_port: udp.be16::<0>(),
+        destination_port: udp.be16::<2>(),
         udp_checksum,
         traffic_class: (first >> 4) as u8,
         fault,
@@ -216,7 +252,7 @@ fn ipv6_extensions<C: Cursor + ?Sized>(
         };
         if next == IPV6_FRAGMENT {
             // RFC 8200 section 4.5: the offset is the upper 13 bits, in units of 8 octets.
-            if extension.be16(2).host() >> 3 != 0 {
+            if extension.be16::<2>().host() >> 3 != 0 {
                 return Err(Parsed::LaterFragment);
             }
             fault = Some(Reason::Fragment);
@@ -225,9 +261,9 @@ fn ipv6_extensions<C: Cursor + ?Sized>(
             if next == IPV6_ROUTING {
                 fault = Some(Reason::Ipv6Extension);
             }
-            offset += (usize::from(extension.octet(1)) + 1) * 8;
+            offset += (usize::from(extension.octet::<1>()) + 1) * 8;
         }
-        next = extension.octet(0);
+        next = extension.octet::<0>();
         count += 1;
     }
     Ok((offset, fault))

@@ -24,9 +24,7 @@ pub struct StreamStatistics {
     /// 0 before the first. Time is taken of every packet after a pause, and in a dense stream every quarter of
     /// a second at least (at 250 ticks a second).
     pub last_seen: u64,
-    /// Packets expected so far (extended highest sequence number less the first, plus one; summed over sources).
-    pub expected: u64,
-    /// RTP packets received, repeats included; `expected - received` is RFC 3550's cumulative loss.
+    /// RTP packets received, repeats included; [`FlowState::expected`] less these is RFC 3550's cumulative loss.
     pub received: u64,
     /// RTP packets that came after one with a higher sequence number.
     pub late: u32,
@@ -119,9 +117,23 @@ pub struct FlowState {
     pub event_timestamp: u32,
     /// Coarse ticks of the kernel when time was last taken; of the XDP program alone.
     pub ticks: u64,
+    pub padding_3: u64,
 
     pub rtp_hop: NextHop,
     pub rtcp_hop: NextHop,
+}
+
+impl FlowState {
+    /// RTP packets expected so far: extended highest sequence number less the first, plus one, summed over sources
+    /// (RFC 3550 appendix A.3).
+    #[inline(always)]
+    pub fn expected(&self) -> u64 {
+        if self.statistics.received == 0 {
+            return 0;
+        }
+        let heard = self.highest.wrapping_sub(self.base).wrapping_add(1);
+        self.expected_before.wrapping_add(u64::from(heard))
+    }
 }
 
 const _: () = {

@@ -20,6 +20,7 @@ pub mod admit;
 pub mod cursor;
 pub mod flow;
 pub mod headers;
+pub mod index;
 pub mod learned;
 pub mod net;
 pub mod record;

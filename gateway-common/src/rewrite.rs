@@ -58,9 +58,20 @@ impl Sum {
     }
 
     #[inline(always)]
-    pub fn minus_address(self, address: &Addr128) -> Self {
+    fn minus_address(self, address: &Addr128) -> Self {
         let [high, low] = address.raw();
         Self(self.0 + (!high & LOWER) + (!high >> 32) + (!low & LOWER) + (!low >> 32))
+    }
+
+    /// Puts the addresses `to` in the place of `from`, source and destination alike.
+    #[inline(always)]
+    pub fn readdressed(self, from: [&Addr128; 2], to: [&Addr128; 2]) -> Self {
+        let ([a, b], [c, d]) = (from, to);
+        // By far the most packets, and a quarter of the words.
+        if a.is_v4() && c.is_v4() {
+            return self.minus(a.v4_word()).minus(b.v4_word()).plus(c.v4_word()).plus(d.v4_word());
+        }
+        self.minus_address(a).minus_address(b).plus_address(c).plus_address(d)
     }
 
     #[inline(always)]
@@ -255,11 +266,8 @@ mod tests {
             let old_ssrc = Be32::from_bytes([payload[8], payload[9], payload[10], payload[11]]);
             payload[8..12].copy_from_slice(&ssrc.to_be_bytes());
             let adjusted = Sum::of_checksum(Be16::new(before))
-                .minus_address(&old.source)
-                .minus_address(&old.destination)
+                .readdressed([&old.source, &old.destination], [&new.source, &new.destination])
                 .minus_ports(old.source_port, old.destination_port)
-                .plus_address(&new.source)
-                .plus_address(&new.destination)
                 .plus_ports(new.source_port, new.destination_port)
                 .minus(old_ssrc)
                 .plus(Be32::new(ssrc))

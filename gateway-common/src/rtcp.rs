@@ -57,8 +57,8 @@ pub fn check<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize) -> Resul
 #[inline(always)]
 fn packet_at<C: Cursor + ?Sized>(packet: &C, at: usize, end: usize) -> Option<Packet> {
     let header = packet.window::<4>(at)?;
-    let (first, packet_type) = (header.octet(0), header.octet(1));
-    let next = at + (usize::from(header.be16(2).host()) + 1) * 4;
+    let (first, packet_type) = (header.octet::<0>(), header.octet::<1>());
+    let next = at + (usize::from(header.be16::<2>().host()) + 1) * 4;
     (first >> 6 == 2 && matches!(packet_type, 192..=223) && next <= end).then_some(Packet {
         packet_type,
         count: usize::from(first & 0x1f),
@@ -224,7 +224,7 @@ fn change<C: CursorMut + ?Sized>(
 
 #[inline(always)]
 fn word<C: Cursor + ?Sized>(packet: &C, at: usize) -> Option<Be32> {
-    Some(packet.window::<4>(at)?.be32(0))
+    Some(packet.window::<4>(at)?.be32::<0>())
 }
 
 #[cfg(test)]

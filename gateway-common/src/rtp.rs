@@ -66,7 +66,7 @@ pub fn parse<C: Cursor + ?Sized>(
         return Err(Reason::NotRtp);
     }
     let header = packet.window::<RTCP_LEN>(offset).ok_or(Reason::Truncated)?;
-    let (first, second) = (header.octet(0), header.octet(1));
+    let (first, second) = (header.octet::<0>(), header.octet::<1>());
     if first >> 6 != 2 {
         return Err(Reason::NotRtp);
     }
@@ -75,7 +75,7 @@ pub fn parse<C: Cursor + ?Sized>(
         if kind == FlowKind::Rtp {
             return Err(Reason::RtcpUnexpected);
         }
-        return Ok(Media::Rtcp(Rtcp { packet_type: second, ssrc: header.be32(4) }));
+        return Ok(Media::Rtcp(Rtcp { packet_type: second, ssrc: header.be32::<4>() }));
     }
     if kind == FlowKind::Rtcp {
         return Err(Reason::RtpUnexpected);
@@ -89,9 +89,9 @@ pub fn parse<C: Cursor + ?Sized>(
     Ok(Media::Rtp(Rtp {
         payload_type: second & 0x7f,
         marker: second & 0x80,
-        sequence: header.be16(2).host(),
-        timestamp: header.be32(4).host(),
-        ssrc: header.be32(8),
+        sequence: header.be16::<2>().host(),
+        timestamp: header.be32::<4>().host(),
+        ssrc: header.be32::<8>(),
         header_len,
     }))
 }
@@ -104,11 +104,11 @@ fn header_len<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize, first: 
     let mut header = RTP_LEN + usize::from(first & 0x0f) * 4;
     if first & EXTENSION != 0 {
         let extension = packet.window::<4>(offset + header).ok_or(Reason::RtpHeader)?;
-        header += 4 + usize::from(extension.be16(2).host()) * 4;
+        header += 4 + usize::from(extension.be16::<2>().host()) * 4;
     }
     let mut padding = 0;
     if first & PADDING != 0 {
-        let count = packet.window::<1>(offset + len - 1).ok_or(Reason::Truncated)?.octet(0);
+        let count = packet.window::<1>(offset + len - 1).ok_or(Reason::Truncated)?.octet::<0>();
         if count == 0 {
             return Err(Reason::RtpHeader);
         }
@@ -135,7 +135,11 @@ impl TelephoneEvent {
             return None;
         }
         let event = packet.window::<4>(offset)?;
-        Some(Self { code: event.octet(0), end: event.octet(1) & 0x80 != 0, duration: event.be16(2).host() })
+        Some(Self {
+            code: event.octet::<0>(),
+            end: event.octet::<1>() & 0x80 != 0,
+            duration: event.be16::<2>().host(),
+        })
     }
 }
 

@@ -44,12 +44,12 @@ pub fn rtcp(packet: &Packet, headers: &Headers, flow: &mut Flow, rtcp: Rtcp) -> 
         return Err(Reason::RtcpHeader);
     }
     flow.take_time(true);
-    let admitted = admit(headers, flow, &Media::Rtcp(rtcp))?;
+    admit(headers, flow, &Media::Rtcp(rtcp))?;
     account::hear_rtcp(flow.config, flow.state, &rtcp, flow.now);
     if flow.config.flags & flag::RTCP_COPY != 0 {
         record::cw_record_rtcp(packet.raw_context(), flow.config.slot, flow.config.epoch, offset, len);
     }
-    if admitted.muted { Err(Reason::Muted) } else { Ok(()) }
+    Ok(())
 }
 
 #[inline(always)]

@@ -73,11 +73,8 @@ fn way_out<const RTCP: bool>(packet: &mut Packet, headers: &Headers, flow: &mut 
     }
     let payload = make_room(packet, headers, hop.header_len as usize + ip_len - headers.payload_len)?;
     let sum = Sum::of_checksum(headers.udp_checksum)
-        .minus_address(&headers.source)
-        .minus_address(&headers.destination)
+        .readdressed([&headers.source, &headers.destination], [&envelope.source, &envelope.destination])
         .minus_ports(headers.source_port, headers.destination_port)
-        .plus_address(&envelope.source)
-        .plus_address(&envelope.destination)
         .plus_ports(envelope.source_port, envelope.destination_port);
     Ok(Way { envelope, hop, payload, sum })
 }
@@ -171,17 +168,17 @@ fn rewrite_rtp(
         Be32::new(u32::from(rtp.marker | payload_type) << 16 | u32::from(sequence))
     };
     if payload_type != rtp.payload_type || out.sequence != rtp.sequence {
-        header.put8(1, rtp.marker | payload_type);
-        header.put16(2, out.sequence.to_be());
+        header.put8::<1>(rtp.marker | payload_type);
+        header.put16::<2>(out.sequence.to_be());
         sum = sum.minus(first(rtp.payload_type, rtp.sequence)).plus(first(payload_type, out.sequence));
     }
     if out.timestamp != rtp.timestamp {
         let (old, new) = (Be32::new(rtp.timestamp), Be32::new(out.timestamp));
-        header.put32(4, new.raw());
+        header.put32::<4>(new.raw());
         sum = sum.minus(old).plus(new);
     }
     if out.ssrc != rtp.ssrc {
-        header.put32(8, out.ssrc.raw());
+        header.put32::<8>(out.ssrc.raw());
         sum = sum.minus(rtp.ssrc).plus(out.ssrc);
     }
     Some(sum)
@@ -252,7 +249,7 @@ pub extern "C" fn cw_sum(context: *mut xdp_md, offset: u32, len: u32, sum: u64) 
             break;
         }
         let Some(word) = packet.window::<4>(at) else { break };
-        sum = sum.plus(word.be32(0));
+        sum = sum.plus(word.be32::<0>());
         at += 4;
     }
     for index in 0..3 {
@@ -260,7 +257,7 @@ pub extern "C" fn cw_sum(context: *mut xdp_md, offset: u32, len: u32, sum: u64) 
             && let Some(octet) = packet.window::<1>(at)
         {
             // RFC 1071: an odd octet at the end counts as if a zero followed it.
-            let octet = u32::from(octet.octet(0));
+            let octet = u32::from(octet.octet::<0>());
             sum = sum.plus(Be32::new(if index % 2 == 0 { octet << 8 } else { octet }));
             at += 1;
         }
@@ -275,25 +272,25 @@ fn write_headers(packet: &Packet, hop: &NextHop, envelope: &Envelope, checksum: 
     if envelope.source.is_v4() {
         let window = packet.window::<{ IPV4_LEN + UDP_LEN }>(at)?;
         let [a, b, c, d, e] = envelope.ipv4();
-        window.put32(0, a.raw());
-        window.put32(4, b.raw());
-        window.put32(8, c.raw());
-        window.put32(12, d.raw());
-        window.put32(16, e.raw());
-        window.put32(20, ports.raw());
-        window.put32(24, rest.raw());
+        window.put32::<0>(a.raw());
+        window.put32::<4>(b.raw());
+        window.put32::<8>(c.raw());
+        window.put32::<12>(d.raw());
+        window.put32::<16>(e.raw());
+        window.put32::<20>(ports.raw());
+        window.put32::<24>(rest.raw());
     } else {
         let window = packet.window::<{ IPV6_LEN + UDP_LEN }>(at)?;
         let [a, b] = envelope.ipv6();
         let ([c, d], [e, f]) = (envelope.source.raw(), envelope.destination.raw());
-        window.put32(0, a.raw());
-        window.put32(4, b.raw());
-        window.put64(8, c);
-        window.put64(16, d);
-        window.put64(24, e);
-        window.put64(32, f);
-        window.put32(40, ports.raw());
-        window.put32(44, rest.raw());
+        window.put32::<0>(a.raw());
+        window.put32::<4>(b.raw());
+        window.put64::<8>(c);
+        window.put64::<16>(d);
+        window.put64::<24>(e);
+        window.put64::<32>(f);
+        window.put32::<40>(ports.raw());
+        window.put32::<44>(rest.raw());
     }
     Some(())
 }
@@ -303,21 +300,21 @@ fn write_headers(packet: &Packet, hop: &NextHop, envelope: &Envelope, checksum: 
 fn write_link_header(packet: &Packet, hop: &NextHop) -> Option<usize> {
     let [first, second, third] = hop.header;
     let window = packet.window::<ETHERNET_LEN>(0)?;
-    window.put64(0, first);
-    window.put32(8, second as u32);
-    window.put16(12, (second >> 32) as u16);
+    window.put64::<0>(first);
+    window.put32::<8>(second as u32);
+    window.put16::<12>((second >> 32) as u16);
     let len = hop.header_len;
     if len == ETHERNET_LEN as u32 {
         return Some(ETHERNET_LEN);
     }
     let window = packet.window::<{ ETHERNET_LEN + VLAN_TAG_LEN }>(0)?;
-    window.put64(8, second);
-    window.put16(16, third as u16);
+    window.put64::<8>(second);
+    window.put16::<16>(third as u16);
     if len == (ETHERNET_LEN + VLAN_TAG_LEN) as u32 {
         return Some(ETHERNET_LEN + VLAN_TAG_LEN);
     }
     let window = packet.window::<{ ETHERNET_LEN + 2 * VLAN_TAG_LEN }>(0)?;
-    window.put32(16, third as u32);
-    window.put16(20, (third >> 32) as u16);
+    window.put32::<16>(third as u32);
+    window.put16::<20>((third >> 32) as u16);
     Some(ETHERNET_LEN + 2 * VLAN_TAG_LEN)
 }

@@ -30,14 +30,25 @@ use packet::Packet;
 
 /// On every media interface.
 #[xdp]
+#[inline(always)]
 pub fn causeway(context: XdpContext) -> u32 {
-    let mut packet = Packet::new(context);
-    let headers = match headers::parse(&packet) {
-        Parsed::Udp(headers) => Headers { payload: packet::forget(headers.payload), ..headers },
-        Parsed::Other => return account::passed(),
-        Parsed::LaterFragment => return account::passed_later_fragment(),
-        Parsed::Malformed(reason) => return account::dropped(&packet, reason),
-    };
+    let packet = Packet::new(context);
+    // Compiled twice: for the headers that nearly all packets have, where every offset is a constant, and for all.
+    if let Some(headers) = headers::parse_plain(&packet) {
+        return relay(packet, headers);
+    }
+    match headers::parse(&packet) {
+        Parsed::Udp(headers) => {
+            relay(packet, Headers { payload: packet::forget(headers.payload), ..headers })
+        }
+        Parsed::Other => account::passed(),
+        Parsed::LaterFragment => account::passed_later_fragment(),
+        Parsed::Malformed(reason) => account::dropped(&packet, reason),
+    }
+}
+
+#[inline(always)]
+fn relay(mut packet: Packet, headers: Headers) -> u32 {
     let mut flow = match steer::steer(&headers) {
         Ok(Some(flow)) => flow,
         Ok(None) => return account::passed(),

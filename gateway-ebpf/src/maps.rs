@@ -1,4 +1,4 @@
-//! The maps, as `gateway_common::abi::name` names them. Control writes flows, links and the generation; the
+//! The maps, as `gateway_common::abi::name` names them. Control writes the index, flows, links and the generation; the
 //! kernel writes states, counters and the ring; nobody writes what the other writes.
 
 use aya_ebpf::{
@@ -8,7 +8,8 @@ use aya_ebpf::{
 };
 use gateway_common::{
     abi::{self, FLOWS_DEFAULT, LINKS_MAX, Link, RING_BYTES},
-    flow::{FlowConfig, FlowKey},
+    flow::FlowVersions,
+    index::{PLACES, PLACES_PER_ELEMENT},
     learned::FlowState,
     verdict::{REASONS_MAX, TRAFFIC_MAX},
 };
@@ -18,8 +19,17 @@ use gateway_common::{
 #[used]
 pub static CW_FINGERPRINT: u64 = abi::FINGERPRINT;
 
+/// The integers of [`gateway_common::index::Entry`].
 #[btf_map]
-pub static CW_FLOWS: HashMap<FlowKey, FlowConfig, { FLOWS_DEFAULT as usize }> = HashMap::new();
+pub static CW_INDEX: Array<
+    [u32; PLACES_PER_ELEMENT as usize],
+    { (PLACES / PLACES_PER_ELEMENT) as usize },
+    { BPF_F_MMAPABLE as usize },
+> = Array::new();
+
+#[btf_map]
+pub static CW_FLOWS: Array<FlowVersions, { FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
 
 #[btf_map]
 pub static CW_STATES: Array<FlowState, { FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =

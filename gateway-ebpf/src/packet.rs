@@ -9,7 +9,6 @@ use aya_ebpf::{
 use core::{arch::asm, hint::black_box};
 use gateway_common::{
     cursor::{Cursor, CursorMut, Window},
-    headers::{ETHERNET_LEN, IPV4_LEN, UDP_LEN},
     net::{Be16, Be32},
 };
 
@@ -76,12 +75,10 @@ impl Packet {
 /// The same offset, of which the verifier does not know how it came about.
 ///
 /// For the verifier of all kernels: each combination of VLAN tags and extension headers is an offset of its own,
-/// and it would walk the whole rest of the program for each, past the million instructions that it grants. The
-/// plain IPv4 packet keeps its constant, and the call is saved.
+/// and it would walk the whole rest of the program for each, past the million instructions that it grants.
 #[inline(always)]
 pub fn forget(offset: usize) -> usize {
-    const PLAIN: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
-    if offset == PLAIN { PLAIN } else { bounded(cw_forget(offset as u32)) }
+    bounded(cw_forget(offset as u32))
 }
 
 /// An offset that came as an argument, cut to what can be one.
@@ -130,7 +127,7 @@ impl Cursor for Packet {
 impl CursorMut for Packet {
     #[inline(always)]
     fn put(&mut self, offset: usize, word: Be32) -> Option<()> {
-        self.window::<4>(offset)?.put32(0, word.raw());
+        self.window::<4>(offset)?.put32::<0>(word.raw());
         Some(())
     }
 }
@@ -148,24 +145,24 @@ pub struct PacketWindow<const N: usize> {
 macro_rules! access {
     ($load:ident, $store:ident, $int:ty, $width:literal) => {
         #[inline(always)]
-        pub fn $load(&self, at: usize) -> $int {
-            assert!(at + size_of::<$int>() <= N);
+        pub fn $load<const AT: usize>(&self) -> $int {
+            const { assert!(AT + size_of::<$int>() <= N) };
             let value: u64;
             // SAFETY: within the window, hence within the packet.
             unsafe {
-                asm!(concat!("{0} = *(", $width, " *)({1} + 0)"), out(reg) value, in(reg) self.start.add(at),
-                    options(pure, readonly, nostack, preserves_flags))
+                asm!(concat!("{0} = *(", $width, " *)({1} + {2})"), out(reg) value, in(reg) self.start,
+                    const AT, options(pure, readonly, nostack, preserves_flags))
             };
             value as $int
         }
 
         #[inline(always)]
-        pub fn $store(&self, at: usize, value: $int) {
-            assert!(at + size_of::<$int>() <= N);
+        pub fn $store<const AT: usize>(&self, value: $int) {
+            const { assert!(AT + size_of::<$int>() <= N) };
             // SAFETY: within the window, hence within the packet.
             unsafe {
-                asm!(concat!("*(", $width, " *)({1} + 0) = {0}"), in(reg) u64::from(value),
-                    in(reg) self.start.add(at), options(nostack, preserves_flags))
+                asm!(concat!("*(", $width, " *)({1} + {2}) = {0}"), in(reg) u64::from(value),
+                    in(reg) self.start, const AT, options(nostack, preserves_flags))
             };
         }
     };
@@ -180,22 +177,22 @@ impl<const N: usize> PacketWindow<N> {
 
 impl<const N: usize> Window for PacketWindow<N> {
     #[inline(always)]
-    fn octet(&self, at: usize) -> u8 {
-        self.load8(at)
+    fn octet<const AT: usize>(&self) -> u8 {
+        self.load8::<AT>()
     }
 
     #[inline(always)]
-    fn be16(&self, at: usize) -> Be16 {
-        Be16::from_raw(self.load16(at))
+    fn be16<const AT: usize>(&self) -> Be16 {
+        Be16::from_raw(self.load16::<AT>())
     }
 
     #[inline(always)]
-    fn be32(&self, at: usize) -> Be32 {
-        Be32::from_raw(self.load32(at))
+    fn be32<const AT: usize>(&self) -> Be32 {
+        Be32::from_raw(self.load32::<AT>())
     }
 
     #[inline(always)]
-    fn raw64(&self, at: usize) -> u64 {
-        self.load64(at)
+    fn raw64<const AT: usize>(&self) -> u64 {
+        self.load64::<AT>()
     }
 }

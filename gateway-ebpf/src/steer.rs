@@ -4,8 +4,9 @@ use crate::maps;
 use aya_ebpf::helpers::{bpf_jiffies64, bpf_ktime_get_ns};
 use gateway_common::{
     admit,
-    flow::{FlowConfig, FlowKey},
+    flow::{FlowConfig, FlowEntry, FlowKey},
     headers::Headers,
+    index::{Entry, PLACES_PER_ELEMENT, Places, WAYS},
     learned::FlowState,
     verdict::Reason,
 };
@@ -39,15 +40,33 @@ const TICKS_MAX: u64 = 64;
 #[inline(always)]
 pub fn steer(headers: &Headers) -> Result<Option<Flow>, Reason> {
     let key = FlowKey::new(headers.destination, headers.destination_port);
-    // SAFETY: the program neither inserts nor removes flows. Control may replace or remove this one meanwhile;
-    // the element's memory stays a flow's until the program returns, and any mix of two is a valid value.
-    let Some(config) = (unsafe { maps::CW_FLOWS.get(&key) }) else { return Ok(None) };
-    let state = maps::CW_STATES.get_ptr_mut(config.slot).ok_or(Reason::StateMissing)?;
-    // SAFETY: array elements live as long as the map. Another processor may count in the same element, which
-    // loses counts and nothing else: all its fields are integers.
-    let state = unsafe { &mut *state };
-    admit::begin(config, state);
-    Ok(Some(Flow { config, state, now: 0 }))
+    let places = Places::of(&key);
+    for way in 0..WAYS {
+        let place = places.place(way);
+        let Some(element) = maps::CW_INDEX.get(place / PLACES_PER_ELEMENT) else { continue };
+        let entry = &raw const element[(place % PLACES_PER_ELEMENT) as usize];
+        // SAFETY: a whole aligned word, which control may change meanwhile.
+        let entry = Entry::from_raw(unsafe { entry.read_volatile() });
+        if !places.may_be(entry) {
+            continue;
+        }
+        let (Some(versions), Some(state)) =
+            (maps::CW_FLOWS.get(entry.slot()), maps::CW_STATES.get_ptr_mut(entry.slot()))
+        else {
+            return Err(Reason::StateMissing);
+        };
+        let [first, second] = &versions.0;
+        let FlowEntry { key: found, config } = if entry.version() { second } else { first };
+        if !found.names(headers.destination, headers.destination_port) {
+            continue;
+        }
+        // SAFETY: array elements live as long as the map. Another processor may count in the same element,
+        // which loses counts and nothing else: all its fields are integers.
+        let state = unsafe { &mut *state };
+        admit::begin(config, state);
+        return Ok(Some(Flow { config, state, now: 0 }));
+    }
+    Ok(None)
 }
 
 /// State of another flow, read only.

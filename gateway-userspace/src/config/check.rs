@@ -9,6 +9,7 @@ use crate::policy::{CallRate, Service};
 use crate::sip::message::Limits;
 use crate::sip::transaction::{self, Intervals};
 use crate::sip::transport::Transport;
+use gateway_common::index::FLOWS_MAX;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -185,6 +186,10 @@ fn dataplane(file: &File, errors: &mut ConfigErrors) -> dataplane::Settings {
     if flows == 0 {
         let fix = "write four for each call that is to fit, or leave it out";
         errors.add(span(&file.dataplane.flows), "[dataplane] flows", "leaves room for no call", fix);
+    } else if flows > FLOWS_MAX {
+        let fix = "write four for each call that is to fit";
+        let message = format!("is more than the {FLOWS_MAX} flows that the kernel's index takes");
+        errors.add(span(&file.dataplane.flows), "[dataplane] flows", message, fix);
     }
     dataplane::Settings {
         mode,

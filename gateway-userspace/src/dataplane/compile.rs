@@ -2,7 +2,8 @@
 
 use crate::media::plan::{FlowSpec, GateSpec, OutputSpec, PayloadType};
 use gateway_common::flow::{
-    DSCP_KEEP, FlowConfig, FlowKey, FlowKind, Gate, NO_SLOT, Output, PT_EVENT, PT_REFUSED, flag,
+    DSCP_KEEP, FlowConfig, FlowKey, FlowKind, Gate, NO_SLOT, Output, PT_EVENT, PT_REFUSED, UsualPayloadType,
+    flag,
 };
 use gateway_common::net::{Addr128, Be16};
 use ipnet::IpNet;
@@ -137,6 +138,10 @@ fn one(index: usize, spec: &FlowSpec, place: Place, places: &[Place]) -> Result<
         ..FlowConfig::default()
     };
     gate(&mut config, spec.gate);
+    if let Some(first) = spec.payload_types.iter().find(|payload_type| !payload_type.event) {
+        let entry = config.payload_types.get(usize::from(first.near)).copied().unwrap_or(PT_REFUSED);
+        config.usual = UsualPayloadType { incoming: first.near, entry };
+    }
     Ok(Compiled { key: key(spec.at), config })
 }
 

@@ -4,17 +4,19 @@
 use super::compile::arrival;
 use super::fault::{DataplaneFault, os_error};
 use super::kernel::monotonic;
+use super::mmap::{Access, SharedArray};
 use super::pins;
-use super::pod::Plain;
 use super::report::{FlowReport, RelayPath};
+use super::table::FlowTable;
 use crate::base::id::FlowId;
-use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, PerCpuArray};
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use gateway_common::abi::name;
-use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, Output};
+use gateway_common::flow::{FlowEntry, FlowKey, FlowKind, NO_SLOT, Output};
 use gateway_common::learned::FlowState;
 use gateway_common::verdict::{REASONS_MAX, Reason, TRAFFIC_MAX, Traffic};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 /// One pinned flow.
@@ -35,23 +37,13 @@ pub struct FlowView {
 
 /// Every flow pinned in `directory`, ordered by where it arrives.
 pub fn flows(directory: &Path) -> Result<Vec<FlowView>, DataplaneFault> {
-    let failed = |error: MapError| DataplaneFault::map("read the flow table", &error);
-    let flows: BpfHashMap<MapData, Plain<FlowKey>, Plain<FlowConfig>> =
-        Map::HashMap(map(directory, name::FLOWS)?).try_into().map_err(failed)?;
-    let states: Array<MapData, Plain<FlowState>> =
-        Map::Array(map(directory, name::STATES)?).try_into().map_err(failed)?;
+    let table = FlowTable::open(directory, Access::Read)?;
+    let states = states(directory)?;
     let now = monotonic();
-    let mut views = Vec::new();
-    for entry in flows.iter() {
-        let (Plain(key), Plain(config)) = match entry {
-            Ok(entry) => entry,
-            // Removed while we walked.
-            Err(MapError::KeyNotFound) => continue,
-            Err(error) => return Err(failed(error)),
-        };
-        let Plain(state) = states.get(&config.slot, 0).map_err(failed)?;
-        views.push(view(&key, &config, &state, now));
-    }
+    let mut views: Vec<_> = table
+        .flows()
+        .filter_map(|flow| Some(view(&flow, &states.read(flow.config.slot as usize)?, now)))
+        .collect();
     views.sort_by_key(|view| view.at);
     Ok(views)
 }
@@ -76,6 +68,20 @@ pub fn fingerprint(directory: &Path) -> Result<u64, DataplaneFault> {
     abi.get(&0, 0).map_err(failed)
 }
 
+/// What the kernel knows of each flow, by slot.
+pub(super) fn states(directory: &Path) -> Result<SharedArray<FlowState>, DataplaneFault> {
+    let states = map(directory, name::STATES)?;
+    let slots = entries(&states)? as usize;
+    SharedArray::map(states.fd().as_fd(), slots, Access::Read)
+        .map_err(DataplaneFault::system("map the flow states into memory"))
+}
+
+/// Elements of an array.
+pub(super) fn entries(map: &MapData) -> Result<u32, DataplaneFault> {
+    let info = map.info().map_err(|error| DataplaneFault::map("read the size of a map", &error))?;
+    Ok(info.max_entries())
+}
+
 /// A pinned map by name.
 pub(super) fn map(directory: &Path, name: &str) -> Result<MapData, DataplaneFault> {
     MapData::from_pin(pins::maps(directory).join(name)).map_err(|error| match os_error(&error) {
@@ -87,7 +93,7 @@ pub(super) fn map(directory: &Path, name: &str) -> Result<MapData, DataplaneFaul
     })
 }
 
-fn view(key: &FlowKey, config: &FlowConfig, state: &FlowState, now: u64) -> FlowView {
+fn view(FlowEntry { key, config }: &FlowEntry, state: &FlowState, now: u64) -> FlowView {
     let (kind, output): (_, &Output) = match config.kind {
         FlowKind::Rtp => ("rtp", &config.rtp),
         FlowKind::Rtcp => ("rtcp", &config.rtcp),

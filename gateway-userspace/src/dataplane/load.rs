@@ -22,12 +22,9 @@ const INTERRUPTED_MAX: usize = 20;
 /// Lines of the verifier's log that an error quotes.
 const LOG_LINES: usize = 24;
 
-/// Entries of the flow table beyond the slots: a flow that changes where its packets arrive has two entries for
-/// a moment, even when the table is full.
-const MOVING: u32 = 256;
-
 /// Maps that outlive the daemon.
-pub(super) const PINNED_MAPS: [&str; 8] = [
+pub(super) const PINNED_MAPS: [&str; 9] = [
+    name::INDEX,
     name::FLOWS,
     name::STATES,
     name::DROPS,
@@ -79,10 +76,9 @@ fn load_with(
     for map in PINNED_MAPS {
         loader.map_pin_path(map, pins.map(map));
     }
-    let table = settings.flows.saturating_add(MOVING);
     loader
         .verifier_log_level(log)
-        .map_max_entries(name::FLOWS, table)
+        .map_max_entries(name::FLOWS, settings.flows)
         .map_max_entries(name::STATES, settings.flows);
     let mut ebpf = loader.load(chosen(settings)).map_err(|error| unloadable(settings, &error))?;
     let xdp = program(&mut ebpf)?;

@@ -1,60 +1,125 @@
-//! The kernel's flow states, mapped read-only: a report costs no system call.
+//! Arrays of the kernel's, mapped into memory: read and written without a system call.
 #![expect(unsafe_code, reason = "memory shared with the kernel")]
 
+use gateway_common::flow::FlowEntry;
 use gateway_common::learned::FlowState;
 use std::io;
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 
-/// The mmapable array of [`FlowState`], by slot.
-#[derive(Debug)]
-pub(super) struct StateArray {
-    start: NonNull<u8>,
-    octets: usize,
-    slots: u32,
+/// What may be done with a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    Write,
 }
 
-/// The kernel lays values of an array out at multiples of 8 octets.
-const STRIDE: usize = size_of::<FlowState>().next_multiple_of(8);
-const _: () = assert!(align_of::<FlowState>() <= 8);
+/// An element of a mapped array.
+///
+/// # Safety
+/// Whatever the other side may have written is a value of the type: integers and octets, or enumerations that
+/// only programs and daemons with our ABI fingerprint write.
+pub(super) unsafe trait Element: Copy {}
 
-// SAFETY: the mapping is read-only memory that lives until drop; reading it from any thread is sound.
-unsafe impl Send for StateArray {}
-// SAFETY: as above; `state` copies by volatile reads and hands out no reference.
-unsafe impl Sync for StateArray {}
+// SAFETY: integers and octets only.
+unsafe impl Element for FlowState {}
+// SAFETY: integers, octets, and enumerations that only daemons write; zero is a value of each.
+unsafe impl Element for FlowEntry {}
+// SAFETY: an integer.
+unsafe impl Element for u32 {}
 
-impl StateArray {
-    /// Maps `map`, an array with `BPF_F_MMAPABLE` of `slots` values of [`FlowState`]'s size.
-    pub(super) fn map(map: BorrowedFd<'_>, slots: u32) -> io::Result<Self> {
-        let octets = STRIDE * slots as usize;
+/// An array map with `BPF_F_MMAPABLE`, as `len` elements of `T`; a map's element may hold several.
+#[derive(Debug)]
+pub(super) struct SharedArray<T> {
+    start: NonNull<u8>,
+    len: usize,
+    access: Access,
+    element: PhantomData<T>,
+}
+
+// SAFETY: the mapping lives until drop; elements are copied by volatile accesses and no reference is handed out
+// but to atomics.
+unsafe impl<T: Element> Send for SharedArray<T> {}
+// SAFETY: as above; `write` asks its callers to be the only ones at an element.
+unsafe impl<T: Element> Sync for SharedArray<T> {}
+
+impl<T: Element> SharedArray<T> {
+    /// Maps the values of `map`, which are `len` times `T` in all.
+    pub(super) fn map(map: BorrowedFd<'_>, len: usize, access: Access) -> io::Result<Self> {
+        // The kernel lays values out at multiples of 8 octets, which each of ours is, alone or in all.
+        const { assert!(align_of::<T>() <= 64 && (size_of::<T>().is_multiple_of(8) || size_of::<T>() == 4)) };
+        let protection = match access {
+            Access::Read => libc::PROT_READ,
+            Access::Write => libc::PROT_READ | libc::PROT_WRITE,
+        };
         // SAFETY: a fresh mapping at an address of the kernel's choice replaces no memory of ours.
         let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), octets, libc::PROT_READ, libc::MAP_SHARED, map.as_raw_fd(), 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                len * size_of::<T>(),
+                protection,
+                libc::MAP_SHARED,
+                map.as_raw_fd(),
+                0,
+            )
         };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap returned null"))?;
-        Ok(Self { start, octets, slots })
+        Ok(Self { start, len, access, element: PhantomData })
     }
 
-    /// A copy of the state; the kernel may be writing it, so fields of one packet may be missing beside
+    /// A copy of an element; the other side may be writing it, so fields of one change may be missing beside
     /// those of the one before. `None` outside the array.
-    pub(super) fn state(&self, slot: u32) -> Option<FlowState> {
-        if slot >= self.slots {
+    pub(super) fn read(&self, index: usize) -> Option<T> {
+        // SAFETY: within the mapping and aligned, as `at` says; every content is a value, as `Element` says;
+        // volatile because the other side writes meanwhile.
+        self.at(index).map(|at| unsafe { at.read_volatile() })
+    }
+
+    /// Writes an element that nobody else writes, and no program reads, before it returns. `None` outside the
+    /// array, and where the mapping is for reading.
+    pub(super) fn write(&self, index: usize, value: T) -> Option<()> {
+        if self.access != Access::Write {
             return None;
         }
-        // SAFETY: slot < slots, so the offset and STRIDE octets from it lie within the mapping.
-        let at = unsafe { self.start.add(STRIDE * slot as usize) };
-        // SAFETY: `at` is aligned (page start plus a multiple of 8) and in bounds; every bit pattern is a
-        // FlowState (integers and octets only); volatile because the kernel writes the page meanwhile.
-        Some(unsafe { at.cast::<FlowState>().read_volatile() })
+        // SAFETY: within the mapping, aligned and writable; volatile because a program reads it later.
+        self.at(index).map(|at| unsafe { at.write_volatile(value) })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn at(&self, index: usize) -> Option<*mut T> {
+        if index >= self.len {
+            return None;
+        }
+        // SAFETY: index < len, so the element lies within the mapping. It is aligned: the mapping begins at a
+        // page, and sizes are multiples of alignments.
+        Some(unsafe { self.start.as_ptr().cast::<T>().add(index) })
     }
 }
 
-impl Drop for StateArray {
+impl SharedArray<u32> {
+    /// An element that several sides change as a whole. `None` outside the array, and where the mapping is for
+    /// reading.
+    pub(super) fn atomic(&self, index: usize) -> Option<&AtomicU32> {
+        if self.access != Access::Write {
+            return None;
+        }
+        // SAFETY: within the mapping and aligned as a u32; it lives as long as `self`; everybody accesses these
+        // elements as whole words.
+        self.at(index).map(|at| unsafe { AtomicU32::from_ptr(at) })
+    }
+}
+
+impl<T> Drop for SharedArray<T> {
     fn drop(&mut self) {
-        // SAFETY: `start` and `octets` are those of the mapping made in `map`, unmapped here only.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.octets) };
+        // SAFETY: the mapping made in `map`, with the same length, unmapped here only.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len * size_of::<T>()) };
     }
 }

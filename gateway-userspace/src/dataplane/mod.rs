@@ -26,6 +26,7 @@ mod record;
 pub mod reference;
 mod report;
 mod slots;
+mod table;
 mod watch;
 mod worker;
 

@@ -4,12 +4,13 @@ use super::fault::DataplaneFault;
 use super::inspect::{self, FlowView};
 use super::links::ways_out;
 use super::load::{self, PINNED_MAPS};
-use super::mmap::StateArray;
+use super::mmap::{Access, SharedArray};
 use super::netlink::{AttachedProgram, Device, Requests};
 use super::pins::PinDirectory;
 use super::pod::Plain;
 use super::reference::counters::Counters;
 use super::slots::{Slots, Split};
+use super::table::FlowTable;
 use super::watch::Watch;
 use super::worker::Dataplane;
 use super::{Mode, Settings};
@@ -20,9 +21,9 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::programs::{ProgramError, Xdp, loaded_programs};
 use gateway_common::abi::{FINGERPRINT, name};
+use gateway_common::learned::FlowState;
 use gateway_common::verdict::{Reason, Traffic};
 use std::collections::{BTreeMap, HashSet};
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -67,7 +68,8 @@ struct KernelNode {
     /// Keeps the maps of the object open that are not pinned.
     _ebpf: Ebpf,
     _links: Vec<FdLink>,
-    states: Arc<StateArray>,
+    table: Arc<FlowTable>,
+    states: Arc<SharedArray<FlowState>>,
     /// Of the program that the links run.
     program: Option<u32>,
     media: Vec<u32>,
@@ -120,10 +122,8 @@ impl Node {
         let Backend::Kernel(kernel) = &mut self.backend else { return Ok(Vec::new()) };
         let (kept, swept): (Vec<_>, Vec<_>) =
             inspect::flows(kernel.pins.path())?.into_iter().partition(|flow| keep.contains(&flow.id));
-        let mut map = flow_map(&kernel.pins)?;
         for flow in &swept {
-            map.remove(&Plain(super::compile::key(flow.at)))
-                .map_err(|error| DataplaneFault::map("remove a flow that nobody adopted", &error))?;
+            kernel.table.remove(&super::compile::key(flow.at));
         }
         kernel.taken = kept.iter().map(|flow| flow.id.slot).collect();
         Ok(swept)
@@ -140,7 +140,7 @@ impl Node {
         match &self.backend {
             Backend::Kernel(kernel) => {
                 let slots = Slots::new(range, kernel.taken.iter().copied());
-                Ok(Dataplane::kernel(slots, flow_map(&kernel.pins)?, kernel.states.clone(), self.split_flows))
+                Ok(Dataplane::kernel(slots, kernel.table.clone(), kernel.states.clone(), self.split_flows))
             }
             Backend::Sockets { counters } => {
                 Ok(Dataplane::sockets(Slots::new(range, []), counters.clone(), self.split_flows))
@@ -234,10 +234,9 @@ fn boot_kernel(
     unlink_others(&pins, &devices.media_indices())?;
     let (paths, links): (Vec<_>, Vec<_>) = attached.into_iter().unzip();
     let program = links.first().and_then(|link| link.info().ok()).map(|info| info.program_id());
-    let states = inspect::map(pins.path(), name::STATES)?;
-    let states = StateArray::map(states.fd().as_fd(), capacity)
-        .map_err(DataplaneFault::system("map the flow states into memory"))?;
-    let taken = inspect::flows(pins.path())?.iter().map(|flow| flow.id.slot).collect();
+    let table = Arc::new(FlowTable::open(pins.path(), Access::Write)?);
+    let states = Arc::new(inspect::states(pins.path())?);
+    let taken = table.flows().map(|flow| flow.config.slot).collect();
     Ok(Node {
         paths,
         split_flows: capacity,
@@ -245,7 +244,8 @@ fn boot_kernel(
             pins,
             _ebpf: ebpf,
             _links: links,
-            states: Arc::new(states),
+            table,
+            states,
             program,
             media: devices.media_indices(),
             taken,
@@ -460,14 +460,6 @@ fn stamp(pins: &PinDirectory) -> Result<(), DataplaneFault> {
     let mut abi: Array<MapData, u64> =
         Map::Array(inspect::map(pins.path(), name::ABI)?).try_into().map_err(failed)?;
     abi.set(0, FINGERPRINT, 0).map_err(failed)
-}
-
-pub(super) type FlowMap =
-    BpfHashMap<MapData, Plain<gateway_common::flow::FlowKey>, Plain<gateway_common::flow::FlowConfig>>;
-
-fn flow_map(pins: &PinDirectory) -> Result<FlowMap, DataplaneFault> {
-    let failed = |error| DataplaneFault::map("open the flow table", &error);
-    Map::HashMap(inspect::map(pins.path(), name::FLOWS)?).try_into().map_err(failed)
 }
 
 pub(super) fn generation(pins: &PinDirectory) -> Result<Array<MapData, u32>, DataplaneFault> {

@@ -59,8 +59,8 @@ impl FlowReport {
             octets: figures.octets,
             rtcp_packets: figures.rtcp_packets,
             refused: figures.refused,
-            expected: figures.expected,
-            lost: figures.expected.saturating_sub(figures.received),
+            expected: state.expected(),
+            lost: state.expected().saturating_sub(figures.received),
             late: figures.late,
             jitter_ms: f64::from(figures.jitter_scaled) / 16.0 * 1000.0 / f64::from(clock_rate.max(1)),
             source_changes: figures.source_changes,
@@ -91,7 +91,6 @@ mod tests {
     fn figures_come_out_in_units_that_people_use() {
         let statistics = StreamStatistics {
             packets: 98,
-            expected: 100,
             received: 98,
             last_seen: 1_000_000,
             jitter_scaled: 16 * 80,
@@ -99,6 +98,8 @@ mod tests {
         };
         let state = FlowState {
             epoch: 4,
+            base: 1001,
+            highest: 1100,
             latched: 1,
             source: Addr128::v4([10, 0, 0, 1]),
             source_port: Be16::new(4000),

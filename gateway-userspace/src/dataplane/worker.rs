@@ -3,18 +3,16 @@
 use super::compile::{Compiled, Place, arrival, compile, far_end_moved};
 use super::fault::DataplaneFault;
 use super::kernel::monotonic;
-use super::mmap::StateArray;
+use super::mmap::SharedArray;
 use super::neighbour::Neighbours;
-use super::node::FlowMap;
-use super::pod::Plain;
 use super::record::Record;
 use super::reference::Counters;
 use super::reference::sockets::SocketRelay;
 use super::report::{FlowReport, RelayPath};
 use super::slots::Slots;
+use super::table::{FlowTable, TableFault};
 use crate::base::id::FlowId;
 use crate::media::plan::FlowSpec;
-use aya::maps::MapError;
 use gateway_common::flow::{FlowConfig, FlowKey};
 use gateway_common::learned::FlowState;
 use mio::{Registry, Token};
@@ -22,9 +20,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// `BPF_NOEXIST` of linux/bpf.h: refuse to replace an entry.
-const NO_REPLACE: u64 = 1;
 
 /// One worker's flows.
 #[derive(Debug)]
@@ -51,13 +46,18 @@ enum Backend {
 
 #[derive(Debug)]
 struct KernelFlows {
-    flows: FlowMap,
-    states: Arc<StateArray>,
+    flows: Arc<FlowTable>,
+    states: Arc<SharedArray<FlowState>>,
     neighbours: Option<Neighbours>,
 }
 
 impl Dataplane {
-    pub(super) fn kernel(slots: Slots, flows: FlowMap, states: Arc<StateArray>, capacity: u32) -> Self {
+    pub(super) fn kernel(
+        slots: Slots,
+        flows: Arc<FlowTable>,
+        states: Arc<SharedArray<FlowState>>,
+        capacity: u32,
+    ) -> Self {
         let neighbours = Neighbours::open().inspect_err(|error| {
             tracing::warn!("first packets may miss link addresses: no netlink socket: {error}")
         });
@@ -142,7 +142,7 @@ impl Dataplane {
         let mut before = Vec::with_capacity(ids.len());
         for (&id, spec) in ids.iter().zip(flows) {
             let key = super::compile::key(spec.at);
-            let config = self.backend.config(key)?;
+            let config = self.backend.config(&key);
             let same = config.filter(|config| config.slot == id.slot && config.epoch == id.epoch);
             before.push(Compiled { key, config: same.ok_or(DataplaneFault::UnknownFlow { id })? });
         }
@@ -215,7 +215,7 @@ impl Dataplane {
 
     fn compiled(&self, id: FlowId) -> Result<Compiled, DataplaneFault> {
         let key = self.lookup(id).ok_or(DataplaneFault::UnknownFlow { id })?.key;
-        let config = self.backend.config(key)?.ok_or(DataplaneFault::UnknownFlow { id })?;
+        let config = self.backend.config(&key).ok_or(DataplaneFault::UnknownFlow { id })?;
         Ok(Compiled { key, config })
     }
 
@@ -230,7 +230,7 @@ impl Dataplane {
 
     fn insert_all(&mut self, compiled: &[Compiled]) -> Result<(), DataplaneFault> {
         for (index, flow) in compiled.iter().enumerate() {
-            if let Err(fault) = self.backend.insert(flow, NO_REPLACE, self.capacity) {
+            if let Err(fault) = self.backend.insert(flow, self.capacity) {
                 compiled[..index].iter().for_each(|flow| self.backend.remove(flow.key));
                 return Err(fault);
             }
@@ -242,12 +242,15 @@ impl Dataplane {
     fn replace_all(&mut self, before: &[Compiled], after: &[Compiled]) -> Result<(), DataplaneFault> {
         let is_in = |flows: &[Compiled], key| flows.iter().any(|flow| flow.key == key);
         for (index, flow) in after.iter().enumerate() {
-            let flags = if is_in(before, flow.key) { 0 } else { NO_REPLACE };
-            if let Err(fault) = self.backend.insert(flow, flags, self.capacity) {
+            let written = match is_in(before, flow.key) {
+                true => self.backend.replace(flow, self.capacity),
+                false => self.backend.insert(flow, self.capacity),
+            };
+            if let Err(fault) = written {
                 let added = after[..index].iter().filter(|flow| !is_in(before, flow.key));
                 added.for_each(|flow| self.backend.remove(flow.key));
                 for flow in before {
-                    self.backend.insert(flow, 0, self.capacity)?;
+                    self.backend.replace(flow, self.capacity)?;
                 }
                 return Err(fault);
             }
@@ -275,36 +278,34 @@ impl Dataplane {
 }
 
 impl Backend {
-    fn insert(&mut self, flow: &Compiled, flags: u64, capacity: u32) -> Result<(), DataplaneFault> {
-        let at = arrival(flow.key);
+    /// Adds a flow.
+    fn insert(&mut self, flow: &Compiled, capacity: u32) -> Result<(), DataplaneFault> {
+        let in_use = DataplaneFault::AddressInUse { at: arrival(flow.key) };
         match self {
-            Self::Kernel(kernel) => {
-                kernel.flows.insert(Plain(flow.key), Plain(flow.config), flags).map_err(|error| {
-                    match super::fault::os_error(&error) {
-                        Some(libc::EEXIST) => DataplaneFault::AddressInUse { at },
-                        Some(libc::E2BIG) => DataplaneFault::FlowTableFull { flows: capacity },
-                        _ => DataplaneFault::map("write a flow", &error),
-                    }
-                })
-            }
-            Self::Sockets(relay) if flags == NO_REPLACE && relay.config(flow.key).is_some() => {
-                Err(DataplaneFault::AddressInUse { at })
-            }
+            Self::Kernel(kernel) => match kernel.flows.insert(flow.key, flow.config) {
+                Err(TableFault::InUse) => Err(in_use),
+                Err(TableFault::Full) => Err(DataplaneFault::FlowTableFull { flows: capacity }),
+                Ok(()) => Ok(()),
+            },
+            Self::Sockets(relay) if relay.config(flow.key).is_some() => Err(in_use),
+            Self::Sockets(relay) => relay.insert(flow.key, flow.config),
+        }
+    }
+
+    /// Puts a flow in the place of the one at the same address and port.
+    fn replace(&mut self, flow: &Compiled, capacity: u32) -> Result<(), DataplaneFault> {
+        match self {
+            Self::Kernel(kernel) => kernel
+                .flows
+                .replace(flow.key, flow.config)
+                .map_err(|_| DataplaneFault::FlowTableFull { flows: capacity }),
             Self::Sockets(relay) => relay.insert(flow.key, flow.config),
         }
     }
 
     fn remove(&mut self, key: FlowKey) {
         match self {
-            Self::Kernel(kernel) => {
-                // Gone already is as good.
-                if let Err(error) = kernel.flows.remove(&Plain(key))
-                    && !matches!(error, MapError::KeyNotFound)
-                    && super::fault::os_error(&error) != Some(libc::ENOENT)
-                {
-                    tracing::error!("a flow stays in the kernel: {}", super::fault::chain(&error));
-                }
-            }
+            Self::Kernel(kernel) => kernel.flows.remove(&key),
             Self::Sockets(relay) => relay.remove(key),
         }
     }
@@ -315,20 +316,16 @@ impl Backend {
         }
     }
 
-    fn config(&self, key: FlowKey) -> Result<Option<FlowConfig>, DataplaneFault> {
+    fn config(&self, key: &FlowKey) -> Option<FlowConfig> {
         match self {
-            Self::Kernel(kernel) => match kernel.flows.get(&Plain(key), 0) {
-                Ok(Plain(config)) => Ok(Some(config)),
-                Err(MapError::KeyNotFound) => Ok(None),
-                Err(error) => Err(DataplaneFault::map("read a flow", &error)),
-            },
-            Self::Sockets(relay) => Ok(relay.config(key).copied()),
+            Self::Kernel(kernel) => kernel.flows.config(key),
+            Self::Sockets(relay) => relay.config(*key).copied(),
         }
     }
 
     fn state(&self, slot: u32) -> FlowState {
         match self {
-            Self::Kernel(kernel) => kernel.states.state(slot).unwrap_or_default(),
+            Self::Kernel(kernel) => kernel.states.read(slot as usize).unwrap_or_default(),
             Self::Sockets(relay) => relay.state(slot),
         }
     }

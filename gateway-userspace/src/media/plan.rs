@@ -103,7 +103,7 @@ pub struct FlowSpec {
     pub clock_rate: u32,
     /// Payload types that may pass; all others are refused.
     pub payload_types: Vec<PayloadType>,
-    /// The direction is closed (hold): packets are counted and swallowed.
+    /// The direction is closed (hold): RTP is counted and swallowed, RTCP goes on (RFC 3264 section 5.1).
     pub muted: bool,
     /// Keep SSRC, sequence and timestamp continuous when the source of the stream changes.
     pub continuity: bool,
@@ -217,7 +217,7 @@ fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> Flow
     }
 }
 
-/// The flow that hears RTCP alone. Never muted: reports go on while media is held (RFC 3264 section 5.1).
+/// The flow that hears RTCP alone.
 fn rtcp_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowSpec {
     FlowSpec {
         from: near.side,

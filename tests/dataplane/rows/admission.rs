@@ -245,10 +245,6 @@ fn holds() -> Vec<Row> {
             .caller(latch(Latch::SameSsrc))
             .drops(Reason::Muted)
             .tells(&[Told::Latched]),
-        Row::new("RTCP of a direction on hold is swallowed")
-            .caller(held)
-            .frame(crate::row::carrying(rtcp(0, 201, &[1])))
-            .drops(Reason::Muted),
         Row::new("hold in one direction leaves the other open").callee(held).sends_with(|_| {}),
     ]
 }

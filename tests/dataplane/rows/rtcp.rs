@@ -90,12 +90,13 @@ fn copies() -> Vec<Row> {
             .frame(carrying(long()))
             .sends_with(|frame| frame.payload = long())
             .tells(&[Told::Rtcp(long()[..256].to_vec())]),
-        Row::new("RTCP on hold is copied and swallowed")
+        Row::new("RTCP goes on while media is held (RFC 3264 section 5.1)")
             .caller(copied)
             .caller(|flow| flow.muted = true)
             .frame(carrying(report()))
-            .drops(Reason::Muted)
-            .tells(&[Told::Rtcp(report())]),
+            .sends_with(|frame| frame.payload = report())
+            .tells(&[Told::Rtcp(report())])
+            .figures(&[(Figure::Rtcp, 1), (Figure::Refused, 0)]),
         Row::new("RTCP that is refused is not copied")
             .caller(copied)
             .frame(carrying(report()[..12].to_vec()))

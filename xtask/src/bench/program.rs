@@ -4,7 +4,8 @@
 //! Test-run hands the program its own output as the next input. So the flows form a ring: each sends to the
 //! address of the one that is a long stride ahead, and every packet meets another key, another configuration
 //! and another state. With many flows that is as unkind to caches as a busy gateway is. Where the last packet
-//! went proves that the program relayed every one of them.
+//! went proves that the program relayed every one of them. It arrives by the interface that it leaves by, so
+//! that both programs end in `XDP_TX`.
 
 use super::ProgramArguments;
 use super::relay::causeway::Causeway;
@@ -12,6 +13,7 @@ use super::relay::lab::{Path, Port, Side, enter};
 use super::relay::programs::Bench;
 use super::relay::traffic::{HEADERS, frame};
 use crate::media::PAYLOAD_TYPE;
+use crate::packet_socket::interface_index;
 use crate::report;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
@@ -35,9 +37,10 @@ const STRIDE: usize = 7919;
 /// Flows on one address, from this port on.
 const PORTS: usize = 50_000;
 const FIRST_PORT: u16 = 10_000;
-/// `XDP_TX` and `XDP_REDIRECT` of linux/bpf.h.
+/// Octets of one packet's audio: 20 ms of G.711.
+const PAYLOAD: usize = 160;
+/// `XDP_TX` of linux/bpf.h.
 const XDP_TX: u32 = 3;
-const XDP_REDIRECT: u32 = 4;
 
 /// The last line of `--json`. Nanoseconds a packet.
 #[derive(Debug, Serialize)]
@@ -59,9 +62,12 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
     let relay = causeway.program()?;
 
     let start = Ring::of(1, &path).frame(&path);
+    let arrival = Arrival::by(&path, Side::Caller)?;
     let empty_tx_ns = steps.run("empty XDP_TX", |step| {
-        let timed = (0..arguments.repetitions)
-            .map(|_| timed(empty.program()?, &start, PACKETS, XDP_TX).map(|(ns, _)| ns));
+        let timed = (0..arguments.repetitions).map(|_| {
+            enter(&path.gateway_namespace(), || arrival.timed(empty.program()?, &start, PACKETS))
+                .map(|(ns, _)| ns)
+        });
         let ns = report::median(&timed.collect::<Result<Vec<_>>>()?)?;
         step.detail(format!("{ns:.0} ns"));
         Ok(ns)
@@ -74,7 +80,7 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
             let ids = causeway.install(&ring.flows())?;
             // After the flows: installing them sets the kernel on resolving these hosts, who do not exist.
             ring.make_reachable(&path)?;
-            let median = ring.time(&path, &relay, arguments.repetitions);
+            let median = ring.time(&path, &relay, &arrival, arguments.repetitions);
             causeway.remove(&ids);
             let median = median.with_context(|| causeway.refused().unwrap_or_default())?;
             step.detail(format!("{median:.0} ns"));
@@ -161,17 +167,17 @@ impl Ring {
     fn frame(&self, path: &Path<'_>) -> Vec<u8> {
         let from = Port { address: self.first_host, ..path.endpoint(Side::Caller) };
         let to = Port { address: self.first_host, ..path.gateway(Side::Caller) };
-        frame((from, self.source.port()), (to, FIRST_PORT), PAYLOAD_TYPE, &[0xd5; 160])
+        frame((from, self.source.port()), (to, FIRST_PORT), PAYLOAD_TYPE, &[0xd5; PAYLOAD])
     }
 
     /// The median of timed runs, after one that fills caches, finds next hops and lets all streams settle.
-    fn time(&self, path: &Path<'_>, relay: &Xdp, repetitions: u8) -> Result<f64> {
+    fn time(&self, path: &Path<'_>, relay: &Xdp, arrival: &Arrival, repetitions: u8) -> Result<f64> {
         let start = self.frame(path);
         enter(&path.gateway_namespace(), || {
             let mut runs = Vec::new();
             let settling = PACKETS.max((self.count * SETTLING) as u32);
             for packets in std::iter::once(settling).chain((0..repetitions).map(|_| PACKETS)) {
-                let (ns, last) = timed(relay, &start, packets, XDP_REDIRECT)?;
+                let (ns, last) = arrival.timed(relay, &start, packets)?;
                 // A whole number of rounds: the last packet is for the first flow again.
                 let port = last.get(36..38).map(|port| u16::from_be_bytes([port[0], port[1]]));
                 ensure!(
@@ -185,19 +191,37 @@ impl Ring {
     }
 }
 
-/// Nanoseconds a packet, and the last packet as the program left it.
-fn timed(program: &Xdp, packet: &[u8], packets: u32, verdict: u32) -> Result<(f64, Vec<u8>)> {
-    let mut last = vec![0; HEADERS + 256];
-    let options = TestRunOptions {
-        data_in: Some(packet),
-        data_out: Some(&mut last),
-        repeat: packets,
-        ..TestRunOptions::new()
-    };
-    let result = program.test_run(options).context("test-run")?;
-    let returned = result.return_value;
-    ensure!(returned == verdict, "test-run: the program answered {returned} instead of {verdict}");
-    Ok((result.duration.as_nanos() as f64, last))
+/// How test-run says that packets come: `struct xdp_md` of linux/bpf.h.
+struct Arrival([u8; 24]);
+
+impl Arrival {
+    /// By the gateway's interface on `side`.
+    fn by(path: &Path<'_>, side: Side) -> Result<Self> {
+        let index = enter(&path.gateway_namespace(), || interface_index(side.gateway_interface()))?;
+        // data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let fields = [0, HEADERS as u32 + PAYLOAD as u32, 0, index, 0, 0];
+        let mut context = [0; 24];
+        for (octets, field) in context.chunks_exact_mut(4).zip(fields) {
+            octets.copy_from_slice(&field.to_ne_bytes());
+        }
+        Ok(Self(context))
+    }
+
+    /// Nanoseconds a packet, and the last packet as the program left it. In the namespace of the interface.
+    fn timed(&self, program: &Xdp, packet: &[u8], packets: u32) -> Result<(f64, Vec<u8>)> {
+        let mut last = vec![0; packet.len()];
+        let options = TestRunOptions {
+            data_in: Some(packet),
+            data_out: Some(&mut last),
+            ctx_in: Some(&self.0),
+            repeat: packets,
+            ..TestRunOptions::new()
+        };
+        let result = program.test_run(options).context("test-run")?;
+        let returned = result.return_value;
+        ensure!(returned == XDP_TX, "test-run: the program answered {returned} instead of {XDP_TX}");
+        Ok((result.duration.as_nanos() as f64, last))
+    }
 }
 
 fn print_table(figures: &Figures) {
