@@ -4,7 +4,7 @@
 use gateway_userspace::base::fault::Fault;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use support::stage::phone::Reaction::{self, Describe, Fork, Say};
+use support::stage::phone::Reaction::{self, Branch, Describe, Fork, Reliable, Say};
 use support::stage::scene::{ALICE, BOB, CAROL, Outcome, Scene, Stage};
 use support::stage::weather::Weather;
 
@@ -12,7 +12,7 @@ const SEEDS: u64 = 250;
 
 type Script = &'static [(u64, Reaction)];
 
-const ANSWERS: [Script; 9] = [
+const ANSWERS: [Script; 12] = [
     &[(30, Say(180)), (700, Describe(200))],
     &[(30, Describe(183)), (1_500, Describe(200))],
     &[(10, Describe(200))],
@@ -22,6 +22,9 @@ const ANSWERS: [Script; 9] = [
     &[(30, Say(180))],
     &[(5_500, Describe(200))],
     &[(30, Say(180)), (700, Describe(200)), (800, Fork)],
+    &[(30, Reliable(180, false)), (300, Reliable(183, true)), (1_500, Say(200))],
+    &[(30, Branch(1, 183, true)), (300, Branch(2, 183, true)), (900, Branch(3, 200, true))],
+    &[(30, Branch(1, 180, false)), (900, Branch(1, 200, true)), (920, Branch(2, 200, true))],
 ];
 
 const CHANGES: [Script; 7] = [
@@ -41,6 +44,8 @@ fn play(seed: u64) -> Outcome {
     let mut scene = Scene::new(Stage { weather, seed, cores, phones_may_complain: true, ..Stage::default() });
     for _ in 0..chance.random_range(4..16) {
         for phone in [ALICE, BOB, CAROL] {
+            scene.phones[phone].calls_with =
+                ["", "Supported: 100rel\r\n", "Require: 100rel\r\n"][chance.random_range(0..3)];
             scene.phones[phone].on_invite = ANSWERS[chance.random_range(0..ANSWERS.len())].to_vec();
             scene.phones[phone].on_reinvite = CHANGES[chance.random_range(0..CHANGES.len())].to_vec();
         }

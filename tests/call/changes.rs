@@ -78,24 +78,50 @@ fn media_follows_to_a_new_address() {
     insta::assert_snapshot!(scene.ends().ladder);
 }
 
+// Statement 110.
 #[test]
-fn changes_of_both_sides_at_once_are_both_refused_with_491() {
+fn a_change_that_crosses_one_of_the_other_side_is_tried_again_after_the_pause_of_its_leg() {
+    for (first, second, least, most) in [(ALICE, BOB, 2_100, 4_000), (BOB, ALICE, 0, 2_000)] {
+        let mut scene = Scene::new(Stage::default());
+        scene.talk();
+        let session = scene.phones[first].session.clone();
+        scene.reinvites(first, session.directed("inactive"));
+        let session = scene.phones[second].session.clone();
+        scene.reinvites(second, session.directed("inactive"));
+        scene.run(least.max(30));
+        assert_eq!(last_answer(&scene, second), "INVITE 491");
+        assert!(scene.phones[first].came("SIP/2.0 491").next().is_none());
+        assert_eq!(muted(&scene), [false, false]);
+        scene.run(most - least + 200);
+        assert_eq!(last_answer(&scene, first), "INVITE 200");
+        assert_eq!(muted(&scene), [true, true]);
+        // The other comes back later, as RFC 3261 section 14.1 says.
+        let session = scene.phones[second].session.clone();
+        scene.reinvites(second, session.directed("sendrecv"));
+        scene.run(2_000);
+        assert_eq!(last_answer(&scene, second), "INVITE 200");
+        scene.hangs_up(ALICE);
+        let outcome = scene.ends();
+        if first == ALICE {
+            insta::assert_snapshot!(outcome.ladder);
+        }
+    }
+}
+
+#[test]
+fn a_change_can_be_taken_back_while_it_waits_for_another_try() {
     let mut scene = Scene::new(Stage::default());
     scene.talk();
-    let (alices, bobs) = (scene.phones[ALICE].session.clone(), scene.phones[BOB].session.clone());
-    scene.reinvites(ALICE, alices.directed("sendonly"));
-    scene.reinvites(BOB, bobs.directed("sendonly"));
-    scene.run(2_000);
-    assert_eq!(last_answer(&scene, ALICE), "INVITE 491");
-    assert_eq!(last_answer(&scene, BOB), "INVITE 491");
+    scene.bob().on_reinvite = vec![(10, Say(491))];
+    let session = scene.phones[ALICE].session.clone();
+    scene.reinvites(ALICE, session.directed("inactive"));
+    scene.run(1_000);
+    scene.cancels(ALICE);
+    scene.run(1_000);
+    assert_eq!(scene.phones[ALICE].answers, ["INVITE 200", "CANCEL 200", "INVITE 487"]);
     assert_eq!(muted(&scene), [false, false]);
-    // One of them comes back later, as RFC 3261 section 14.1 says.
-    scene.reinvites(BOB, bobs.directed("sendonly"));
-    scene.run(2_000);
-    assert_eq!(last_answer(&scene, BOB), "INVITE 200");
-    assert_eq!(muted(&scene), [true, false]);
-    scene.hangs_up(ALICE);
-    insta::assert_snapshot!(scene.ends().ladder);
+    scene.hangs_up(BOB);
+    scene.ends();
 }
 
 #[test]
@@ -124,7 +150,7 @@ fn a_challenge_to_a_change_does_not_cross() {
     scene.talk();
     scene.bob().on_reinvite = vec![(50, Say(407))];
     let session = scene.phones[ALICE].session.clone();
-    scene.reinvites(ALICE, session);
+    scene.reinvites(ALICE, session.directed("inactive"));
     scene.run(2_000);
     assert_eq!(last_answer(&scene, ALICE), "INVITE 403");
     scene.hangs_up(BOB);
@@ -192,7 +218,7 @@ fn a_side_that_lost_its_dialog_ends_the_call() {
     scene.talk();
     scene.bob().on_reinvite = vec![(50, Say(481))];
     let session = scene.phones[ALICE].session.clone();
-    scene.reinvites(ALICE, session);
+    scene.reinvites(ALICE, session.directed("inactive"));
     scene.run(2_000);
     assert_eq!(last_answer(&scene, ALICE), "INVITE 481");
     assert!(!scene.phones[BOB].is_talking());
@@ -205,7 +231,7 @@ fn a_change_that_nobody_answers_ends_the_call() {
     scene.talk();
     scene.bob().dead = true;
     let session = scene.phones[ALICE].session.clone();
-    scene.reinvites(ALICE, session);
+    scene.reinvites(ALICE, session.directed("inactive"));
     scene.run(40_000);
     assert!(!scene.phones[ALICE].is_talking());
     assert_eq!(scene.ends().records[0].fault.as_deref(), Some("peer_timeout"));

@@ -58,7 +58,7 @@ fn opaque_parameters_of_a_contact_come_back_in_requests_of_the_dialog() {
     scene.bob().call(now, "+441632960001", true);
     scene.run(5_000);
     let session = scene.phones[ALICE].session.clone();
-    scene.reinvites(ALICE, session);
+    scene.reinvites(ALICE, session.directed("inactive"));
     scene.run(2_000);
     scene.hangs_up(ALICE);
     scene.run(1_000);

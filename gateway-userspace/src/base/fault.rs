@@ -85,6 +85,8 @@ faults! {
     MethodNotAllowed, PeerIncompatible, 405, 79, "method_not_allowed";
     /// A Require option that this gateway does not have.
     BadExtension, PeerIncompatible, 420, 127, "bad_extension";
+    /// The caller does not offer an extension that its trunk requires.
+    ExtensionRequired, PeerIncompatible, 421, 127, "extension_required";
     /// A body type other than SDP.
     UnsupportedMediaType, PeerIncompatible, 415, 79, "unsupported_media_type";
     /// A Request-URI scheme other than sip, sips or tel.
@@ -119,6 +121,8 @@ faults! {
     MediaTimeout, Exhausted, 480, 102, "media_timeout";
     /// The caller hung up before an answer.
     Cancelled, PeerMisbehaved, 487, 16, "cancelled";
+    /// A reliable provisional response was never acknowledged (RFC 3262 section 3).
+    NoPrack, PeerMisbehaved, 504, 102, "no_prack";
     /// An answer was never acknowledged (RFC 3261 section 13.3.1.4).
     NoAck, PeerMisbehaved, 408, 102, "no_ack";
     /// The data plane refused the flow.

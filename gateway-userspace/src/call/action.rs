@@ -74,8 +74,12 @@ pub enum RequestKey {
     Invite { attempt: u8 },
     /// A re-INVITE toward this side.
     Reinvite { to: Side },
+    /// An UPDATE toward this side.
+    Update { to: Side },
     /// A BYE toward this side.
     Bye { to: Side },
+    /// A PRACK toward the callee.
+    Prack,
     /// A BYE that ends a dialog which came too late.
     Release,
 }
@@ -89,6 +93,10 @@ pub enum CallTimer {
     NoProgress,
     /// Nobody answered although it rang.
     NoAnswer,
+    /// A reliable provisional response waits for its PRACK.
+    Provisional,
+    /// Our re-INVITE crossed one of the other side: another try (RFC 3261 section 14.1).
+    Glare,
     /// Look whether media still flows.
     MediaCheck,
     /// A call that should have ended by now ends, whatever is still open.
@@ -96,6 +104,13 @@ pub enum CallTimer {
 }
 
 impl CallTimer {
-    pub const ALL: [Self; 5] =
-        [Self::PeerSilent, Self::NoProgress, Self::NoAnswer, Self::MediaCheck, Self::Linger];
+    pub const ALL: [Self; 7] = [
+        Self::PeerSilent,
+        Self::NoProgress,
+        Self::NoAnswer,
+        Self::Provisional,
+        Self::Glare,
+        Self::MediaCheck,
+        Self::Linger,
+    ];
 }

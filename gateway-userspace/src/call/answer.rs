@@ -1,10 +1,8 @@
 //! Responses of our own making.
 
+use super::feature::ability::{ALLOW, REL100, unsupported};
 use crate::base::fault::Fault;
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
-
-/// Methods that this gateway serves, for Allow (RFC 3261 section 20.5).
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
 
 /// Seconds after which a refused caller may try again (RFC 3261 section 20.33).
 const RETRY_AFTER: &str = "10";
@@ -19,16 +17,18 @@ pub(crate) fn refusal(request: &Request, fault: Fault) -> Response {
         Fault::MethodNotAllowed => headers.push(HeaderName::Allow, ALLOW),
         Fault::UnsupportedMediaType => headers.push(HeaderName::Accept, "application/sdp"),
         Fault::BadExtension => {
-            let required: Vec<_> = request.headers.items(&HeaderName::Require).collect();
-            headers.push(HeaderName::Unsupported, required.join(", "));
+            headers.push(HeaderName::Unsupported, unsupported(&request.headers).join(", "));
         }
         // A pause for all calls is right for who is out of service, and wrong for who has one call too many: it would
         // let calls back that there is room for a moment later.
         Fault::Draining | Fault::TrunkDraining | Fault::PeersDown => {
             headers.push(HeaderName::RetryAfter, RETRY_AFTER);
         }
+        Fault::ExtensionRequired => headers.push(HeaderName::Require, REL100),
         // A glaring re-INVITE may come again at once as far as we are concerned (RFC 3261 section 14.2).
         Fault::SequenceTooLow => headers.push(HeaderName::RetryAfter, "0"),
+        // Between 0 and 10 seconds (RFC 3261 section 14.2, RFC 3311 section 5.2).
+        Fault::InvitePending => headers.push(HeaderName::RetryAfter, "2"),
         _ => {}
     }
     if request.method == Method::Invite {

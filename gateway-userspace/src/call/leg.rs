@@ -1,6 +1,7 @@
 //! One side of a call: its trunk, its dialog, its part in offer and answer.
 
 use super::action::{Action, RequestKey};
+use super::feature::ability::{ALLOW, Abilities};
 use super::{Context, media};
 use crate::base::fault::Fault;
 use crate::base::id::{Side, TrunkId};
@@ -71,6 +72,8 @@ pub(super) struct Leg {
     pub(super) hop: Hop,
     pub(super) dialog: Dialog,
     pub(super) media: sdp::Leg,
+    /// What its peer can do.
+    pub(super) abilities: Abilities,
     /// The session description that our last ACK carried, for copies of the 2xx that it answers (RFC 3261 section
     /// 13.2.2.4); empty where the INVITE carried the offer.
     pub(super) acknowledged_with: String,
@@ -106,14 +109,21 @@ impl Leg {
         status: StatusCode,
         body: Option<String>,
     ) {
-        let mut response = self.dialog.response(request, status);
-        if status.is_success() && matches!(request.method, Method::Invite | Method::Options) {
-            response.headers.push(HeaderName::Allow, super::answer::ALLOW);
-        }
-        if let Some(body) = body {
-            response.set_body(SDP, body);
-        }
+        let response = response(&self.dialog, request, status, body);
         self.push_response(context, server, response);
+    }
+
+    /// A response to a request of this side inside the dialog, for somebody else to send.
+    pub(super) fn response(
+        &self,
+        context: &Context<'_>,
+        request: &Request,
+        status: StatusCode,
+        body: Option<String>,
+    ) -> Response {
+        let mut response = response(&self.dialog, request, status, body);
+        response.headers.push(HeaderName::Server, &*context.settings.product);
+        response
     }
 
     /// Refuses a request of this side inside the dialog.
@@ -149,39 +159,53 @@ impl Leg {
         context.push(Action::Respond { server, response: Box::new(response) });
     }
 
-    /// Where requests inside the dialog go: to the address that its next hop's URI names, if the trunk allows that
-    /// address, else where the leg's first message came from or went to.
-    ///
-    /// A trunk that keeps its connections apart never gets requests by one that its peer opened: they go to the port
-    /// that the URI names.
     fn next_hop(&self) -> Hop {
-        let transport = self.hop.transport;
-        let (named, port) = match self.dialog.next_hop().as_sip() {
-            Some(uri) => {
-                let port = uri.port.unwrap_or(transport.default_port());
-                (self.trunk.policy().meant_by(self.trunk.id(), &uri.host, port), port)
-            }
-            None => (None, transport.default_port()),
-        };
-        let ours = Hop { connection: None, ..self.hop };
-        match (named, self.trunk.shares_connections() || self.hop.connection.is_none()) {
-            (Some(remote), shares) if remote == self.hop.remote => {
-                if shares {
-                    self.hop
-                } else {
-                    ours
-                }
-            }
-            (Some(remote), _) => Hop { remote, ..ours },
-            (None, true) => self.hop,
-            (None, false) => Hop { remote: SocketAddr::new(self.hop.remote.ip(), port), ..ours },
-        }
+        next_hop(&self.dialog, &self.trunk, self.hop)
     }
 
     /// Gives back the ports.
     pub(super) fn close(&self, context: &mut Context<'_>) {
         context.ports.release(self.media.local(), context.now);
     }
+}
+
+/// Where requests inside the dialog go: to the address that its next hop's URI names, if the trunk allows that address,
+/// else to `first`, where the leg's first message came from or went to.
+///
+/// A trunk that keeps its connections apart never gets requests by one that its peer opened: they go to the port that the
+/// URI names.
+pub(super) fn next_hop(dialog: &Dialog, trunk: &TrunkRef, first: Hop) -> Hop {
+    let (named, port) = match dialog.next_hop().as_sip() {
+        Some(uri) => {
+            let port = uri.port.unwrap_or(first.transport.default_port());
+            (trunk.policy().meant_by(trunk.id(), &uri.host, port), port)
+        }
+        None => (None, first.transport.default_port()),
+    };
+    let ours = Hop { connection: None, ..first };
+    match (named, trunk.shares_connections() || first.connection.is_none()) {
+        (Some(remote), true) if remote == first.remote => first,
+        (Some(remote), _) => Hop { remote, ..ours },
+        (None, true) => first,
+        (None, false) => Hop { remote: SocketAddr::new(first.remote.ip(), port), ..ours },
+    }
+}
+
+/// A response inside `dialog`, with a session description if there is one, and with what we can do where it is asked.
+pub(super) fn response(
+    dialog: &Dialog,
+    request: &Request,
+    status: StatusCode,
+    body: Option<String>,
+) -> Response {
+    let mut response = dialog.response(request, status);
+    if status.is_success() && matches!(request.method, Method::Invite | Method::Update | Method::Options) {
+        response.headers.push(HeaderName::Allow, ALLOW);
+    }
+    if let Some(body) = body {
+        response.set_body(SDP, body);
+    }
+    response
 }
 
 pub(super) const SDP: &str = "application/sdp";

@@ -6,8 +6,10 @@ use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::media::{LegMedia, MediaPlan, PlanSettings, PortPair, PortPool};
+use crate::rtp::{Codec, Encoding};
 use crate::sdp;
 use crate::sip::message::{MediaType, Request, Response};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -68,6 +70,18 @@ pub(super) fn open(trunk: &TrunkRef, context: &mut Context<'_>) -> Result<sdp::L
     Ok(sdp::Leg::new(session_id, SocketAddr::new(address, pair.rtp()), terms))
 }
 
+/// What we offer of our own accord, as far as the trunks allow it: what every telephone network carries.
+pub(super) fn own_formats() -> Vec<sdp::Format> {
+    let speech =
+        [8, 9, 0].into_iter().filter_map(|number| Some((number, Codec::of_static_payload_type(number)?)));
+    let mut formats: Vec<_> =
+        speech.map(|(payload_type, codec)| sdp::Format { payload_type, codec, fmtp: None }).collect();
+    let codec = Codec::mono(Encoding::TelephoneEvent, 8_000);
+    // RFC 4733 section 2.4.1: the keys of a telephone.
+    formats.push(sdp::Format { payload_type: 101, codec, fmtp: Some("0-15".into()) });
+    formats
+}
+
 /// The session description in a body, `None` without a body.
 pub(super) fn description_of_request(request: &Request) -> Result<Option<sdp::Description>, Fault> {
     description(request.media_type(), &request.body)
@@ -91,30 +105,38 @@ fn description(media_type: Option<MediaType>, body: &[u8]) -> Result<Option<sdp:
     })
 }
 
-/// The flows that carry what both legs have agreed on; before that, what the side that has our offer may send already;
-/// else none.
+/// The flows that carry what both legs have agreed on. What one has not agreed on yet is taken for what was offered: the
+/// side that has our offer may send by it already, and is sent nothing.
 pub(super) fn plan(caller: &Leg, to_trunk: &TrunkRef, callee: &sdp::Leg) -> MediaPlan {
-    match (caller.media.media(), callee.media()) {
-        (Some(near), Some(far)) => {
-            let caller = LegMedia { negotiated: near, policy: &caller.trunk.media };
-            let callee = LegMedia { negotiated: far, policy: &to_trunk.media };
-            crate::media::plan(caller, callee, PLAN)
-        }
-        (None, None) => before_answer(caller, to_trunk, callee).unwrap_or_default(),
-        (Some(_), None) | (None, Some(_)) => MediaPlan::default(),
+    let (Some(near), Some(far)) = (View::of(&caller.media), View::of(callee)) else {
+        return MediaPlan::default();
+    };
+    let caller = LegMedia { negotiated: &near.media, policy: &caller.trunk.media };
+    let callee = LegMedia { negotiated: &far.media, policy: &to_trunk.media };
+    let (offering, answering, answerer) = match (near.unanswered, far.unanswered) {
+        (false, false) => return crate::media::plan(caller, callee, PLAN),
+        (_, true) => (caller, callee, Side::Callee),
+        (true, false) => (callee, caller, Side::Caller),
+    };
+    match answering.policy.hear_before_answer {
+        true => crate::media::plan_before_answer(offering, answering, answerer, PLAN),
+        false => MediaPlan::default(),
     }
 }
 
-fn before_answer(caller: &Leg, to_trunk: &TrunkRef, callee: &sdp::Leg) -> Option<MediaPlan> {
-    let (near, far) = (caller.media.prospect()?, callee.prospect()?);
-    let near = LegMedia { negotiated: &near, policy: &caller.trunk.media };
-    let far = LegMedia { negotiated: &far, policy: &to_trunk.media };
-    let (offering, answering, answerer) = match caller.media.state() {
-        sdp::State::LocalOffer => (far, near, Side::Caller),
-        sdp::State::RemoteOffer | sdp::State::Stable => (near, far, Side::Callee),
-    };
-    answering
-        .policy
-        .hear_before_answer
-        .then(|| crate::media::plan_before_answer(offering, answering, answerer, PLAN))
+/// A leg as a plan sees it.
+struct View<'a> {
+    media: Cow<'a, sdp::Negotiated>,
+    /// Its peer has our offer and was never heard on it.
+    unanswered: bool,
+}
+
+impl<'a> View<'a> {
+    fn of(leg: &'a sdp::Leg) -> Option<Self> {
+        if let Some(media) = leg.media() {
+            return Some(Self { media: Cow::Borrowed(media), unanswered: false });
+        }
+        let media = Cow::Owned(leg.prospect()?);
+        Some(Self { media, unanswered: leg.state() == sdp::State::LocalOffer })
+    }
 }

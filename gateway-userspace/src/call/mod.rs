@@ -12,14 +12,16 @@ mod action;
 mod answer;
 mod event;
 mod facts;
+mod feature;
 mod leg;
 mod media;
 pub mod persist;
 mod phase;
 
 pub use action::{Action, CallTimer, RequestKey};
-pub(crate) use answer::{ALLOW, refusal};
+pub(crate) use answer::refusal;
 pub use event::Event;
+pub(crate) use feature::ability::{ALLOW, unsupported};
 pub use leg::TrunkRef;
 pub use media::MediaPorts;
 pub use persist::Checkpoint;
@@ -37,7 +39,6 @@ use crate::sip::message::Request;
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
 use facts::Facts;
-use leg::Leg;
 use phase::Phase;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,6 +54,8 @@ pub struct CallSettings {
     pub answer_timeout: Duration,
     /// How long a call that has ended may wait for the last answers: 64*T1 and a little.
     pub linger: Duration,
+    /// RFC 3261 section 17.1.1.1: what the call itself sends again, it does by this interval.
+    pub t1: Duration,
     /// For User-Agent and Server.
     pub product: Arc<str>,
 }
@@ -132,6 +135,6 @@ impl Call {
 
     /// Our tag in the dialog with this side, once there is one.
     pub fn local_tag(&self, side: Side) -> Option<&str> {
-        self.phase.leg(side).map(Leg::local_tag)
+        self.phase.local_tag(side)
     }
 }

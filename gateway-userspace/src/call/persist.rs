@@ -1,8 +1,12 @@
 //! A call as it outlives the process: written at each agreement, read by the next daemon.
 
 use super::facts::Facts;
+use super::feature::ability::Abilities;
 use super::leg::{Leg, Legs, TrunkRef};
-use super::phase::{Phase, established::Established};
+use super::phase::{
+    Phase,
+    established::{Established, Unanswered},
+};
 use super::{Action, Call, Context};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, FlowId, Side};
@@ -34,6 +38,9 @@ pub struct Checkpoint {
     peers_tried: u8,
     caller: LegCheckpoint,
     callee: LegCheckpoint,
+    /// An INVITE whose ACK will bring the answer to an offer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unanswered: Option<Unanswered>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -47,6 +54,8 @@ struct LegCheckpoint {
     /// For copies of the 2xx whose ACK was lost with this daemon.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     acknowledged_with: String,
+    #[serde(default)]
+    abilities: Abilities,
 }
 
 /// Why a stored call cannot go on.
@@ -61,7 +70,7 @@ pub enum RestoreError {
 }
 
 impl Checkpoint {
-    pub(super) fn of(facts: &Facts, legs: &Legs) -> Self {
+    pub(super) fn of(facts: &Facts, legs: &Legs, unanswered: Option<Unanswered>) -> Self {
         Self {
             call: facts.start.call,
             flows: Vec::new(),
@@ -73,8 +82,9 @@ impl Checkpoint {
             answered: facts.answered,
             peer: facts.peer,
             peers_tried: facts.peers_tried,
-            caller: LegCheckpoint::of(&legs.caller),
-            callee: LegCheckpoint::of(&legs.callee),
+            caller: LegCheckpoint::of(&legs.caller, unanswered.is_some()),
+            callee: LegCheckpoint::of(&legs.callee, unanswered.is_some()),
+            unanswered,
         }
     }
 
@@ -123,16 +133,19 @@ impl Checkpoint {
             let call_id = legs.of(side).dialog.call_id().to_owned();
             context.push(Action::Bind { side, call_id });
         }
-        let phase = Phase::Established(Box::new(Established::restore(&facts, legs, context)));
+        let phase =
+            Phase::Established(Box::new(Established::restore(&facts, legs, self.unanswered, context)));
         Ok((Call { facts, phase }, plan))
     }
 }
 
 impl LegCheckpoint {
-    fn of(leg: &Leg) -> Self {
+    fn of(leg: &Leg, keeps_offer: bool) -> Self {
         let mut media = leg.media.clone();
-        // An offer that is open goes with the transaction that carries it.
-        media.abandon();
+        if !keeps_offer {
+            // An offer that is open goes with the transaction that carries it.
+            media.abandon();
+        }
         Self {
             trunk: leg.trunk.name.clone(),
             transport: leg.hop.transport,
@@ -141,6 +154,7 @@ impl LegCheckpoint {
             dialog: leg.dialog.snapshot(),
             media,
             acknowledged_with: leg.acknowledged_with.clone(),
+            abilities: leg.abilities,
         }
     }
 
@@ -154,6 +168,13 @@ impl LegCheckpoint {
         let at = self.media.local();
         context.ports.claim(at).map_err(|_: Fault| RestoreError::Port(at))?;
         let hop = Hop { transport: self.transport, local: self.local, remote: self.remote, connection: None };
-        Ok(Leg { trunk, hop, dialog, media: self.media, acknowledged_with: self.acknowledged_with })
+        Ok(Leg {
+            trunk,
+            hop,
+            dialog,
+            media: self.media,
+            abilities: self.abilities,
+            acknowledged_with: self.acknowledged_with,
+        })
     }
 }

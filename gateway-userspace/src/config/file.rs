@@ -2,7 +2,7 @@
 //! be told by itself. What a missing one means is said in `check`.
 
 use crate::dataplane::Mode;
-use crate::policy::Service;
+use crate::policy::{EarlyMedia, HoldForm, ReliableProvisional, Service};
 use serde::Deserialize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -110,6 +110,7 @@ pub(super) struct Trunk {
     pub(super) limits: TrunkLimits,
     pub(super) health: TrunkHealth,
     pub(super) media: TrunkMedia,
+    pub(super) sip: TrunkSip,
     pub(super) tls: Option<TrunkTls>,
 }
 
@@ -202,6 +203,16 @@ pub(super) enum Latch {
     Signalled,
     SameSsrc,
     FirstPacket,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkSip {
+    pub(super) reliable_provisional: Field<ReliableProvisional>,
+    pub(super) early_media: Field<EarlyMedia>,
+    pub(super) p_early_media: Field<bool>,
+    pub(super) delayed_offer: Field<bool>,
+    pub(super) hold: Field<HoldForm>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -253,7 +253,7 @@ fn a_reload_may_change_trunks_but_not_what_stands_at_start() {
 #[test]
 fn the_reference_describes_every_field_and_no_other() {
     let reference = include_str!("../../../docs/configuration.md");
-    let sections: [(&str, &[&str]); 16] = [
+    let sections: [(&str, &[&str]); 17] = [
         ("[node]", fields_of::<file::Node>()),
         ("[dataplane]", fields_of::<file::Dataplane>()),
         ("[[interface]]", fields_of::<file::Interface>()),
@@ -268,6 +268,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[trunk.limits]", fields_of::<file::TrunkLimits>()),
         ("[trunk.health]", fields_of::<file::TrunkHealth>()),
         ("[trunk.media]", fields_of::<file::TrunkMedia>()),
+        ("[trunk.sip]", fields_of::<file::TrunkSip>()),
         ("[trunk.tls]", fields_of::<file::TrunkTls>()),
         ("[[route]]", fields_of::<file::Route>()),
     ];

@@ -13,6 +13,7 @@ mod peer;
 mod probe;
 mod route;
 mod service;
+mod sip;
 mod source;
 pub mod standing;
 mod trunk;
@@ -25,6 +26,7 @@ pub use peer::{PeerAddress, Resolved, Target};
 pub use probe::{Probe, ProbeId, ProbeSettings, Prober};
 pub use route::{Candidate, Candidates, Route, retries};
 pub use service::{Service, Usual};
+pub use sip::{EarlyMedia, HoldForm, ReliableProvisional, SipPolicy};
 pub use standing::{Drainable, PeerStanding, TargetState, TrunkStanding};
 pub use trunk::{Advertised, MAX_PRIORITY, Peer, Trunk};
 

@@ -1,6 +1,6 @@
 //! What stands behind a trunk, and what follows from it where the operator says nothing else.
 
-use super::{Health, NumberFormat};
+use super::{Health, HoldForm, NumberFormat, SipPolicy};
 use std::time::Duration;
 
 /// What stands behind a trunk.
@@ -21,6 +21,7 @@ pub struct Usual {
     pub health: Health,
     pub progress_timeout: Duration,
     pub format: NumberFormat,
+    pub sip: SipPolicy,
 }
 
 impl Usual {
@@ -31,6 +32,7 @@ impl Usual {
             health: Health::default(),
             progress_timeout: Duration::from_secs(10),
             format: NumberFormat::AsReceived,
+            sip: SipPolicy::default(),
         };
         match service {
             None => usual,
@@ -41,6 +43,8 @@ impl Usual {
                 health: asking,
                 progress_timeout: Duration::from_millis(9_500),
                 format: NumberFormat::E164,
+                // It takes no INVITE without an offer, and knows no other hold than `inactive`.
+                sip: SipPolicy { delayed_offer: false, hold: HoldForm::Inactive, ..usual.sip },
             },
         }
     }

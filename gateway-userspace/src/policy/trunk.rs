@@ -1,5 +1,6 @@
 //! A trunk: a named group of peers that one service or one operator's core has, and how we deal with them.
 
+use super::sip::SipPolicy;
 use super::{Candidate, Health, Limits, NumberFormat, NumberPlan, PeerAddress, PolicyError, Service, Usual};
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::sip::message::{Draft, HeaderName, Host, NameAddr, Uri};
@@ -29,6 +30,7 @@ pub struct Trunk {
     pub media: MediaPolicy,
     /// How its far end writes numbers.
     pub numbers: NumberPlan,
+    pub sip: SipPolicy,
     /// How long a peer may leave an INVITE without any answer before the next one is tried.
     pub peer_timeout: Duration,
     /// How long a caller of this trunk waits at most for a 18x or a final response: at the end it hears 408. `None`
@@ -69,6 +71,7 @@ impl Trunk {
             media_address: listen.ip(),
             media: MediaPolicy::default(),
             numbers: NumberPlan::default(),
+            sip: usual.sip,
             peer_timeout: Duration::from_secs(4),
             progress_timeout: Some(usual.progress_timeout),
             limits: Limits::default(),
@@ -83,6 +86,7 @@ impl Trunk {
         self.health = usual.health;
         self.progress_timeout = Some(usual.progress_timeout);
         self.numbers.format = usual.format;
+        self.sip = usual.sip;
         self
     }
 

@@ -7,7 +7,7 @@ use crate::base::id::TrunkId;
 use crate::call::TrunkRef;
 use crate::observe::{self, TrunkEvent};
 use crate::policy::{Drainable as _, Limits, Meter, Permit};
-use crate::sip::message::{HeaderName, Method, Request};
+use crate::sip::message::{Method, Request};
 use crate::sip::transport::Hop;
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub(super) fn admit(
     if request.head.max_forwards == Some(0) {
         return Err(Fault::TooManyHops);
     }
-    if request.headers.items(&HeaderName::Require).next().is_some() {
+    if !crate::call::unsupported(&request.headers).is_empty() {
         return Err(Fault::BadExtension);
     }
     let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);

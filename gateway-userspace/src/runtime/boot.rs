@@ -286,6 +286,7 @@ fn make_core(
             answer_timeout: ANSWER_TIMEOUT,
             // 64*T1 with the default T1 (RFC 3261 section 17.1.1.1), and a second for good measure.
             linger: Duration::from_secs(33),
+            t1: config.sip.transactions.intervals.t1,
             product: concat!("Causeway/", env!("CARGO_PKG_VERSION")).into(),
         },
         run: parts.run,

@@ -6,8 +6,10 @@
 //! or in a re-INVITE from either side. A refusal changes nothing. Forked dialogs of one INVITE each get a clone
 //! of the leg that offered.
 
+mod terminated;
+
 use super::fault::Refusal;
-use super::model::{Audio, Description, Format, Origin, OtherStream};
+use super::model::{Audio, Description, Direction, Format, Origin, OtherStream};
 use super::negotiated::{
     Negotiated, accept, agreed_by_answer, agreed_by_offer, may_share_port, refuse, speaks,
 };
@@ -28,7 +30,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    fn allow(&self, format: &Format) -> bool {
+    pub(super) fn allow(&self, format: &Format) -> bool {
         let encoding = &format.codec.encoding;
         // Redundancy (RFC 2198) carries payload numbers inside its packets, which a relay does not translate.
         *encoding != Encoding::Red
@@ -122,6 +124,11 @@ impl Leg {
     /// Writes the offer that carries the peer's of `from`: its formats as far as both trunks allow them, by
     /// this leg's numbers, its direction and packet times, and nothing else of it.
     pub fn relay_offer(&mut self, from: &Leg) -> Result<String, Refusal> {
+        self.relay_offer_as(from, None)
+    }
+
+    /// As [`Leg::relay_offer`], with another direction than the peer's own.
+    pub fn relay_offer_as(&mut self, from: &Leg, direction: Option<Direction>) -> Result<String, Refusal> {
         self.allowed(Event::SendOffer)?;
         let Exchange::RemoteOffer { offer: Description { audio: theirs, .. }, .. } = &from.exchange else {
             return Err(Refusal::NothingToRelay);
@@ -137,7 +144,7 @@ impl Leg {
             address: self.local.ip(),
             port: if theirs.port == 0 { 0 } else { self.local.port() },
             profile: theirs.profile,
-            direction: theirs.wishes(),
+            direction: direction.unwrap_or_else(|| theirs.wishes()),
             rtcp: None,
             rtcp_mux: self.terms.offer_rtcp_mux && may_share_port(&formats),
             formats,

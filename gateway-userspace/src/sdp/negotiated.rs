@@ -46,6 +46,11 @@ pub struct NegotiatedFormat {
 }
 
 impl NegotiatedFormat {
+    /// Whether it is this format of a description, whatever the number.
+    pub fn is_of(&self, format: &Format) -> bool {
+        same_payload((&self.codec, self.fmtp.as_deref()), (&format.codec, format.fmtp.as_deref()))
+    }
+
     /// Whether packets of this format can be relayed as packets of `other` without a codec.
     pub fn relays_as(&self, other: &Self) -> bool {
         same_payload((&self.codec, self.fmtp.as_deref()), (&other.codec, other.fmtp.as_deref()))

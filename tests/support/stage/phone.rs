@@ -4,7 +4,8 @@
 
 use super::session::Session;
 use gateway_userspace::base::time::Time;
-use gateway_userspace::sip::message::{Message, Method, Request, Response, StatusCode, parse};
+use gateway_userspace::sip::message::{HeaderName, Message, Method, Request, Response, StatusCode, parse};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ pub enum Reaction {
     Describe(u16),
     /// A 200 from one more branch of a proxy that forked: another tag, another dialog.
     Fork,
+    /// A reliable provisional response (RFC 3262), with a session description or without.
+    Reliable(u16, bool),
+    /// A response of the branch with this number, with a session description or without.
+    Branch(u8, u16, bool),
 }
 
 /// One phone, or what stands for a peer's proxy.
@@ -51,6 +56,14 @@ pub struct Phone {
     pub contact_parameters: &'static str,
     /// Header lines that its responses to INVITEs carry besides.
     pub adds: Vec<(&'static str, String)>,
+    /// Sends PRACK.
+    pub pracks: bool,
+    /// What it says to UPDATE instead of 200.
+    pub refuses_update: Option<u16>,
+    /// What branches of a fork say about media, where it differs from [`Phone::session`].
+    pub branches: BTreeMap<u8, Session>,
+    /// All that came, as text.
+    pub inbox: Vec<String>,
     /// Final responses to its requests, in order: `INVITE 200`.
     pub answers: Vec<String>,
     /// What no healthy counterpart makes a phone see.
@@ -61,6 +74,9 @@ pub struct Phone {
     servers: Vec<Server>,
     minted: u32,
     sessions: u32,
+    next_rseq: u32,
+    /// RSeq for the response that is being written.
+    rseq: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -100,6 +116,8 @@ struct Client {
     status: Option<u16>,
     cancel_wanted: bool,
     offered: bool,
+    /// RSeq of the reliable responses that were acknowledged.
+    acknowledged: Vec<u32>,
 }
 
 /// A request of theirs.
@@ -109,6 +127,10 @@ struct Server {
     request: Request,
     dialog: Option<usize>,
     script: Vec<(Time, Reaction)>,
+    /// Dialogs of the branches behind it.
+    branches: BTreeMap<u8, usize>,
+    /// A reliable response without its PRACK: RSeq, bytes, pause, when it goes out again, when that ends.
+    reliable: Option<(u32, Vec<u8>, Duration, Time, Time)>,
     last: Vec<u8>,
     status: u16,
     pause: Duration,
@@ -134,6 +156,10 @@ impl Phone {
             calls_with: "",
             contact_parameters: "",
             adds: Vec::new(),
+            pracks: true,
+            refuses_update: None,
+            branches: BTreeMap::new(),
+            inbox: Vec::new(),
             answers: Vec::new(),
             complaints: Vec::new(),
             outbox: Vec::new(),
@@ -142,6 +168,8 @@ impl Phone {
             servers: Vec::new(),
             minted: 0,
             sessions: 0,
+            next_rseq: 4_000,
+            rseq: None,
         }
     }
 
@@ -217,6 +245,29 @@ impl Phone {
         self.request(now, dialog, method, None, header);
     }
 
+    /// Sends a request with an offer inside the last dialog.
+    pub fn offer(&mut self, now: Time, method: &'static str, session: Session, header: &str) {
+        let dialog = self.dialogs.len() - 1;
+        self.session = session;
+        let body = self.describe(None);
+        self.request(now, dialog, method, Some(body), header);
+    }
+
+    /// Sends an UPDATE inside the last dialog, with an offer if there is one.
+    pub fn update(&mut self, now: Time, session: Option<Session>) {
+        let dialog = self.dialogs.len() - 1;
+        let body = session.map(|session| {
+            self.session = session;
+            self.describe(None)
+        });
+        self.request(now, dialog, "UPDATE", body, "");
+    }
+
+    /// What came that starts with `start`.
+    pub fn came<'a>(&'a self, start: &'a str) -> impl Iterator<Item = &'a str> {
+        self.inbox.iter().map(String::as_str).filter(move |text| text.starts_with(start))
+    }
+
     /// Sends text as it is; what comes back matches no transaction of the phone.
     pub fn say(&mut self, text: &str) {
         self.outbox.push(text.as_bytes().to_vec());
@@ -226,6 +277,7 @@ impl Phone {
         if self.dead {
             return;
         }
+        self.inbox.push(String::from_utf8_lossy(bytes).into_owned());
         match parse(bytes) {
             Ok(Message::Request(request)) => self.requested(now, request),
             Ok(Message::Response(response)) => self.answered(now, &response),
@@ -237,7 +289,8 @@ impl Phone {
         let clients = self.clients.iter().flat_map(|client| [client.resend, client.give_up]).flatten();
         let servers = self.servers.iter().flat_map(|server| {
             let script = server.script.iter().map(|(at, _)| *at);
-            [server.resend, server.give_up].into_iter().flatten().chain(script)
+            let reliable = server.reliable.iter().map(|(_, _, _, due, _)| *due);
+            [server.resend, server.give_up].into_iter().flatten().chain(script).chain(reliable)
         });
         clients.chain(servers).min()
     }
@@ -286,6 +339,7 @@ impl Phone {
             let (_, reaction) = self.servers[at].script.remove(due);
             self.react(now, at, reaction);
         }
+        self.expire_reliable(now, at);
         let server = &mut self.servers[at];
         if server.resend.is_some_and(|due| due <= now) {
             server.pause = (server.pause * 2).min(T2);
@@ -301,6 +355,22 @@ impl Phone {
                 self.bye(now, dialog);
             }
         }
+    }
+
+    fn expire_reliable(&mut self, now: Time, at: usize) {
+        let server = &mut self.servers[at];
+        let Some((rseq, bytes, pause, due, end)) = &mut server.reliable else { return };
+        if *due > now {
+            return;
+        }
+        if now >= *end {
+            self.complaints.push(format!("reliable response {rseq} had no PRACK"));
+            server.reliable = None;
+            return;
+        }
+        *pause *= 2;
+        *due = (now + *pause).min(*end);
+        self.outbox.push(bytes.clone());
     }
 
     // Requests of theirs.
@@ -375,6 +445,8 @@ impl Phone {
             request,
             dialog,
             script: Vec::new(),
+            branches: BTreeMap::new(),
+            reliable: None,
             last: Vec::new(),
             status: 0,
             pause: T1,
@@ -395,7 +467,37 @@ impl Phone {
             (Method::Invite, Some(_)) if self.is_inviting(dialog) => self.react(now, at, Reaction::Say(491)),
             (Method::Invite, Some(_)) => self.expire_server(now, at),
             (Method::Options, Some(_)) => self.react(now, at, Reaction::Say(200)),
+            (Method::Prack, Some(_)) => self.pracked(now, at),
+            (Method::Update, Some(_)) => {
+                let offers = !self.servers[at].request.body.is_empty();
+                let refused = self.refuses_update.map(Reaction::Say);
+                let reaction = if offers { Reaction::Describe(200) } else { Reaction::Say(200) };
+                self.react(now, at, refused.unwrap_or(reaction));
+            }
             (_, Some(_)) => self.react(now, at, Reaction::Say(405)),
+        }
+    }
+
+    /// A PRACK came: it has to name a reliable response that waits.
+    fn pracked(&mut self, now: Time, at: usize) {
+        let rack = HeaderName::RAck;
+        let named = self.servers[at].request.headers.value(&rack).unwrap_or_default().to_owned();
+        let call_id = self.servers[at].request.head.call_id.clone();
+        let waiting = self.servers.iter_mut().find(|server| {
+            let reliable = server.reliable.as_ref();
+            let expected = |rseq: u32| format!("{rseq} {} INVITE", server.request.head.cseq.number);
+            server.request.head.call_id == call_id
+                && reliable.is_some_and(|(rseq, ..)| expected(*rseq) == named)
+        });
+        match waiting {
+            Some(server) => {
+                server.reliable = None;
+                self.react(now, at, Reaction::Say(200));
+            }
+            None => {
+                self.complaints.push(format!("PRACK of nothing: {named}"));
+                self.react(now, at, Reaction::Say(481));
+            }
         }
     }
 
@@ -444,14 +546,21 @@ impl Phone {
 
     /// Answers the request of this server transaction.
     fn react(&mut self, now: Time, at: usize, reaction: Reaction) {
-        if self.servers[at].status >= 200 && reaction != Reaction::Fork {
+        if self.servers[at].status >= 200 && !matches!(reaction, Reaction::Fork | Reaction::Branch(..)) {
             return;
         }
         let (status, describes) = match reaction {
-            Reaction::Say(status) => (status, false),
-            Reaction::Describe(status) => (status, true),
+            Reaction::Say(status) | Reaction::Reliable(status, false) => (status, false),
+            Reaction::Describe(status) | Reaction::Reliable(status, true) => (status, true),
             Reaction::Fork => return self.fork(now, at),
+            Reaction::Branch(number, status, describes) => {
+                return self.branch_says(now, at, (number, status, describes));
+            }
         };
+        if let Reaction::Reliable(..) = reaction {
+            self.next_rseq += 1;
+            self.rseq = Some(self.next_rseq);
+        }
         let tag = match self.servers[at].dialog {
             Some(dialog) => self.dialogs[dialog].local_tag.clone(),
             None => format!("tag-{}-none", self.name),
@@ -464,14 +573,16 @@ impl Phone {
         let mut response = respond(&request, status, tag);
         if request.method == Method::Invite && (101..300).contains(&status) {
             let contact = format!("<sip:{}@{}{}>", self.name, self.address, self.contact_parameters);
-            response
-                .headers
-                .push(gateway_userspace::sip::message::HeaderName::Other("Contact".into()), contact);
+            response.headers.push(HeaderName::Other("Contact".into()), contact);
         }
-        if request.method == Method::Invite {
+        let rseq = self.rseq.take();
+        if let Some(rseq) = rseq {
+            response.headers.push(HeaderName::Require, "100rel");
+            response.headers.push(HeaderName::RSeq, rseq.to_string());
+        }
+        if matches!(request.method, Method::Invite | Method::Update) {
             for (name, value) in &self.adds {
-                let name = gateway_userspace::sip::message::HeaderName::Other((*name).into());
-                response.headers.push(name, value.as_str());
+                response.headers.push(HeaderName::Other((*name).into()), value.as_str());
             }
         }
         if describes {
@@ -484,8 +595,23 @@ impl Phone {
         server.last = printed(&response);
         server.status = status;
         self.outbox.push(server.last.clone());
+        if let Some(rseq) = rseq {
+            server.reliable = Some((rseq, server.last.clone(), T1, now + T1, now + GIVE_UP));
+        }
         if is_invite(server) && status >= 200 {
-            server.script.retain(|(_, reaction)| *reaction == Reaction::Fork);
+            server.reliable = None;
+            let call_id = request.head.call_id.clone();
+            let branches: Vec<_> = server.branches.values().copied().collect();
+            for branch in branches {
+                let dialog = &mut self.dialogs[branch];
+                if dialog.call_id == call_id && dialog.state == State::Early {
+                    dialog.state = State::Ended;
+                }
+            }
+            let server = &mut self.servers[at];
+            server
+                .script
+                .retain(|(_, reaction)| matches!(reaction, Reaction::Fork | Reaction::Branch(_, 200, _)));
             server.resend = Some(now + T1);
             server.give_up = Some(now + GIVE_UP);
             if let Some(dialog) = server.dialog {
@@ -499,22 +625,66 @@ impl Phone {
         }
     }
 
+    /// A branch of the INVITE speaks, as behind a proxy that forked.
+    fn branch_says(&mut self, now: Time, at: usize, (number, status, describes): (u8, u16, bool)) {
+        let request = self.servers[at].request.clone();
+        let dialog = match self.servers[at].branches.get(&number) {
+            Some(known) => *known,
+            None => self.accept_dialog(&request),
+        };
+        self.servers[at].branches.insert(number, dialog);
+        let usual = self.session.clone();
+        if let Some(own) = self.branches.get(&number) {
+            self.session = own.clone();
+        }
+        if status >= 200 {
+            // The proxy cancels the others.
+            for (other, state) in self.servers[at].branches.iter().map(|(n, d)| (*n, *d)).collect::<Vec<_>>()
+            {
+                if other != number && self.dialogs[state].state == State::Early {
+                    self.dialogs[state].state = State::Ended;
+                }
+            }
+            let main = self.servers[at].dialog.expect("an INVITE has a dialog");
+            if self.dialogs[main].state == State::Early {
+                self.dialogs[main].state = State::Ended;
+            }
+            self.servers[at].status = 200;
+            self.servers[at]
+                .script
+                .retain(|(_, reaction)| matches!(reaction, Reaction::Fork | Reaction::Branch(_, 200, _)));
+            self.answer_by(now, at, dialog, describes);
+        } else {
+            let tag = self.dialogs[dialog].local_tag.clone();
+            self.send_response(now, at, status, &tag, describes);
+        }
+        self.session = usual;
+    }
+
     /// Another branch of the same INVITE answers, as behind a proxy that forked.
     fn fork(&mut self, now: Time, at: usize) {
         let request = self.servers[at].request.clone();
         let dialog = self.accept_dialog(&request);
+        self.answer_by(now, at, dialog, true);
+    }
+
+    fn answer_by(&mut self, now: Time, at: usize, dialog: usize, describes: bool) {
+        let request = self.servers[at].request.clone();
         self.servers.push(Server {
             branch: format!("fork of {}", self.servers[at].branch),
             request,
             dialog: Some(dialog),
             script: Vec::new(),
+            branches: BTreeMap::new(),
+            reliable: None,
             last: Vec::new(),
             status: 0,
             pause: T1,
             resend: None,
             give_up: None,
         });
-        self.react(now, self.servers.len() - 1, Reaction::Describe(200));
+        let reaction = if describes { Reaction::Describe(200) } else { Reaction::Say(200) };
+        self.react(now, self.servers.len() - 1, reaction);
     }
 
     // Requests of ours.
@@ -546,6 +716,7 @@ impl Phone {
             status: None,
             cancel_wanted: false,
             offered,
+            acknowledged: Vec::new(),
         });
     }
 
@@ -564,7 +735,7 @@ impl Phone {
         let (own, name) = (self.address, self.name);
         let to_tag = remote_tag.as_ref().map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let contact = match method {
-            "INVITE" => format!("Contact: <sip:{name}@{own}{}>\r\n", self.contact_parameters),
+            "INVITE" | "UPDATE" => format!("Contact: <sip:{name}@{own}{}>\r\n", self.contact_parameters),
             _ => String::new(),
         };
         let content = match body {
@@ -599,6 +770,7 @@ impl Phone {
                 self.send_cancel(now, at);
             }
             self.learn(at, response);
+            self.prack(now, at, response);
             return;
         }
         let is_first = client.status.is_none();
@@ -613,6 +785,22 @@ impl Phone {
             "INVITE" => self.refused(at, response, status),
             _ => {}
         }
+    }
+
+    /// Acknowledges a reliable response, once.
+    fn prack(&mut self, now: Time, at: usize, response: &Response) {
+        let rseq = response.headers.value(&HeaderName::RSeq).and_then(|value| value.parse().ok());
+        let Some(rseq) = rseq.filter(|_| self.pracks) else { return };
+        let Client { dialog, sequence, offered, .. } = self.clients[at];
+        if self.clients[at].acknowledged.contains(&rseq) {
+            return;
+        }
+        self.clients[at].acknowledged.push(rseq);
+        let offer = String::from_utf8_lossy(&response.body).into_owned();
+        let body = (!offered && !offer.is_empty()).then(|| self.describe(Some(&offer)));
+        // The answer has gone: the ACK carries none.
+        self.clients[at].offered |= body.is_some();
+        self.request(now, dialog, "PRACK", body, &format!("RAck: {rseq} {sequence} INVITE\r\n"));
     }
 
     /// The remote tag and target, from whatever tells them.
@@ -720,6 +908,7 @@ impl Phone {
             status: None,
             cancel_wanted: false,
             offered: false,
+            acknowledged: Vec::new(),
         });
     }
 

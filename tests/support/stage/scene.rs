@@ -192,6 +192,7 @@ impl Scene {
                     media_timeout: self.stage.media_timeout,
                     answer_timeout: Duration::from_secs(180),
                     linger: Duration::from_secs(33),
+                    t1: Duration::from_millis(500),
                     product: "Causeway".into(),
                 },
                 run: 1 + self.restarts,
@@ -279,6 +280,20 @@ impl Scene {
     pub fn asks(&mut self, phone: usize, method: &'static str, header: &str) {
         let now = self.now;
         self.phones[phone].ask(now, method, header);
+        self.post();
+    }
+
+    /// A phone sends an UPDATE inside its last dialog.
+    pub fn updates(&mut self, phone: usize, session: Option<Session>) {
+        let now = self.now;
+        self.phones[phone].update(now, session);
+        self.post();
+    }
+
+    /// A phone sends a request with an offer inside its last dialog.
+    pub fn offers(&mut self, phone: usize, method: &'static str, session: Session, header: &str) {
+        let now = self.now;
+        self.phones[phone].offer(now, method, session, header);
         self.post();
     }
 

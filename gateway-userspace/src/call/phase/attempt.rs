@@ -1,9 +1,12 @@
-//! One peer's try at the callee leg: its INVITE, and what to do with answers that come too late.
+//! One peer's try at the callee leg: its INVITE, the branches that ring behind it, and what to do with answers that come
+//! too late.
 
-use crate::call::leg::TrunkRef;
+use crate::call::feature::reliable;
+use crate::call::leg::{TrunkRef, next_hop};
 use crate::call::{Action, Context, RequestKey};
+use crate::sdp;
 use crate::sip::dialog::{Dialog, Origin};
-use crate::sip::message::{Contact, Draft, Method, Response};
+use crate::sip::message::{Contact, Draft, HeaderName, Method, Response};
 use crate::sip::transport::Hop;
 
 /// An INVITE of ours that has no final response yet, or may still get a second 2xx from another branch.
@@ -21,9 +24,27 @@ pub(in crate::call) struct Attempt {
     /// A provisional response other than 100 came.
     pub(super) rang: bool,
     trunk: TrunkRef,
+    branches: Vec<Branch>,
+    /// Position of the branch that described media last: early media flows by it.
+    flowing: Option<usize>,
     /// To tags of dialogs that were hung up because they came too late.
     released: Vec<String>,
 }
+
+/// One early dialog of the INVITE: a proxy forked it, or the callee moved it on (RFC 3261 section 12.1).
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub(super) dialog: Dialog,
+    /// A copy of the leg that made the offer, which this branch answers.
+    pub(super) media: sdp::Leg,
+    /// RSeq of its last reliable response.
+    rseq: Option<u32>,
+}
+
+/// Branches of one INVITE; those beyond are heard when they answer.
+const MAX_BRANCHES: usize = 32;
+/// Sequence numbers that PRACKs and UPDATEs of a call that is forgotten may have used.
+const USED_SEQUENCES: u32 = 100;
 
 /// ACK and BYE for a 2xx of an INVITE that no call knows any more; `None` if it makes no dialog.
 pub(crate) fn release(response: &Response, trunk: &TrunkRef) -> Option<(Draft, Draft)> {
@@ -38,6 +59,7 @@ pub(crate) fn release(response: &Response, trunk: &TrunkRef) -> Option<(Draft, D
     invite.contact = Contact::one(trunk.contact());
     let mut dialog = Dialog::from_response(&Origin::new(&invite, false), response)?;
     let (mut ack, mut bye) = (dialog.ack(invite.sequence), dialog.request(Method::Bye));
+    bye.sequence = bye.sequence.saturating_add(USED_SEQUENCES);
     trunk.sign(&mut ack);
     trunk.sign(&mut bye);
     Some((ack, bye))
@@ -45,19 +67,75 @@ pub(crate) fn release(response: &Response, trunk: &TrunkRef) -> Option<(Draft, D
 
 impl Attempt {
     pub(super) fn new(number: u8, invite: &Draft, hop: Hop, trunk: TrunkRef) -> Self {
-        let (sequence, origin) = (invite.sequence, Origin::new(invite, false));
-        let released = Vec::new();
-        Self { number, sequence, origin, hop, open: true, heard: false, rang: false, trunk, released }
+        Self {
+            number,
+            sequence: invite.sequence,
+            origin: Origin::new(invite, false),
+            hop,
+            open: true,
+            heard: false,
+            rang: false,
+            trunk,
+            branches: Vec::new(),
+            flowing: None,
+            released: Vec::new(),
+        }
     }
 
     pub(super) fn key(&self) -> RequestKey {
         RequestKey::Invite { attempt: self.number }
     }
 
+    /// The branch that a provisional response speaks for, which it may have made; `offering` is the leg that offered.
+    pub(super) fn branch(&mut self, response: &Response, offering: &sdp::Leg) -> Option<usize> {
+        if let Some(known) = self.position(response) {
+            self.branches[known].dialog.receive_response(response);
+            return Some(known);
+        }
+        if self.branches.len() >= MAX_BRANCHES {
+            return None;
+        }
+        let dialog = Dialog::from_response(&self.origin, response)?;
+        self.branches.push(Branch { dialog, media: offering.clone(), rseq: None });
+        Some(self.branches.len() - 1)
+    }
+
+    pub(super) fn branch_mut(&mut self, position: usize) -> &mut Branch {
+        &mut self.branches[position]
+    }
+
+    /// The branch whose dialog has this remote tag.
+    pub(super) fn branch_of(&mut self, remote_tag: Option<&str>) -> Option<(usize, &mut Branch)> {
+        self.branches
+            .iter_mut()
+            .enumerate()
+            .find(|(_, branch)| Some(branch.dialog.remote_tag()) == remote_tag)
+    }
+
+    /// Early media flows by this branch from now on.
+    pub(super) fn flow_by(&mut self, position: usize) {
+        self.flowing = Some(position);
+    }
+
+    pub(super) fn flows_by(&self, position: usize) -> bool {
+        self.flowing == Some(position)
+    }
+
+    /// What the branch says about media by which early media flows.
+    pub(super) fn media(&self) -> Option<&sdp::Leg> {
+        Some(&self.branches.get(self.flowing?)?.media)
+    }
+
+    /// The dialog and the media of the branch that a 2xx speaks for, whether it was heard of before or not.
+    pub(super) fn answered(&self, response: &Response, offering: &sdp::Leg) -> Option<(Dialog, sdp::Leg)> {
+        let media = self.position(response).map_or(offering, |known| &self.branches[known].media);
+        Some((self.dialog_of(response)?, media.clone()))
+    }
+
     /// Acknowledges and hangs up a dialog that nobody wants any more: the 2xx crossed our CANCEL, or came from a
     /// second branch (RFC 3261 section 13.2.2.4). Copies of the 2xx are acknowledged again.
     pub(super) fn release(&mut self, response: &Response, context: &mut Context<'_>) {
-        let Some(mut dialog) = Dialog::from_response(&self.origin, response) else { return };
+        let Some(mut dialog) = self.dialog_of(response) else { return };
         let mut ack = dialog.ack(self.sequence);
         self.trunk.sign(&mut ack);
         context.push(Action::Acknowledge { draft: Box::new(ack), hop: self.hop });
@@ -68,5 +146,44 @@ impl Attempt {
             self.trunk.sign(&mut draft);
             context.push(Action::Request { key: RequestKey::Release, draft, hop: self.hop });
         }
+    }
+
+    fn dialog_of(&self, response: &Response) -> Option<Dialog> {
+        match self.position(response) {
+            Some(known) => {
+                let mut dialog = self.branches[known].dialog.clone();
+                dialog.receive_response(response);
+                Some(dialog)
+            }
+            None => Dialog::from_response(&self.origin, response),
+        }
+    }
+
+    fn position(&self, response: &Response) -> Option<usize> {
+        let tag = response.head.to.tag()?;
+        self.branches.iter().position(|branch| branch.dialog.remote_tag() == tag)
+    }
+}
+
+impl Branch {
+    /// Acknowledges a reliable response by PRACK (RFC 3262 section 4). `false` for one that is to be left alone: a copy,
+    /// or one that overtook another.
+    pub(super) fn acknowledge(
+        &mut self,
+        rseq: u32,
+        (invite, hop): (u32, Hop),
+        trunk: &TrunkRef,
+        context: &mut Context<'_>,
+    ) -> bool {
+        if !reliable::is_next(self.rseq, rseq) {
+            return false;
+        }
+        self.rseq = Some(rseq);
+        let mut draft = self.dialog.request(Method::Prack);
+        draft.headers.push(HeaderName::RAck, reliable::rack_of(rseq, invite));
+        trunk.sign(&mut draft);
+        let hop = next_hop(&self.dialog, trunk, hop);
+        context.push(Action::Request { key: RequestKey::Prack, draft: Box::new(draft), hop });
+        true
     }
 }

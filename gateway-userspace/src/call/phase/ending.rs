@@ -37,8 +37,7 @@ impl Ending {
         let owe = |side: &Side| Owed { side: *side, reason: reason.clone(), sent: false };
         let owed = sides.iter().map(owe).collect();
         let mut ending = Self { caller: legs.0, callee: legs.1, owed, attempts };
-        let open = [CallTimer::PeerSilent, CallTimer::NoProgress, CallTimer::NoAnswer, CallTimer::MediaCheck];
-        for timer in open {
+        for timer in CallTimer::ALL {
             context.disarm(timer);
         }
         ending.hang_up(context);
@@ -59,7 +58,10 @@ impl Ending {
                 if let Some(leg) = self.leg_mut(side) {
                     // Our BYE and theirs crossed: both are answered (RFC 3261 section 15.1.2).
                     match request.method {
-                        Method::Bye => leg.respond(context, (server, &request), StatusCode::OK, None),
+                        // A PRACK may come behind the refusal that overtook its response (RFC 3262 section 3).
+                        Method::Bye | Method::Prack => {
+                            leg.respond(context, (server, &request), StatusCode::OK, None);
+                        }
                         _ => leg.turn_away(context, (server, &request), Fault::NoSuchDialog),
                     }
                 }
@@ -124,7 +126,10 @@ impl Ending {
                 }
             }
             RequestKey::Bye { to } => self.owed.retain(|owed| owed.side != to),
-            RequestKey::Reinvite { .. } | RequestKey::Release => {}
+            RequestKey::Reinvite { .. }
+            | RequestKey::Update { .. }
+            | RequestKey::Prack
+            | RequestKey::Release => {}
         }
     }
 

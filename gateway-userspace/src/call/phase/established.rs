@@ -1,6 +1,7 @@
 //! From the callee's 2xx to the first BYE: the caller's ACK, changes from either side, the watch over media.
 
 mod change;
+mod own;
 
 use super::attempt::Attempt;
 use super::ending::Ending;
@@ -13,7 +14,7 @@ use crate::call::leg::{Leg, Legs};
 use crate::call::{Action, CallTimer, Checkpoint, Context, Event, RequestKey, media};
 use crate::observe;
 use crate::observe::event::MediaSummary;
-use crate::sdp::Finality;
+use crate::sdp::{Direction, Finality};
 use crate::sip::message::{Method, Request, Response, StatusCode};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
@@ -25,55 +26,105 @@ pub(in crate::call) struct Established {
     stage: Stage,
     /// When media was last agreed on: silence before that says nothing.
     agreed: Time,
+    /// The side that needs an offer of what the other has agreed to, as soon as nothing else is under way.
+    unaware: Option<Side>,
     /// INVITEs of the set-up: branches that answer late are put down, until [`CallTimer::Linger`].
     attempts: Vec<Attempt>,
+}
+
+/// What the caller's 200 says, and what is still to be done about media.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// `None` where a reliable provisional response said it all.
+    pub(super) body: Option<String>,
+    pub(super) exchange: Exchange,
+    /// The callee has agreed to something else than the caller was told: it needs another offer.
+    pub(super) changed: bool,
+}
+
+/// Where offer and answer stand when a 2xx is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exchange {
+    Complete,
+    /// The 2xx made the offer, which was passed on: the ACK of the side that asked will carry the answer to it.
+    Offered,
+    /// The side that asked has an offer of our own, which its ACK will answer; the other side is not concerned.
+    OwnOffer,
 }
 
 /// Where the last INVITE of either side stands.
 #[derive(Debug)]
 enum Stage {
     Steady,
-    /// A re-INVITE of `from` was passed on to the other side with this sequence number.
+    /// A re-INVITE of our own toward this side, with this sequence number: nobody asked for it.
+    Offering(Side, u32),
+    /// The side that a re-INVITE of `from` was passed on to had one of its own under way: another try comes later.
+    Waiting(Asked),
+    /// A re-INVITE or UPDATE was passed on to the other side with this sequence number.
     Asking(Asked, u32),
-    /// `from` has our 200; its ACK is awaited.
-    Agreed(Asked, Acknowledge),
+    /// A side has our 200; its ACK is awaited.
+    Agreed(Accepted),
 }
 
-/// An INVITE that a side asked us.
+/// A re-INVITE or UPDATE that a side asked us.
 #[derive(Debug)]
 struct Asked {
     from: Side,
     server: ServerId,
     request: Box<Request>,
-    /// It carried an offer; without one the other side makes it.
-    offered: bool,
+    /// The direction that its offer has on the other side; `None` without an offer, which the other side makes then.
+    offered: Option<Direction>,
+    /// The direction of our answer, where it does not follow from the other side's.
+    answer_as: Option<Direction>,
 }
 
-/// When the other side's 2xx is acknowledged.
-#[derive(Clone, Copy, Debug)]
-enum Acknowledge {
-    /// It was, at once.
-    Done,
-    /// With the answer that the ACK of the asking side will carry: the 2xx with this sequence number made the offer.
-    WithAnswer(u32),
+/// An INVITE that a side asked us and that we accepted.
+#[derive(Debug)]
+struct Accepted {
+    from: Side,
+    /// Its sequence number, which the ACK repeats.
+    number: u32,
+    /// Itself, unless its transaction went with another daemon.
+    asked: Option<(ServerId, Box<Request>)>,
+    awaits: Awaits,
+}
+
+/// What the ACK of an accepted INVITE will bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Awaits {
+    /// Itself only.
+    Ack,
+    /// The answer to the offer that the other side made in its 2xx with this sequence number, whose ACK waits for it.
+    AnswerFor(u32),
+    /// The answer to an offer of our own.
+    Answer,
+}
+
+/// An accepted INVITE as it outlives the process, where its ACK brings more than itself.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub(in crate::call) struct Unanswered {
+    from: Side,
+    number: u32,
+    awaits: Awaits,
 }
 
 impl Established {
-    /// The callee answered, and both legs agreed as far as an answer is known; `body` goes to the caller.
+    /// The callee answered, and both legs agreed as far as an answer is known; the caller hears `answer`.
     pub(super) fn begin(
         legs: Legs,
         (server, request): (ServerId, Box<Request>),
-        body: String,
-        offered: bool,
+        answer: Answer,
         attempts: Vec<Attempt>,
         facts: &mut Facts,
         context: &mut Context<'_>,
     ) -> Phase {
         let sequence = attempts.last().map_or(1, |attempt| attempt.sequence);
-        let asked = Asked { from: Side::Caller, server, request, offered };
-        let mut established = Self { legs, stage: Stage::Steady, agreed: context.now, attempts };
+        let asked = (Side::Caller, server, request);
+        let unaware = answer.changed.then_some(Side::Caller);
+        let mut established = Self { legs, stage: Stage::Steady, agreed: context.now, unaware, attempts };
         facts.answered = Some(context.now);
-        established.agree(asked, sequence, body, context);
+        established.agree(asked, (answer.exchange, sequence), answer.body, context);
         alerted(facts, context);
         context.push(Action::Publish(observe::Event::Answered { call: facts.start.call }));
         established.publish_media(facts, context);
@@ -83,9 +134,17 @@ impl Established {
         Phase::Established(Box::new(established))
     }
 
-    /// A call that another daemon answered.
-    pub(in crate::call) fn restore(facts: &Facts, legs: Legs, context: &mut Context<'_>) -> Self {
-        let established = Self { legs, stage: Stage::Steady, agreed: context.now, attempts: Vec::new() };
+    /// A call that another daemon answered; `unanswered` is an offer whose answer it was waiting for.
+    pub(in crate::call) fn restore(
+        facts: &Facts,
+        legs: Legs,
+        unanswered: Option<Unanswered>,
+        context: &mut Context<'_>,
+    ) -> Self {
+        let stage = unanswered.map_or(Stage::Steady, |Unanswered { from, number, awaits }| {
+            Stage::Agreed(Accepted { from, number, asked: None, awaits })
+        });
+        let established = Self { legs, stage, agreed: context.now, unaware: None, attempts: Vec::new() };
         established.publish_media(facts, context);
         established.watch_media(context);
         established
@@ -109,17 +168,21 @@ impl Established {
                 }
                 Phase::Established(self)
             }
-            Event::TimedOut { key: RequestKey::Reinvite { .. } }
-            | Event::Unreachable { key: RequestKey::Reinvite { .. } } => {
+            Event::TimedOut { key: RequestKey::Reinvite { .. } | RequestKey::Update { .. } }
+            | Event::Unreachable { key: RequestKey::Reinvite { .. } | RequestKey::Update { .. } } => {
                 // RFC 3261 section 12.2.1.2: a dialog whose peer is silent is over.
                 self.end(facts, Outcome::fault(Fault::PeerTimeout, true), &BOTH, context)
             }
-            Event::Cancelled { side, .. } => self.reinvite_cancelled(side, context),
+            Event::Cancelled { side, .. } => self.change_cancelled(side, context),
             Event::NeverAcknowledged { side } => self.never_acknowledged(facts, side, context),
             Event::FlowsRefused(fault) => self.flows_refused(facts, fault, context),
             Event::Timer(CallTimer::MediaCheck) => {
                 self.watch_media(context);
                 context.push(Action::ProbeMedia);
+                Phase::Established(self)
+            }
+            Event::Timer(CallTimer::Glare) => {
+                self.try_again(facts, context);
                 Phase::Established(self)
             }
             Event::Timer(CallTimer::Linger) => {
@@ -135,9 +198,9 @@ impl Established {
             Event::HangUp(fault) => self.end(facts, Outcome::fault(fault, true), &BOTH, context),
             Event::TimedOut { .. }
             | Event::Unreachable { .. }
-            | Event::Timer(CallTimer::PeerSilent | CallTimer::NoProgress | CallTimer::NoAnswer) => {
-                Phase::Established(self)
-            }
+            | Event::Timer(
+                CallTimer::PeerSilent | CallTimer::NoProgress | CallTimer::NoAnswer | CallTimer::Provisional,
+            ) => Phase::Established(self),
         }
     }
 
@@ -158,8 +221,14 @@ impl Established {
             // The peer opened a new connection; our requests take it from now on.
             leg.hop = hop;
         }
+        leg.abilities.learn(&request.headers);
         match request.method {
-            Method::Invite => self.reinvite(facts, side, (server, request), context),
+            Method::Invite | Method::Update => self.change(facts, side, (server, request), context),
+            // The response that it acknowledges was overtaken by the 2xx (RFC 3262 section 3).
+            Method::Prack => {
+                leg.respond(context, (server, &request), StatusCode::OK, None);
+                Phase::Established(self)
+            }
             Method::Bye => {
                 leg.respond(context, (server, &request), StatusCode::OK, None);
                 self.end(facts, Outcome::hung_up(side), &[side.other()], context)
@@ -187,8 +256,10 @@ impl Established {
                 self.late_answer(attempt, response, context);
                 Phase::Established(self)
             }
-            RequestKey::Reinvite { to } => self.reinvite_answered(facts, to, response, context),
-            RequestKey::Invite { .. } | RequestKey::Bye { .. } | RequestKey::Release => {
+            RequestKey::Reinvite { to } | RequestKey::Update { to } => {
+                self.change_answered(facts, to, response, context)
+            }
+            RequestKey::Invite { .. } | RequestKey::Prack | RequestKey::Bye { .. } | RequestKey::Release => {
                 Phase::Established(self)
             }
         }
@@ -209,25 +280,46 @@ impl Established {
     }
 
     fn acknowledges_later(&self) -> bool {
-        matches!(self.stage, Stage::Agreed(_, Acknowledge::WithAnswer(_)))
+        let Stage::Agreed(accepted) = &self.stage else { return false };
+        matches!(accepted.awaits, Awaits::AnswerFor(_))
     }
 
-    /// Acknowledges the 2xx with `sequence` if nothing more is needed, makes media follow, answers who asked.
-    fn agree(&mut self, asked: Asked, sequence: u32, body: String, context: &mut Context<'_>) {
-        let acknowledge = if asked.offered {
-            let answered = self.legs.of_mut(asked.from.other());
+    /// Acknowledges the other side's 2xx with `sequence` if nothing more is needed for it, makes media follow, answers
+    /// who asked.
+    fn agree(
+        &mut self,
+        (from, server, request): (Side, ServerId, Box<Request>),
+        (exchange, sequence): (Exchange, u32),
+        body: Option<String>,
+        context: &mut Context<'_>,
+    ) {
+        let awaits = match exchange {
+            Exchange::Complete => Awaits::Ack,
+            Exchange::Offered => Awaits::AnswerFor(sequence),
+            Exchange::OwnOffer => Awaits::Answer,
+        };
+        if exchange != Exchange::Offered {
+            let answered = self.legs.of_mut(from.other());
             answered.acknowledged_with = String::new();
             answered.acknowledge(context, sequence);
-            Acknowledge::Done
-        } else {
-            Acknowledge::WithAnswer(sequence)
-        };
-        // Of an offer that is still open, what comes together with the ACK that answers it.
+        }
+        self.accept((from, server, request), awaits, body, context);
+    }
+
+    /// Makes media follow and answers who asked.
+    fn accept(
+        &mut self,
+        (from, server, request): (Side, ServerId, Box<Request>),
+        awaits: Awaits,
+        body: Option<String>,
+        context: &mut Context<'_>,
+    ) {
+        // Also of an offer that is still open: what comes together with the ACK that answers it is heard.
         self.legs.relay(context);
-        let asking = self.legs.of_mut(asked.from);
-        asking.respond(context, (asked.server, &asked.request), StatusCode::OK, Some(body));
+        let number = request.head.cseq.number;
+        self.legs.of_mut(from).respond(context, (server, &request), StatusCode::OK, body);
         self.agreed = context.now;
-        self.stage = Stage::Agreed(asked, acknowledge);
+        self.stage = Stage::Agreed(Accepted { from, number, asked: Some((server, request)), awaits });
     }
 
     fn acknowledged(
@@ -237,11 +329,11 @@ impl Established {
         request: &Request,
         context: &mut Context<'_>,
     ) -> Phase {
-        let acknowledge = match std::mem::replace(&mut self.stage, Stage::Steady) {
-            Stage::Agreed(asked, acknowledge)
-                if asked.from == side && asked.request.head.cseq.number == request.head.cseq.number =>
+        let awaits = match std::mem::replace(&mut self.stage, Stage::Steady) {
+            Stage::Agreed(accepted)
+                if accepted.from == side && accepted.number == request.head.cseq.number =>
             {
-                acknowledge
+                accepted.awaits
             }
             stage => {
                 self.stage = stage;
@@ -249,22 +341,40 @@ impl Established {
             }
         };
         self.legs.of_mut(side).dialog.settle();
-        let Acknowledge::WithAnswer(sequence) = acknowledge else { return Phase::Established(self) };
-        match self.answer_with_ack(side, request) {
+        let (sequence, answer) = match awaits {
+            Awaits::Ack => {
+                self.offer_to_unaware(facts, context);
+                return Phase::Established(self);
+            }
+            Awaits::AnswerFor(sequence) => (Some(sequence), self.answer_with_ack(side, request)),
+            Awaits::Answer => (None, self.take_answer(side, request).map(|()| String::new())),
+        };
+        let fault = match answer {
             Ok(body) => {
-                let offering = self.legs.of_mut(side.other());
-                offering.acknowledged_with = body;
-                offering.acknowledge(context, sequence);
+                if let Some(sequence) = sequence {
+                    let offering = self.legs.of_mut(side.other());
+                    offering.acknowledged_with = body;
+                    offering.acknowledge(context, sequence);
+                }
                 self.legs.relay(context);
                 self.publish_media(facts, context);
                 self.save(facts, context);
-                Phase::Established(self)
+                self.offer_to_unaware(facts, context);
+                return Phase::Established(self);
             }
-            Err(fault) => {
-                self.legs.of(side.other()).acknowledge(context, sequence);
-                self.end(facts, Outcome::fault(fault, true), &BOTH, context)
-            }
+            Err(fault) => fault,
+        };
+        if let Some(sequence) = sequence {
+            self.legs.of(side.other()).acknowledge(context, sequence);
         }
+        self.end(facts, Outcome::fault(fault, true), &BOTH, context)
+    }
+
+    /// The answer that an ACK carries to an offer of our own.
+    fn take_answer(&mut self, side: Side, request: &Request) -> Result<(), Fault> {
+        let answer = media::description_of_request(request)?.ok_or(Fault::NotAcceptableHere)?;
+        let taken = self.legs.of_mut(side).media.receive_answer(&answer, Finality::Final);
+        taken.map(|_| ()).map_err(|refusal| refusal.fault())
     }
 
     /// The answer that an ACK carries, written for the side that made the offer.
@@ -286,11 +396,15 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Phase {
         match &self.stage {
-            Stage::Agreed(asked, _) if asked.from == side => {
+            Stage::Agreed(accepted) if accepted.from == side => {
                 self.legs.of_mut(side).dialog.settle();
                 self.end(facts, Outcome::fault(Fault::NoAck, true), &BOTH, context)
             }
-            Stage::Agreed(..) | Stage::Asking(..) | Stage::Steady => Phase::Established(self),
+            Stage::Agreed(..)
+            | Stage::Asking(..)
+            | Stage::Waiting(_)
+            | Stage::Offering(..)
+            | Stage::Steady => Phase::Established(self),
         }
     }
 
@@ -301,16 +415,19 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Phase {
         // The 200 that stood behind the flows was not sent: its asker is told, and the call ends.
-        if let Stage::Agreed(asked, acknowledge) = std::mem::replace(&mut self.stage, Stage::Steady) {
-            if let Acknowledge::WithAnswer(sequence) = acknowledge {
-                self.legs.of(asked.from.other()).acknowledge(context, sequence);
+        if let Stage::Agreed(accepted) = std::mem::replace(&mut self.stage, Stage::Steady) {
+            let Accepted { from, asked, awaits, .. } = accepted;
+            if let Awaits::AnswerFor(sequence) = awaits {
+                self.legs.of(from.other()).acknowledge(context, sequence);
             }
-            let asking = self.legs.of_mut(asked.from);
+            let asking = self.legs.of_mut(from);
             asking.dialog.settle();
-            asking.refuse(context, (asked.server, &asked.request), fault);
-            if asked.request.head.to.tag().is_none() {
-                facts.answered = None;
-                return self.end(facts, Outcome::fault(fault, false), &[Side::Callee], context);
+            if let Some((server, request)) = asked {
+                asking.refuse(context, (server, &request), fault);
+                if request.head.to.tag().is_none() {
+                    facts.answered = None;
+                    return self.end(facts, Outcome::fault(fault, false), &[Side::Callee], context);
+                }
             }
         }
         self.end(facts, Outcome::fault(fault, true), &BOTH, context)
@@ -326,14 +443,14 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Phase {
         match std::mem::replace(&mut self.stage, Stage::Steady) {
-            Stage::Asking(asked, _) => {
+            Stage::Asking(asked, _) | Stage::Waiting(asked) => {
                 let asking = self.legs.of_mut(asked.from);
                 asking.respond(context, (asked.server, &asked.request), StatusCode::REQUEST_TERMINATED, None);
             }
-            Stage::Agreed(asked, Acknowledge::WithAnswer(sequence)) => {
-                self.legs.of(asked.from.other()).acknowledge(context, sequence);
+            Stage::Agreed(Accepted { from, awaits: Awaits::AnswerFor(sequence), .. }) => {
+                self.legs.of(from.other()).acknowledge(context, sequence);
             }
-            Stage::Agreed(_, Acknowledge::Done) | Stage::Steady => {}
+            Stage::Agreed(_) | Stage::Offering(..) | Stage::Steady => {}
         }
         let Self { legs: Legs { caller, callee }, attempts, .. } = *self;
         conclude(facts, outcome, (&caller, Some(&callee)), context);
@@ -379,7 +496,13 @@ impl Established {
     }
 
     fn save(&self, facts: &Facts, context: &mut Context<'_>) {
-        context.push(Action::Save(Box::new(Checkpoint::of(facts, &self.legs))));
+        let unanswered = match &self.stage {
+            Stage::Agreed(Accepted { from, number, awaits, .. }) if *awaits != Awaits::Ack => {
+                Some(Unanswered { from: *from, number: *number, awaits: *awaits })
+            }
+            _ => None,
+        };
+        context.push(Action::Save(Box::new(Checkpoint::of(facts, &self.legs, unanswered))));
     }
 }
 

@@ -48,6 +48,14 @@ impl Phase {
         }
     }
 
+    /// Our tag in the dialogs with `side`.
+    pub(super) fn local_tag(&self, side: Side) -> Option<&str> {
+        match self {
+            Self::Setup(setup) => setup.local_tag(side),
+            Self::Established(_) | Self::Ending(_) | Self::Over => self.leg(side).map(Leg::local_tag),
+        }
+    }
+
     /// The leg of `side`, where it has a dialog.
     pub(super) fn leg(&self, side: Side) -> Option<&Leg> {
         match self {

@@ -1,20 +1,26 @@
 //! From the caller's INVITE to the callee's final answer: peers are tried one after the other.
 
+mod answer;
+mod progress;
+mod request;
+
 use super::attempt::Attempt;
 use super::ending::Ending;
-use super::established::Established;
-use super::{Phase, alerted, conclude, crossing};
+use super::{Phase, conclude, crossing};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::redact::Number;
 use crate::call::facts::{Ending as Outcome, Facts};
-use crate::call::leg::{Leg, Legs, SDP, TrunkRef};
+use crate::call::feature::ability::{ALLOW, Abilities, REL100};
+use crate::call::feature::early_media::Heard;
+use crate::call::feature::reliable::Provisional;
+use crate::call::leg::{Leg, SDP, TrunkRef};
 use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
 use crate::media::MediaPlan;
 use crate::observe::event::{self, CallStart, SipSummary};
 use crate::observe::{self, TrunkEvent};
-use crate::policy::{self, Candidate, Candidates, Decision, Inquiry};
-use crate::sdp::{self, Finality};
+use crate::policy::{self, Candidate, Candidates, Decision, Inquiry, ReliableProvisional};
+use crate::sdp;
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{
     Contact, DisplayName, Draft, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri,
@@ -29,12 +35,17 @@ pub(in crate::call) struct Setup {
     caller: Leg,
     server: ServerId,
     request: Box<Request>,
-    /// The INVITE carried an offer; without one the callee makes it.
+    /// Our provisional responses to it.
+    provisional: Provisional,
+    heard: Heard,
+    /// The INVITE carried an offer; without one we make it, or the callee does.
     offered: bool,
     callee: Callee,
     candidates: Candidates,
     /// In the order tried; the last one is the current one.
     attempts: Vec<Attempt>,
+    /// The callee's 2xx, which waits for the caller's PRACK (RFC 3262 section 3).
+    held: Option<Box<Response>>,
 }
 
 /// What is known of the callee's side before it has a dialog.
@@ -42,6 +53,8 @@ pub(in crate::call) struct Setup {
 struct Callee {
     trunk: TrunkRef,
     media: sdp::Leg,
+    /// Its INVITE carries an offer: the caller's, or one of our own where its peers want one.
+    has_offer: bool,
     called: String,
     caller: (Option<DisplayName>, String),
 }
@@ -91,8 +104,21 @@ pub(in crate::call) fn begin(
         context.push(Action::Publish(observe::Event::Trunk(event)));
     }
     facts.permits.extend([permit, decision.permit]);
-    let (candidates, attempts) = (decision.candidates, Vec::new());
-    Ok((facts, Setup { caller, server, request, offered, callee, candidates, attempts }))
+    let policy = caller.trunk.sip.reliable_provisional;
+    let provisional = Provisional::of(server, &request, policy, context.tokens.number());
+    let setup = Setup {
+        caller,
+        server,
+        request,
+        provisional,
+        heard: Heard::default(),
+        offered,
+        callee,
+        candidates: decision.candidates,
+        attempts: Vec::new(),
+        held: None,
+    };
+    Ok((facts, setup))
 }
 
 /// Both legs before anything is sent.
@@ -114,6 +140,12 @@ fn prepare(
         Some(number) => number.to_owned(),
         None => trunk.numbers.read(&called_number(&request.uri)?).into_owned(),
     };
+    let speaks_100rel = [HeaderName::Supported, HeaderName::Require]
+        .iter()
+        .any(|header| request.headers.has_token(header, REL100));
+    if trunk.sip.reliable_provisional == ReliableProvisional::Required && !speaks_100rel {
+        return Err(Fault::ExtensionRequired);
+    }
     let offer = media::description_of_request(request)?;
     let (now, spread) = (context.now, context.tokens.number());
     let inquiry = Inquiry { from: trunk.id(), called: &called, emergency, now, spread };
@@ -140,8 +172,10 @@ fn prepare(
             return Err(fault);
         }
     };
-    let leg = Leg { trunk, hop, dialog, media: near, acknowledged_with: String::new() };
-    let callee = Callee { trunk: to_trunk, media: far, called, caller };
+    let abilities = Abilities::of(&request.headers);
+    let leg = Leg { trunk, hop, dialog, media: near, abilities, acknowledged_with: String::new() };
+    let has_offer = offered || !to_trunk.sip.delayed_offer;
+    let callee = Callee { trunk: to_trunk, media: far, has_offer, called, caller };
     Ok(Prepared { caller: leg, callee, decision, offered })
 }
 
@@ -168,9 +202,24 @@ impl Setup {
         (side == Side::Caller).then_some(&self.caller)
     }
 
-    /// What a preview lets through.
+    pub(super) fn local_tag(&self, side: Side) -> Option<&str> {
+        match side {
+            Side::Caller => Some(self.caller.local_tag()),
+            Side::Callee => self.attempts.last().map(|attempt| attempt.origin.local_tag()),
+        }
+    }
+
+    /// What early media lets through.
     pub(super) fn plan(&self) -> MediaPlan {
-        media::plan(&self.caller, &self.callee.trunk, &self.callee.media)
+        let flowing = self.attempts.last().and_then(Attempt::media);
+        media::plan(&self.caller, &self.callee.trunk, flowing.unwrap_or(&self.callee.media))
+    }
+
+    fn relay(&self, context: &mut Context<'_>) {
+        let plan = self.plan();
+        if !plan.flows.is_empty() {
+            context.push(Action::Relay(Box::new(plan)));
+        }
     }
 
     /// Tries the next peer; without one left, tells the caller why the last one failed.
@@ -190,9 +239,8 @@ impl Setup {
         let mut draft = self.callee.invite(self.request.head.max_forwards, &candidate, context);
         draft.headers.push(HeaderName::UserAgent, &*context.settings.product);
         let attempt = Attempt::new(number, &draft, hop, trunk.clone());
-        if self.offered {
-            self.callee.media.abandon();
-            match self.callee.media.relay_offer(&self.caller.media) {
+        if self.callee.has_offer {
+            match self.offer() {
                 Ok(offer) => draft.set_body(SDP, offer),
                 Err(refusal) => return self.fail(facts, context, Failure::Fault(refusal.fault())),
             }
@@ -203,17 +251,27 @@ impl Setup {
         facts.to_trunk = Some(Arc::clone(&name));
         let call = facts.start.call;
         facts.callee_sip_call_id = Some(draft.call_id.as_str().into());
-        let plan = self.plan();
-        if !plan.flows.is_empty() {
-            // What the callee sends together with its answer must not overtake the flows (RFC 3264 section 5.1).
-            context.push(Action::Relay(Box::new(plan)));
-        }
+        let key = attempt.key();
+        self.attempts.push(attempt);
+        // What the callee sends together with its answer must not overtake the flows (RFC 3264 section 5.1).
+        self.relay(context);
         context.push(Action::Bind { side: Side::Callee, call_id: draft.call_id.clone() });
         context.push(Action::Publish(observe::Event::Routed { call, trunk: name, peer, attempt: number }));
         context.arm(CallTimer::PeerSilent, trunk.peer_timeout);
-        context.push(Action::Request { key: attempt.key(), draft: Box::new(draft), hop });
-        self.attempts.push(attempt);
+        context.push(Action::Request { key, draft: Box::new(draft), hop });
         Phase::Setup(Box::new(self))
+    }
+
+    /// What the next peer is offered.
+    fn offer(&mut self) -> Result<String, sdp::Refusal> {
+        let (near, far) = (&self.caller.media, &mut self.callee.media);
+        far.abandon();
+        match (near.state(), near.media()) {
+            (sdp::State::RemoteOffer, _) => far.relay_offer(near),
+            (sdp::State::Stable | sdp::State::LocalOffer, None) => far.offer_own(&media::own_formats(), near),
+            // The caller has its answer, by a reliable response: it holds for this peer too.
+            (sdp::State::Stable | sdp::State::LocalOffer, Some(_)) => far.offer_agreed(near),
+        }
     }
 
     pub(super) fn handle(
@@ -232,17 +290,20 @@ impl Setup {
             Event::Unreachable { key: RequestKey::Invite { attempt } } => {
                 self.lost(facts, attempt, Fault::PeerUnreachable, context)
             }
-            // The caller gives up early, by CANCEL or by BYE of the early dialog (RFC 3261 section 15).
             Event::Cancelled { .. } => self.cancelled(facts, context),
-            Event::Request { server, request, .. } if request.method == Method::Bye => {
-                self.caller.respond(context, (server, &request), StatusCode::OK, None);
-                self.cancelled(facts, context)
+            Event::Request { side: Side::Caller, server, request, .. } => {
+                self.request_of_caller(facts, (server, &request), context)
             }
-            Event::Request { server, request, .. } => {
-                let crossing = request.method == Method::Invite;
-                let fault = if crossing { Fault::InvitePending } else { Fault::MethodNotAllowed };
-                self.caller.turn_away(context, (server, &request), fault);
+            Event::Request { side: Side::Callee, server, request, .. } => {
+                self.request_of_callee((server, &request), context);
                 Phase::Setup(self)
+            }
+            Event::Timer(CallTimer::Provisional) => {
+                if self.provisional.repeat(context) {
+                    return Phase::Setup(self);
+                }
+                self.cancel_current(context);
+                self.fail(facts, context, Failure::Fault(Fault::NoPrack))
             }
             Event::Timer(CallTimer::PeerSilent) => {
                 self.cancel_current(context);
@@ -274,7 +335,7 @@ impl Setup {
             | Event::AnsweredAgain { .. }
             | Event::Acknowledged { .. }
             | Event::NeverAcknowledged { .. }
-            | Event::Timer(CallTimer::MediaCheck | CallTimer::Linger)
+            | Event::Timer(CallTimer::Glare | CallTimer::MediaCheck | CallTimer::Linger)
             | Event::MediaHeard { .. } => Phase::Setup(self),
         }
     }
@@ -306,7 +367,7 @@ impl Setup {
             return Phase::Setup(self);
         }
         match status {
-            status if status.is_provisional() => self.provisional(facts, response, context),
+            status if status.is_provisional() => self.progress(facts, response, context),
             status if status.is_success() => self.answered(facts, response, context),
             // It rang: what timed out is the callee, and others shall not ring after it.
             StatusCode::REQUEST_TIMEOUT if rang => self.fail(facts, context, Failure::Fault(Fault::NoAnswer)),
@@ -330,78 +391,6 @@ impl Setup {
         }
     }
 
-    fn provisional(
-        mut self: Box<Self>,
-        facts: &mut Facts,
-        response: &Response,
-        context: &mut Context<'_>,
-    ) -> Phase {
-        context.disarm(CallTimer::PeerSilent);
-        context.arm(CallTimer::NoAnswer, context.settings.answer_timeout);
-        if response.status == StatusCode::TRYING {
-            return Phase::Setup(self);
-        }
-        let preview = if self.offered { self.preview(response, context) } else { None };
-        context.disarm(CallTimer::NoProgress);
-        alerted(facts, context);
-        self.caller.respond(context, (self.server, &self.request), response.status, preview);
-        Phase::Setup(self)
-    }
-
-    /// Early media: what a provisional response describes is relayed from now on. One that cannot be used is left
-    /// out, because the final answer may still be good.
-    fn preview(&mut self, response: &Response, context: &mut Context<'_>) -> Option<String> {
-        let description = media::description_of_response(response).ok()??;
-        self.callee.media.receive_answer(&description, Finality::Preview).ok()?;
-        let body = self.caller.media.relay_answer(&self.callee.media, Finality::Preview).ok()?;
-        context.push(Action::Relay(Box::new(self.plan())));
-        Some(body)
-    }
-
-    fn answered(
-        mut self: Box<Self>,
-        facts: &mut Facts,
-        response: &Response,
-        context: &mut Context<'_>,
-    ) -> Phase {
-        for timer in [CallTimer::PeerSilent, CallTimer::NoProgress, CallTimer::NoAnswer] {
-            context.disarm(timer);
-        }
-        let body = match self.agree(response) {
-            Ok(body) => body,
-            Err(fault) => {
-                if let Some(attempt) = self.attempts.last_mut() {
-                    attempt.release(response, context);
-                }
-                return self.fail(facts, context, Failure::Fault(fault));
-            }
-        };
-        let Self { caller, server, request, offered, callee, attempts, .. } = *self;
-        let Some(attempt) = attempts.last() else { return Phase::Over };
-        let Some(dialog) = Dialog::from_response(&attempt.origin, response) else { return Phase::Over };
-        let Callee { trunk, media, .. } = callee;
-        let hop = attempt.hop;
-        let callee = Leg { trunk, hop, dialog, media, acknowledged_with: String::new() };
-        let legs = Legs { caller, callee };
-        Established::begin(legs, (server, request), body, offered, attempts, facts, context)
-    }
-
-    /// Takes what the 2xx describes and writes what the caller's 200 says.
-    fn agree(&mut self, response: &Response) -> Result<String, Fault> {
-        let description = media::description_of_response(response)?;
-        let (near, far) = (&mut self.caller.media, &mut self.callee.media);
-        let body = match (self.offered, description) {
-            (true, Some(answer)) => far
-                .receive_answer(&answer, Finality::Final)
-                .and_then(|_| near.relay_answer(far, Finality::Final)),
-            (true, None) => far.confirm_preview().and_then(|_| near.relay_answer(far, Finality::Final)),
-            // Without our offer the 2xx carries the callee's (RFC 3261 section 13.2.1).
-            (false, Some(offer)) => far.receive_offer(offer).and_then(|()| near.relay_offer(far)),
-            (false, None) => return Err(Fault::NotAcceptableHere),
-        };
-        body.map_err(|refusal| refusal.fault())
-    }
-
     fn lost(
         mut self: Box<Self>,
         facts: &mut Facts,
@@ -418,14 +407,17 @@ impl Setup {
         self.dial_next(facts, context, Failure::Fault(fault))
     }
 
-    fn cancelled(self: Box<Self>, facts: &mut Facts, context: &mut Context<'_>) -> Phase {
+    fn cancelled(mut self: Box<Self>, facts: &mut Facts, context: &mut Context<'_>) -> Phase {
         self.cancel_current(context);
         self.fail(facts, context, Failure::Fault(Fault::Cancelled))
     }
 
-    fn cancel_current(&self, context: &mut Context<'_>) {
-        if let Some(attempt) = self.attempts.last().filter(|attempt| attempt.open) {
+    fn cancel_current(&mut self, context: &mut Context<'_>) {
+        let Some(attempt) = self.attempts.last_mut() else { return };
+        if attempt.open {
             context.push(Action::Cancel { key: attempt.key() });
+        } else if let Some(answer) = self.held.take() {
+            attempt.release(&answer, context);
         }
     }
 
@@ -465,8 +457,23 @@ impl Callee {
         let mut draft = Draft::new(Method::Invite, target, from, to, call_id, 1);
         draft.max_forwards = max_forwards.map_or(draft.max_forwards, |left| left.saturating_sub(1));
         draft.contact = Contact::one(self.trunk.contact());
-        draft.headers.push(HeaderName::Allow, crate::call::answer::ALLOW);
+        draft.headers.push(HeaderName::Allow, ALLOW);
         self.trunk.sign(&mut draft);
+        let sip = &self.trunk.sip;
+        // Without our offer a reliable response would bring one, to be answered before the caller can have said
+        // anything about it (RFC 3262 section 5).
+        match sip.reliable_provisional {
+            ReliableProvisional::Supported if self.has_offer => {
+                draft.headers.push(HeaderName::Supported, REL100)
+            }
+            ReliableProvisional::Required if self.has_offer => {
+                draft.headers.push(HeaderName::Require, REL100)
+            }
+            ReliableProvisional::Off | ReliableProvisional::Supported | ReliableProvisional::Required => {}
+        }
+        if sip.p_early_media {
+            draft.headers.push(HeaderName::PEarlyMedia, "supported");
+        }
         draft
     }
 }

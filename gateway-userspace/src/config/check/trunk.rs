@@ -6,7 +6,7 @@ use super::parsed;
 use super::peer::{media_networks, peer};
 use crate::media::plan::RateLimit;
 use crate::media::{GatePolicy, MediaPolicy};
-use crate::policy::{Advertised, Health, Limits, NumberFormat, NumberPlan, Trunk, Usual};
+use crate::policy::{Advertised, Health, Limits, NumberFormat, NumberPlan, SipPolicy, Trunk, Usual};
 use crate::rtp::Encoding;
 use crate::sip::transport::Transport;
 use gateway_common::flow::Latch;
@@ -71,6 +71,7 @@ pub(super) fn trunk(
         advertised: advertised?,
         media_address: media_address?.unwrap_or_else(|| listen.ip()),
         media: media?,
+        sip: sip(&written.sip, usual.sip),
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
         service,
         numbers: numbers(&written.numbers, usual.format),
@@ -267,6 +268,16 @@ fn media(trunk: &file::Trunk, label: &str, errors: &mut ConfigErrors) -> Option<
         codecs,
         offer_rtcp_mux: super::value(&written.offer_rtcp_mux, standard.offer_rtcp_mux),
     })
+}
+
+fn sip(written: &file::TrunkSip, standard: SipPolicy) -> SipPolicy {
+    SipPolicy {
+        reliable_provisional: super::value(&written.reliable_provisional, standard.reliable_provisional),
+        early_media: super::value(&written.early_media, standard.early_media),
+        p_early_media: super::value(&written.p_early_media, standard.p_early_media),
+        hold: super::value(&written.hold, standard.hold),
+        delayed_offer: super::value(&written.delayed_offer, standard.delayed_offer),
+    }
 }
 
 fn gate(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<GatePolicy> {

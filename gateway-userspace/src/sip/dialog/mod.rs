@@ -110,6 +110,11 @@ impl Refused {
 }
 
 impl Origin {
+    /// Our tag in all dialogs that the INVITE makes.
+    pub fn local_tag(&self) -> &str {
+        self.local.tag().unwrap_or_default()
+    }
+
     /// Of an INVITE about to be sent; one without Contact is taken to be reachable at its From.
     pub fn new(invite: &Draft, over_tls: bool) -> Self {
         let contact = invite.contact.first().cloned();

@@ -115,8 +115,9 @@ impl Carrier {
 
     /// Puts `bytes` in the place of those kept before.
     pub(super) fn keep(&mut self, bytes: Arc<[u8]>) {
+        // A user may say the same again: reliable provisional responses are its own to repeat (RFC 3262 section 3).
+        self.was_sent &= self.kept.as_ref() == Some(&bytes);
         self.kept = Some(bytes);
-        self.was_sent = false;
     }
 
     pub(super) fn forget(&mut self) {

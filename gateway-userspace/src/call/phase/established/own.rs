@@ -1,0 +1,84 @@
+//! Re-INVITEs of our own: one side has to hear what the other has agreed to, though nobody asked.
+
+use super::{BOTH, Established, Stage};
+use crate::base::fault::Fault;
+use crate::base::id::Side;
+use crate::call::facts::{Ending as Outcome, Facts};
+use crate::call::leg::SDP;
+use crate::call::phase::Phase;
+use crate::call::{CallTimer, Context, RequestKey, media};
+use crate::sdp::Finality;
+use crate::sip::message::{Response, StatusCode};
+
+impl Established {
+    /// Offers the side that does not know it what the other has agreed to, unless an INVITE is under way: then later.
+    pub(super) fn offer_to_unaware(&mut self, facts: &Facts, context: &mut Context<'_>) {
+        let Some(side) = self.unaware else { return };
+        let (leg, other) = self.legs.pair(side);
+        if !matches!(self.stage, Stage::Steady) || !leg.dialog.may_invite() {
+            return;
+        }
+        self.unaware = None;
+        let Ok(body) = leg.media.offer_agreed(&other.media) else { return };
+        let Ok(mut draft) = leg.dialog.invite() else { return leg.media.abandon() };
+        draft.set_body(SDP, body);
+        self.stage = Stage::Offering(side, draft.sequence);
+        leg.request(context, RequestKey::Reinvite { to: side }, draft);
+        self.save(facts, context);
+    }
+
+    /// The final answer to a re-INVITE of our own toward `to`.
+    pub(super) fn own_offer_answered(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        to: Side,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let status = response.status;
+        let leg = self.legs.of_mut(to);
+        leg.dialog.receive_response(response);
+        if !status.is_success() {
+            leg.media.abandon();
+            return self.own_offer_refused(facts, to, status, context);
+        }
+        leg.acknowledged_with = String::new();
+        leg.acknowledge(context, response.head.cseq.number);
+        let answer = media::description_of_response(response);
+        let taken = answer.and_then(|answer| {
+            let answer = answer.ok_or(Fault::NotAcceptableHere)?;
+            leg.media.receive_answer(&answer, Finality::Final).map_err(|refusal| refusal.fault())
+        });
+        if let Err(fault) = taken {
+            return self.end(facts, Outcome::fault(fault, true), &BOTH, context);
+        }
+        self.agreed = context.now;
+        self.legs.relay(context);
+        self.publish_media(facts, context);
+        self.save(facts, context);
+        Phase::Established(self)
+    }
+
+    fn own_offer_refused(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        to: Side,
+        status: StatusCode,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match status {
+            StatusCode::REQUEST_PENDING => {
+                let pause = self.legs.of(to).dialog.pause_after_glare(context.tokens);
+                context.arm(CallTimer::Glare, pause);
+                self.unaware = Some(to);
+                Phase::Established(self)
+            }
+            // RFC 3261 section 12.2.1.2: the dialog is gone.
+            StatusCode::NO_SUCH_TRANSACTION | StatusCode::REQUEST_TIMEOUT => {
+                self.end(facts, Outcome::fault(Fault::NoSuchDialog, true), &BOTH, context)
+            }
+            // Without the change the two sides do not hear each other.
+            _ => self.end(facts, Outcome::fault(Fault::NotAcceptableHere, true), &BOTH, context),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a trunk says about signalling on its legs: which extensions are spoken with its peers, and in what form they
+//! want to hear of things.
+
+/// A trunk's say about the signalling of its legs. Each leg follows its own trunk's, whatever the other side speaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SipPolicy {
+    pub reliable_provisional: ReliableProvisional,
+    pub early_media: EarlyMedia,
+    /// Ask its peers, as callees, for P-Early-Media (RFC 5009).
+    pub p_early_media: bool,
+    pub hold: HoldForm,
+    /// Its peers take an INVITE without an offer. To those that do not, we offer ourselves.
+    pub delayed_offer: bool,
+}
+
+impl Default for SipPolicy {
+    /// What the RFCs let any peer do.
+    fn default() -> Self {
+        Self {
+            reliable_provisional: ReliableProvisional::default(),
+            early_media: EarlyMedia::default(),
+            p_early_media: false,
+            hold: HoldForm::default(),
+            delayed_offer: true,
+        }
+    }
+}
+
+/// Reliable provisional responses (RFC 3262) with a trunk's peers. A peer that requires them gets them in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReliableProvisional {
+    /// Not offered to callees, not used with callers that only support them.
+    Off,
+    /// Offered to callees; used for early media with callers that support them.
+    #[default]
+    Supported,
+    /// Required of callees and of callers.
+    Required,
+}
+
+/// What the caller hears of provisional responses of a trunk's peers, as callees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EarlyMedia {
+    /// Each as it is, early media with it.
+    #[default]
+    Pass,
+    /// The first 18x only: what comes after it would stop local ringing without bringing media.
+    FirstOnly,
+    /// Any as a 180 without a session description: the caller rings locally.
+    Ringing,
+}
+
+/// In what form a trunk's peers are told that the other side holds the call. The session address is always ours: none is
+/// held by `0.0.0.0`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldForm {
+    /// As the other side says it: `sendonly`, `recvonly` or `inactive`.
+    #[default]
+    AsOffered,
+    /// As `inactive`, the one form that Teams understands.
+    Inactive,
+    /// As `sendonly`.
+    SendOnly,
+    /// Not at all: the other side is answered for them, and they hear its music.
+    Hidden,
+}

@@ -1,0 +1,161 @@
+//! Offers and answers of our own: what a leg says when nobody stands behind it who is asked, only what the other leg has
+//! agreed to, or what both trunks allow.
+
+use super::super::fault::Refusal;
+use super::super::model::{Audio, Description, Direction, Format, Profile};
+use super::super::negotiated::{Negotiated, accept, agreed_by_offer, may_share_port, speaks};
+use super::super::offer_answer::Event;
+use super::super::parse::parse;
+use super::{Exchange, Finality, Leg};
+
+impl Leg {
+    /// Writes an offer of what the peer of `other` has agreed to: for a caller that offered nothing itself, or when
+    /// the other side's answer has changed behind a peer that has had its own.
+    pub fn offer_agreed(&mut self, other: &Leg) -> Result<String, Refusal> {
+        let media = other.agreed.as_ref().ok_or(Refusal::NothingToRelay)?;
+        let format = |format: &super::super::negotiated::NegotiatedFormat| Format {
+            payload_type: format.from_peer,
+            codec: format.codec.clone(),
+            fmtp: format.fmtp.clone(),
+        };
+        let formats: Vec<_> = media.formats.iter().map(format).collect();
+        self.offer_formats(&formats, media.direction, (media.ptime, media.maxptime))
+    }
+
+    /// Writes an offer of `formats` as far as the trunks of both sides allow them, where neither peer has offered
+    /// anything: for an INVITE to a peer that wants an offer, when the other side's had none.
+    pub fn offer_own(&mut self, formats: &[Format], other: &Leg) -> Result<String, Refusal> {
+        let allowed: Vec<_> = formats.iter().filter(|format| other.terms.allow(format)).cloned().collect();
+        self.offer_formats(&allowed, Direction::SendReceive, (None, None))
+    }
+
+    /// Offers once more what this leg said last, word for word, so that nothing changes (RFC 4028 section 7.4).
+    pub fn offer_again(&mut self) -> Result<String, Refusal> {
+        self.allowed(Event::SendOffer)?;
+        let said = self.said().ok_or(Refusal::NothingToRelay)?;
+        self.exchange =
+            Exchange::LocalOffer { offer: said.audio, previewed: false, before: self.agreed.clone() };
+        Ok(self.sent.clone())
+    }
+
+    /// Answers the peer's offer with all of it that both trunks allow, before the other side was asked.
+    pub fn answer_own(&mut self, other: &Leg) -> Result<String, Refusal> {
+        self.allowed(Event::SendAnswer)?;
+        let mut media = self.prospect().ok_or(Refusal::NothingInCommon)?;
+        media.formats.retain(|format| {
+            let format = Format {
+                payload_type: format.from_peer,
+                codec: format.codec.clone(),
+                fmtp: format.fmtp.clone(),
+            };
+            other.terms.allow(&format)
+        });
+        media.direction = Direction::SendReceive;
+        self.answer_as(&media, None)
+    }
+
+    /// Answers the peer's offer by what the peer of `other` agreed to before, which is not asked again; `direction`,
+    /// in the answer's own view, in place of what follows from the other side's.
+    pub fn answer_agreed(&mut self, other: &Leg, direction: Option<Direction>) -> Result<String, Refusal> {
+        self.allowed(Event::SendAnswer)?;
+        let media = other.agreed.clone().ok_or(Refusal::NothingToRelay)?;
+        self.answer_as(&media, direction)
+    }
+
+    /// Says the answer once more that a provisional response previewed: an answer does not change on its way to the
+    /// final response (RFC 3261 section 13.2.1), whichever branch of the other side's fork speaks.
+    pub fn answer_again(&mut self, finality: Finality) -> Result<String, Refusal> {
+        let event = match finality {
+            Finality::Preview => Event::SendPreview,
+            Finality::Final => Event::SendAnswer,
+        };
+        self.allowed(event)?;
+        let Exchange::RemoteOffer { offer, .. } = &self.exchange else {
+            return Err(Refusal::Illegal { state: self.state(), event });
+        };
+        if self.agreed.is_none() {
+            return Err(Refusal::NothingToRelay);
+        }
+        if finality == Finality::Final {
+            self.around = Some((offer.before.clone(), offer.after.clone()));
+            self.exchange = Exchange::Stable;
+        }
+        Ok(self.sent.clone())
+    }
+
+    /// Whether media of `other`'s peer passes to this leg's and back without a codec and without another answer: each
+    /// speech format that this peer may send is one that the other takes, and the one that the other prefers is
+    /// agreed here.
+    pub fn carries(&self, other: &Leg) -> bool {
+        let (Some(near), Some(far)) = (&self.agreed, &other.agreed) else { return false };
+        let speech = |media: &Negotiated| {
+            media
+                .formats
+                .iter()
+                .filter(|format| format.codec.encoding.is_speech())
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let (near, far) = (speech(near), speech(far));
+        let is_in = |formats: &[super::super::negotiated::NegotiatedFormat], wanted| {
+            formats.iter().any(|format| format.relays_as(wanted))
+        };
+        near.iter().all(|format| is_in(&far, format))
+            && far.first().is_some_and(|preferred| is_in(&near, preferred))
+    }
+
+    /// Our last description, read back.
+    fn said(&self) -> Option<Description> {
+        // Only refreshes and re-offers need it, which is too seldom to keep it in memory for each call.
+        parse(self.sent.as_bytes()).ok()
+    }
+
+    fn offer_formats(
+        &mut self,
+        formats: &[Format],
+        direction: Direction,
+        (ptime, maxptime): (Option<u16>, Option<u16>),
+    ) -> Result<String, Refusal> {
+        self.allowed(Event::SendOffer)?;
+        let allowed: Vec<_> = formats.iter().filter(|format| self.terms.allow(format)).cloned().collect();
+        if !speaks(allowed.iter()) {
+            return Err(Refusal::NothingInCommon);
+        }
+        let formats = self.numbering.assign(&allowed).ok_or(Refusal::NumbersExhausted)?;
+        let profile = self.said().map_or(Profile::Avp, |said| said.audio.profile);
+        let offer = Audio {
+            address: self.local.ip(),
+            port: self.local.port(),
+            profile,
+            direction,
+            rtcp: None,
+            rtcp_mux: self.terms.offer_rtcp_mux && may_share_port(&formats),
+            formats,
+            ptime,
+            maxptime,
+        };
+        let around = self.around.get_or_insert_default().clone();
+        let body = self.describe(offer.clone(), around);
+        self.exchange = Exchange::LocalOffer { offer, previewed: false, before: self.agreed.clone() };
+        Ok(body)
+    }
+
+    fn answer_as(&mut self, media: &Negotiated, direction: Option<Direction>) -> Result<String, Refusal> {
+        let Exchange::RemoteOffer { offer: Description { before, audio: offer, after, .. }, before: held } =
+            &self.exchange
+        else {
+            return Err(Refusal::Illegal { state: self.state(), event: Event::SendAnswer });
+        };
+        let mut answer = accept(self.local, offer, media)?;
+        if let Some(direction) = direction {
+            answer.direction = direction;
+        }
+        let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref());
+        let around = (before.clone(), after.clone());
+        self.around = Some(around.clone());
+        self.numbering.adopt(&answer.formats);
+        self.agreed = Some(agreed);
+        self.exchange = Exchange::Stable;
+        Ok(self.describe(answer, around))
+    }
+}
