@@ -113,7 +113,7 @@ fn run(
 ) -> Result<Figures> {
     let daemon = steps.run("causeway", |step| {
         let daemon = Daemon::start(lab, program, directory, &SHAPE)?;
-        step.detail(format!("SIP and media by {}", daemon.status()?.datapath()?));
+        step.detail(format!("answers; media path: {}", daemon.status()?.datapath()?));
         Ok(daemon)
     })?;
     let datapath = daemon.status()?.datapath()?;

@@ -2,6 +2,7 @@
 
 use super::Figures;
 use crate::daemon::Status;
+use crate::media::PACKETS;
 use crate::report::{self, thousands};
 use crate::tap::Counts;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -19,13 +20,16 @@ pub(super) struct View {
 }
 
 impl View {
+    /// The bar is full when both ends of all calls have received the whole recording.
     pub(super) fn new(calls: u32) -> Self {
+        let packets = u64::from(calls) * 2 * u64::from(PACKETS);
         let lines = stderr().is_terminal().then(|| {
             let all = MultiProgress::new();
             ["calls", "audio", "set-up"].map(|name| {
-                let style = ProgressStyle::with_template("{spinner:>8}  {prefix:<24} {wide_msg}")
-                    .expect("the template is a constant that parses");
-                let line = all.add(ProgressBar::new_spinner().with_style(style));
+                let bar = if name == "calls" { "[{bar:30}] " } else { "" };
+                let template = format!("{{spinner:>8}}  {{prefix:<24}} {bar}{{wide_msg}}");
+                let style = ProgressStyle::with_template(&template).expect("both templates parse");
+                let line = all.add(ProgressBar::new(packets).with_style(style.progress_chars("=> ")));
                 line.set_prefix(name);
                 line
             })
@@ -51,6 +55,7 @@ impl View {
         match &self.lines {
             Some(lines) => {
                 for (line, text) in lines.iter().zip(texts) {
+                    line.set_position(counts.received);
                     line.set_message(text);
                     line.tick();
                 }
