@@ -84,9 +84,18 @@ impl Probe {
         match self {
             Self::Program(name) => on_path(name),
             Self::Files(paths) => paths.iter().any(|path| Path::new(path).exists()),
-            Self::Package(name) => Path::new(&format!("/var/lib/dpkg/info/{name}.list")).exists(),
+            Self::Package(name) => fs::read_dir("/var/lib/dpkg/info").is_ok_and(|files| {
+                files.flatten().any(|file| lists_package(&file.file_name().to_string_lossy(), name))
+            }),
         }
     }
+}
+
+/// Whether a file of dpkg's database lists what `package` installed: `busybox-static.list`, or with the architecture
+/// where a package may be installed for several, `kamailio-tls-modules:amd64.list`.
+fn lists_package(file: &str, package: &str) -> bool {
+    let rest = file.strip_prefix(package).and_then(|rest| rest.strip_suffix(".list"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
 }
 
 /// What this host is, as far as installing goes.
@@ -214,5 +223,19 @@ impl Drop for ServicesHeldBack {
         if self.ours {
             let _ = fs::remove_file(Self::POLICY);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_found_with_and_without_its_architecture() {
+        let package = "kamailio-tls-modules";
+        assert!(lists_package("kamailio-tls-modules.list", package));
+        assert!(lists_package("kamailio-tls-modules:amd64.list", package));
+        assert!(!lists_package("kamailio-tls-modules-dbg.list", package));
+        assert!(!lists_package("kamailio-tls-modules:amd64.md5sums", package));
     }
 }

@@ -12,7 +12,8 @@ mod relay;
 
 use crate::packages::Host;
 use crate::setup::Options;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -80,13 +81,31 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
         "benches load programs and make namespaces, which needs root: sudo cargo xtask bench …"
     );
     match &arguments.bench {
-        Bench::Calls(calls) => calls::run(calls, arguments.json, &arguments.options),
+        Bench::Calls(calls) => {
+            let _alone = alone()?;
+            calls::run(calls, arguments.json, &arguments.options)
+        }
         Bench::Relay(_) | Bench::Program(_) => in_this_program(arguments),
+    }
+}
+
+/// One bench on a host at a time: namespaces belong to the host, and two would measure each other.
+///
+/// # Errors
+/// Another one is running.
+fn alone() -> Result<File> {
+    const LOCK: &str = "/run/lock/causeway-bench.lock";
+    let file = File::create(LOCK).context(LOCK)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => bail!("another bench is running on this host: wait for its end"),
+        Err(TryLockError::Error(error)) => Err(error).context(LOCK),
     }
 }
 
 #[cfg(feature = "bench")]
 fn in_this_program(arguments: &Arguments) -> Result<()> {
+    let _alone = alone()?;
     match &arguments.bench {
         Bench::Relay(relay) => relay::run(relay, arguments.json),
         Bench::Program(program) => program::run(program, arguments.json),
@@ -101,7 +120,6 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
     use crate::steps::Steps;
     use crate::workspace::Workspace;
     use crate::{ebpf, setup};
-    use anyhow::Context;
     use std::os::unix::process::CommandExt;
     use std::process::Command;
 
