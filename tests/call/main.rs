@@ -17,6 +17,7 @@ mod hold;
 mod late_offer;
 mod limits;
 mod loss;
+mod overload;
 mod peers;
 mod refusals;
 mod reliable;

@@ -139,6 +139,8 @@ pub struct PeerLine {
     pub drained: bool,
     /// It asked for no new calls for so long.
     pub rests_ms: Option<u64>,
+    /// How much of our calls it takes while it is overloaded, in words.
+    pub overload: Option<String>,
     /// Since the last OPTIONS that has its outcome; absent if it is not asked.
     pub asked_ms: Option<u64>,
     /// Status that answered it; absent if none did.

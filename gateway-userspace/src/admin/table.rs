@@ -193,6 +193,9 @@ fn peer_state(peer: &PeerLine) -> String {
     if let Some(rest) = peer.rests_ms {
         let _ = write!(text, ", rests {}", span(rest));
     }
+    if let Some(overload) = &peer.overload {
+        let _ = write!(text, ", {overload}");
+    }
     text
 }
 
@@ -365,6 +368,7 @@ pub(crate) mod samples {
             state: TargetState::Up,
             drained: false,
             rests_ms: None,
+            overload: Some("takes 40 %".into()),
             asked_ms: Some(12_300),
             answered: Some(200),
         };
@@ -374,12 +378,19 @@ pub(crate) mod samples {
             priority: 1,
             state: TargetState::Down,
             answered: None,
+            overload: None,
             rests_ms: Some(28_000),
             drained: true,
             remote: true,
             ..peer.clone()
         };
-        let silent = PeerLine { asked_ms: None, answered: None, state: TargetState::Unknown, ..peer.clone() };
+        let silent = PeerLine {
+            asked_ms: None,
+            answered: None,
+            overload: None,
+            state: TargetState::Unknown,
+            ..peer.clone()
+        };
         let quiet = PeerLine { peer: "203.0.113.11:5061".into(), ..silent.clone() };
         let nowhere = PeerLine { peer: "teams3".into(), address: None, ..silent };
         TrunkLine {

@@ -108,6 +108,7 @@ pub(super) struct Trunk {
     pub(super) progress_timeout_ms: Field<u32>,
     pub(super) numbers: TrunkNumbers,
     pub(super) limits: TrunkLimits,
+    pub(super) overload_control: Field<bool>,
     pub(super) health: TrunkHealth,
     pub(super) media: TrunkMedia,
     pub(super) sip: TrunkSip,

@@ -3,6 +3,7 @@
 //! A [`Meter`] is two atomics that all cores share, so that a limit holds for the node and not for each core. Who is
 //! let in holds a [`Permit`]; dropping it lets the next one in.
 
+use super::overload::{Feedback, LoadEstimate};
 use crate::base::fault::Fault;
 use crate::base::time::Time;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub struct Meter {
     /// ITU-T I.371 annex A): one word is the whole state of a token bucket.
     next: AtomicU64,
     alarmed: AtomicBool,
+    load: LoadEstimate,
 }
 
 /// A call that was let in.
@@ -62,10 +64,16 @@ impl Meter {
     /// Takes a new call's turn, or says that it comes too fast.
     pub fn take_turn(&self, limits: &Limits, now: Time) -> Result<(), Fault> {
         let Some(rate) = limits.rate else { return Ok(()) };
+        self.load.offered(rate, now);
         let pause = 1_000_000 / u64::from(rate.per_second.max(1));
         let ahead = pause * u64::from(rate.burst.max(1) - 1);
         let turn = |next: u64| (next <= now.0.saturating_add(ahead)).then(|| next.max(now.0) + pause);
         self.next.fetch_update(Relaxed, Relaxed, turn).map(|_| ()).map_err(|_| Fault::CallRateExceeded)
+    }
+
+    /// How many calls those who send them are to keep back.
+    pub fn feedback(&self, now: Time) -> Feedback {
+        self.load.feedback(now)
     }
 
     /// Lets a call in, or says that there are too many.

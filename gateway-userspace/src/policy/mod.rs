@@ -9,6 +9,7 @@ mod admission;
 mod emergency;
 mod health;
 mod number;
+mod overload;
 mod peer;
 mod probe;
 mod route;
@@ -22,6 +23,7 @@ pub use admission::{CallRate, Limits, Meter, Permit};
 pub use emergency::Emergency;
 pub use health::Health;
 pub use number::{NumberFormat, NumberPlan};
+pub use overload::{Allowance, Feedback, announced};
 pub use peer::{PeerAddress, Resolved, Target};
 pub use probe::{Probe, ProbeId, ProbeSettings, Prober};
 pub use route::{Candidate, Candidates, Route, retries};
@@ -213,8 +215,8 @@ impl Snapshot {
         if live.standing.is_drained() {
             return Err(Fault::TrunkDraining);
         }
-        let candidates = Candidates::new(to, trunk, live, inquiry.now, inquiry.spread);
-        if candidates.len() == 0 {
+        let mut candidates = Candidates::new(to, trunk, live, inquiry);
+        if !candidates.find_first(inquiry.now) {
             return Err(Fault::PeersDown);
         }
         let meter = &live.standing.meter;
@@ -253,6 +255,14 @@ impl Snapshot {
             standing: &live.standing,
             targets: &live.targets,
         })
+    }
+
+    /// A response from this address says how much of our calls it takes.
+    pub fn heed(&self, id: TrunkId, address: SocketAddr, feedback: Feedback, now: Time) {
+        let targets = self.peers(id).flat_map(|view| view.targets);
+        for target in targets.filter(|target| target.address == address) {
+            target.standing.throttle.heed(feedback, now);
+        }
     }
 
     /// An address of this trunk asked for no new calls for so long (503 with Retry-After).

@@ -1,13 +1,14 @@
 //! From a called number to a trunk by its longest prefix, and from a trunk to its peers in order.
 
-use super::standing::{Drainable as _, LiveTrunk};
-use super::{PolicyError, Trunk};
+use super::standing::{Drainable as _, LiveTrunk, TargetStanding};
+use super::{Inquiry, PolicyError, Trunk};
 use crate::base::id::TrunkId;
 use crate::base::time::Time;
 use crate::sip::message::{Host, Uri};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// Calls to numbers that begin with a prefix go to a trunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,67 +116,83 @@ impl Candidate {
 }
 
 /// The peers of one trunk in the order to try them, each address once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Candidates {
     trunk: TrunkId,
     /// Last first: trying one pops it.
-    left: SmallVec<[Candidate; 2]>,
+    left: SmallVec<[Seeded; 2]>,
+    /// The next one was asked already if it takes the call.
+    is_first_found: bool,
+    /// Emergency calls pass above what an overloaded peer takes.
+    emergency: bool,
+    draws: Draws,
 }
+
+/// A candidate, and what is known of it at the moment that it is tried.
+type Seeded = (Candidate, Arc<TargetStanding>);
 
 /// Sorts peers: those of this region first, then by priority, then as drawn by weight; within a peer its addresses.
 type Rank = (bool, u8, f64, u16, f64);
 
 impl Candidates {
-    /// Peers that serve at `now`, drawn by weight (RFC 2782) from the stream of numbers that `spread` begins.
-    pub(super) fn new(id: TrunkId, trunk: &Trunk, live: &LiveTrunk, now: Time, spread: u64) -> Self {
-        let mut draws = Draws(spread);
-        let mut ranked: SmallVec<[(Rank, Candidate); 2]> = SmallVec::new();
+    /// Peers that serve now, drawn by weight (RFC 2782) from the stream of numbers that the inquiry's `spread` begins.
+    pub(super) fn new(id: TrunkId, trunk: &Trunk, live: &LiveTrunk, inquiry: &Inquiry<'_>) -> Self {
+        let mut draws = Draws(inquiry.spread);
+        let mut ranked: SmallVec<[(Rank, Seeded); 2]> = SmallVec::new();
         for ((position, peer), live) in (0..).zip(&trunk.peers).zip(&live.peers) {
             let drawn = draws.weighted(peer.weight);
             for target in live.targets.iter() {
                 let within = draws.weighted(target.weight);
-                if live.standing.is_drained() || !target.standing.serves(now) {
+                if live.standing.is_drained() || !target.standing.serves(inquiry.now) {
                     continue;
                 }
                 let rank = (peer.is_remote, peer.priority, drawn, target.priority, within);
                 let authority = peer.address.authority().map(|(host, port)| (host.into(), port));
-                ranked.push((rank, Candidate { address: target.address, peer: position, authority }));
+                let candidate = Candidate { address: target.address, peer: position, authority };
+                ranked.push((rank, (candidate, Arc::clone(&target.standing))));
             }
         }
         ranked.sort_by(|(a, _), (b, _)| {
             let peers = (b.0, b.1).cmp(&(a.0, a.1)).then(b.2.total_cmp(&a.2));
             peers.then(b.3.cmp(&a.3)).then(b.4.total_cmp(&a.4))
         });
-        let mut left: SmallVec<[Candidate; 2]> = SmallVec::new();
+        let mut left: SmallVec<[Seeded; 2]> = SmallVec::new();
         // Two names may mean one address: what came first keeps it, and the first ones stand last.
-        for (_, candidate) in ranked.into_iter().rev() {
-            if !left.iter().any(|other| other.address == candidate.address) {
-                left.push(candidate);
+        for (_, seeded) in ranked.into_iter().rev() {
+            if !left.iter().any(|(other, _)| other.address == seeded.0.address) {
+                left.push(seeded);
             }
         }
         left.reverse();
-        Self { trunk: id, left }
+        Self { trunk: id, left, is_first_found: false, emergency: inquiry.emergency, draws }
     }
 
     /// The trunk whose peers these are.
     pub fn trunk(&self) -> TrunkId {
         self.trunk
     }
-}
 
-impl Iterator for Candidates {
-    type Item = Candidate;
-
-    fn next(&mut self) -> Option<Candidate> {
-        self.left.pop()
+    /// Passes over those that are too loaded for this call; whether one is left. It counts against what that one takes.
+    pub(super) fn find_first(&mut self, now: Time) -> bool {
+        while let Some((_, standing)) = self.left.last() {
+            if self.emergency || standing.throttle.passes(now, self.draws.next()) {
+                self.is_first_found = true;
+                return true;
+            }
+            self.left.pop();
+        }
+        false
     }
 
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left.len(), Some(self.left.len()))
+    /// The next one that takes the call.
+    pub fn next(&mut self, now: Time) -> Option<Candidate> {
+        if !std::mem::replace(&mut self.is_first_found, false) && !self.find_first(now) {
+            return None;
+        }
+        self.is_first_found = false;
+        self.left.pop().map(|(candidate, _)| candidate)
     }
 }
-
-impl ExactSizeIterator for Candidates {}
 
 /// Whether an answer with this status sends the call on to the next peer: the peer timed out, is unavailable,
 /// or could not reach its own next hop. All others are the callee's own word.
@@ -185,6 +202,7 @@ pub const fn retries(status: u16) -> bool {
 
 /// Numbers that follow from a seed (SplitMix64 by Steele, Lea and Flood), because a decision may not ask for
 /// randomness itself.
+#[derive(Debug)]
 struct Draws(u64);
 
 impl Draws {
@@ -207,9 +225,8 @@ impl Draws {
 
 #[cfg(test)]
 mod tests {
-    use super::super::standing::TargetStanding;
     use super::super::trunk::tests::trunk;
-    use super::super::{Inquiry, Peer, PeerAddress, Resolved, Snapshot};
+    use super::super::{Allowance, Feedback, Peer, PeerAddress, Resolved, Snapshot};
     use super::*;
     use crate::base::fault::Fault;
     use std::time::Duration;
@@ -303,7 +320,8 @@ mod tests {
             SocketAddr::V4(v4) => v4.ip().octets()[3],
             SocketAddr::V6(_) => unreachable!("all peers of this test are IPv4"),
         };
-        Ok(snapshot.decide(&inquiry)?.candidates.map(last_octet).collect())
+        let mut candidates = snapshot.decide(&inquiry)?.candidates;
+        Ok(std::iter::from_fn(|| candidates.next(now)).map(last_octet).collect())
     }
 
     fn order(peers: &[Peer], spread: u64) -> Vec<u8> {
@@ -364,6 +382,27 @@ mod tests {
     }
 
     #[test]
+    fn an_overloaded_peer_gets_its_share_the_next_one_the_rest_and_emergencies_all() {
+        let snapshot = toward(&[peer(1, 0, 1), peer(2, 1, 1)]);
+        let validity = Duration::from_secs(1);
+        let first = "198.51.100.1:5060".parse().unwrap();
+        let feedback = Feedback { allowance: Allowance::Loss { percent: 40 }, validity };
+        snapshot.heed(TrunkId(0), first, feedback, Time::ZERO);
+        let to_first =
+            |now| (0..10_000).filter(|spread| tried(&snapshot, now, *spread).unwrap()[0] == 1).count();
+        assert!((5_700..6_300).contains(&to_first(Time::ZERO)));
+        assert_eq!(to_first(Time::ZERO + validity), 10_000);
+        let nothing = Feedback { allowance: Allowance::Rate { per_second: 0 }, validity };
+        for last in [1, 2] {
+            let address = SocketAddr::from(([198, 51, 100, last], 5060));
+            snapshot.heed(TrunkId(0), address, nothing, Time::ZERO);
+        }
+        assert_eq!(tried(&snapshot, Time::ZERO, 1), Err(Fault::PeersDown));
+        let inquiry = Inquiry { from: TrunkId(0), called: "1", emergency: true, now: Time::ZERO, spread: 1 };
+        assert!(snapshot.decide(&inquiry).is_ok());
+    }
+
+    #[test]
     fn a_drained_trunk_takes_no_calls_until_it_is_undrained() {
         let snapshot = toward(&[peer(1, 0, 1)]);
         let trunk = snapshot.standing(TrunkId(0)).unwrap();
@@ -397,7 +436,7 @@ mod tests {
         };
         let now = resolve(&snapshot, &[at(2, 10), at(1, 0)]);
         let inquiry = Inquiry { from: TrunkId(0), called: "1", emergency: false, now: Time::ZERO, spread: 1 };
-        let first = now.decide(&inquiry).unwrap().candidates.next().unwrap();
+        let first = now.decide(&inquiry).unwrap().candidates.next(Time::ZERO).unwrap();
         assert_eq!(first.authority, Some(("teams1.example".into(), Some(5061))));
         assert_eq!(tried(&now, Time::ZERO, 1), Ok(vec![1, 2, 3, 9]));
         // What is known of an address stays when the name comes to mean more.

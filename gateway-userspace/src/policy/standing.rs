@@ -3,6 +3,7 @@
 //! All cores share it. Every value is one atomic that stands for itself, so that no core waits for another and none
 //! needs an order between two of them. A reload hands it on to the trunks and peers that keep their names.
 
+use super::overload::Throttle;
 use super::peer::{PeerAddress, Resolved, Target};
 use super::{Meter, Trunk};
 use crate::base::time::Time;
@@ -33,6 +34,8 @@ pub struct TargetStanding {
     /// Status of the last answer to an OPTIONS of ours; 0 where there was none.
     last_answer: AtomicU16,
     last_asked: AtomicU64,
+    /// How much of our calls it takes while it is overloaded.
+    pub throttle: Throttle,
 }
 
 /// Whether an address serves calls, as far as OPTIONS tell.

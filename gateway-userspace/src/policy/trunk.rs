@@ -38,6 +38,8 @@ pub struct Trunk {
     pub progress_timeout: Option<Duration>,
     /// On calls that come by the trunk or go to it.
     pub limits: Limits,
+    /// Whether we and its peers tell each other how many calls we take (RFC 7339).
+    pub overload_control: bool,
     /// Whether and how peers are asked by OPTIONS if they serve calls.
     pub health: Health,
 }
@@ -75,6 +77,7 @@ impl Trunk {
             peer_timeout: Duration::from_secs(4),
             progress_timeout: Some(usual.progress_timeout),
             limits: Limits::default(),
+            overload_control: false,
             health: usual.health,
         }
     }
@@ -134,6 +137,7 @@ impl Trunk {
     /// service wants to hear.
     pub fn sign(&self, draft: &mut Draft) {
         draft.sent_by = self.advertised.is_some().then(|| self.authority());
+        draft.heeds_overload = self.overload_control;
         if let Some((name, value)) = self.service.and_then(Service::greeting) {
             draft.headers.set(HeaderName::Other(name.into()), value);
         }

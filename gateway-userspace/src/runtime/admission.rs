@@ -4,10 +4,11 @@
 use super::core::{Core, Turn};
 use crate::base::fault::Fault;
 use crate::base::id::TrunkId;
+use crate::base::time::Time;
 use crate::call::TrunkRef;
 use crate::observe::{self, TrunkEvent};
-use crate::policy::{Drainable as _, Limits, Meter, Permit};
-use crate::sip::message::{Method, Request};
+use crate::policy::{Drainable as _, Feedback, Limits, Meter, Permit, announced};
+use crate::sip::message::{Method, Request, Response};
 use crate::sip::transport::Hop;
 use std::sync::Arc;
 
@@ -34,6 +35,30 @@ pub(super) fn refuses(core: &mut Core, turn: &Turn<'_>, request: &Request, hop: 
     core.transactions.refuse(request, response, hop, &mut core.outputs);
     core.publish(turn.now, &observe::Event::Refused { fault, source: hop.remote });
     true
+}
+
+/// Writes into the Via of a request, which every response to it copies, how many calls its sender is to keep back: as
+/// many a second as the trunk takes, where the sender can do that, else the loss that its calls now have.
+pub(super) fn tell_load(core: &Core, now: Time, request: &mut Request, from: TrunkId) {
+    let (Some(trunk), Some(standing)) = (core.policy.trunk(from), core.policy.standing(from)) else { return };
+    let Some(via) = request.head.via.first_mut().filter(|_| trunk.overload_control) else { return };
+    let Some(by_rate) = announced(via) else { return };
+    let by_loss = [standing.meter.feedback(now), core.settings.quota.meter.feedback(now)];
+    let feedback = match trunk.limits.rate {
+        Some(rate) if by_rate => Feedback::rate(rate.per_second, trunk.peers.len()),
+        _ => by_loss.into_iter().max_by_key(Feedback::loss).unwrap_or(by_loss[0]),
+    };
+    feedback.write(via, now);
+}
+
+/// What a response tells of the load of the peer that sent it.
+pub(super) fn heed_load(core: &Core, now: Time, response: &Response, hop: Hop) {
+    let Some(feedback) = response.head.via.first().and_then(Feedback::of_response) else { return };
+    let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);
+    if let Some(trunk) = trunk.filter(|id| core.policy.trunk(*id).is_some_and(|trunk| trunk.overload_control))
+    {
+        core.policy.heed(trunk, hop.remote, feedback, now);
+    }
 }
 
 fn room(core: &Core, turn: &Turn<'_>, from: TrunkId) -> Result<(), Fault> {

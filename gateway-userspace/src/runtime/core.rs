@@ -157,6 +157,7 @@ impl Core {
                 return;
             };
             fill_received(request, hop.remote);
+            admission::tell_load(self, turn.now, request, trunk);
             if admission::refuses(self, turn, request, hop, trunk) {
                 return self.settle(turn);
             }

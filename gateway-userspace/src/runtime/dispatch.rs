@@ -33,15 +33,7 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
                 core.advance(turn, call, Event::Cancelled { side, server: id });
             }
         }
-        Output::Response { id, response, hop } => match core.clients.get(&id).copied() {
-            Some((call, key)) => core.advance(turn, call, Event::Response { key, response }),
-            None if core.probes.contains_key(&id) => {
-                if response.status.is_final() {
-                    probes::outcome(core, turn, id, ProbeOutcome::Answered(response.status.code()));
-                }
-            }
-            None => stray_answer(core, turn, response, hop),
-        },
+        Output::Response { id, response, hop } => response_of(core, turn, id, response, hop),
         Output::StrayAnswer { response, hop } => stray_answer(core, turn, response, hop),
         Output::TimedOut { id } => {
             if !probes::outcome(core, turn, id, ProbeOutcome::Silence) {
@@ -72,6 +64,19 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
         Output::ServerEnded { id } => {
             core.servers.remove(&id);
         }
+    }
+}
+
+fn response_of(core: &mut Core, turn: &mut Turn<'_>, id: ClientId, response: Box<Response>, hop: Hop) {
+    admission::heed_load(core, turn.now, &response, hop);
+    match core.clients.get(&id).copied() {
+        Some((call, key)) => core.advance(turn, call, Event::Response { key, response }),
+        None if core.probes.contains_key(&id) => {
+            if response.status.is_final() {
+                probes::outcome(core, turn, id, ProbeOutcome::Answered(response.status.code()));
+            }
+        }
+        None => stray_answer(core, turn, response, hop),
     }
 }
 

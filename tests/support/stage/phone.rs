@@ -54,6 +54,8 @@ pub struct Phone {
     pub calls_with: &'static str,
     /// Parameters of the URI in its Contact, with their semicolon.
     pub contact_parameters: &'static str,
+    /// What its responses say of its load: value and algorithm (RFC 7339).
+    pub load: Option<(u32, &'static str)>,
     /// Header lines that its responses to INVITEs carry besides.
     pub adds: Vec<(&'static str, String)>,
     /// Sends PRACK.
@@ -155,6 +157,7 @@ impl Phone {
             ignores_cancel: false,
             calls_with: "",
             contact_parameters: "",
+            load: None,
             adds: Vec::new(),
             pracks: true,
             refuses_update: None,
@@ -579,6 +582,12 @@ impl Phone {
         if let Some(rseq) = rseq {
             response.headers.push(HeaderName::Require, "100rel");
             response.headers.push(HeaderName::RSeq, rseq.to_string());
+        }
+        if let Some((value, algorithm)) = self.load {
+            let params = &mut response.head.via[0].params;
+            params.set("oc", &value.to_string());
+            params.set_quoted("oc-algo", algorithm);
+            params.set("oc-validity", "5000");
         }
         if matches!(request.method, Method::Invite | Method::Update) {
             for (name, value) in &self.adds {

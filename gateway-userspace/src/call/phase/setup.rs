@@ -231,7 +231,9 @@ impl Setup {
     }
 
     fn dial_next(mut self, facts: &mut Facts, context: &mut Context<'_>, last: Failure) -> Phase {
-        let Some(candidate) = self.candidates.next() else { return self.fail(facts, context, last) };
+        let Some(candidate) = self.candidates.next(context.now) else {
+            return self.fail(facts, context, last);
+        };
         let peer = candidate.address;
         let number = facts.peers_tried.saturating_add(1);
         let trunk = self.callee.trunk.clone();

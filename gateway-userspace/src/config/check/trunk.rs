@@ -78,6 +78,7 @@ pub(super) fn trunk(
         progress_timeout: Some(milliseconds(&written.progress_timeout_ms, usual.progress_timeout))
             .filter(|timeout| !timeout.is_zero()),
         limits,
+        overload_control: super::value(&written.overload_control, false),
         health: health(&written.health, usual.health),
     })
 }

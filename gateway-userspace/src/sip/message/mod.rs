@@ -102,6 +102,8 @@ pub struct Draft {
     pub uri: Uri,
     /// Host and port that the Via names us by, where they are others than those of the hop.
     pub sent_by: Option<(Host, u16)>,
+    /// The Via says that we heed what the response tells of its sender's load (RFC 7339 section 4.1).
+    pub heeds_overload: bool,
     pub from: NameAddr,
     pub to: NameAddr,
     pub call_id: String,
@@ -127,6 +129,7 @@ impl Draft {
             method,
             uri,
             sent_by: None,
+            heeds_overload: false,
             from,
             to,
             call_id: call_id.into(),
@@ -149,6 +152,9 @@ impl Draft {
     pub fn finish(self, mut via: Via) -> Request {
         if let Some((host, port)) = self.sent_by {
             (via.host, via.port) = (host, Some(port));
+        }
+        if self.heeds_overload {
+            via.announce_overload_control();
         }
         let cseq = CSeq { number: self.sequence, method: self.method.clone() };
         Request {

@@ -44,6 +44,11 @@ impl Params {
         if plain { self.put(name, Some(value)) } else { self.put(name, Some(&lexer::quote(value))) }
     }
 
+    /// Sets `name` to `value` in quotes, where its grammar has them even around a token.
+    pub fn set_quoted(&mut self, name: &str, value: &str) {
+        self.put(name, Some(&lexer::quote(value)));
+    }
+
     /// Sets `name` without a value.
     pub fn set_flag(&mut self, name: &str) {
         self.put(name, None);

@@ -82,6 +82,13 @@ impl Via {
         }
     }
 
+    /// Says that we heed what responses tell of their sender's load (RFC 7339 section 4.1), by rate (RFC 7415) rather than
+    /// by loss.
+    pub fn announce_overload_control(&mut self) {
+        self.params.set_flag("oc");
+        self.params.set_quoted("oc-algo", "rate,loss");
+    }
+
     pub fn maddr(&self) -> Option<Host> {
         let maddr = self.params.value("maddr")?;
         parse_address(maddr).map(Host::from).or_else(|| maddr.parse().ok())
