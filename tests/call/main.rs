@@ -22,6 +22,7 @@ mod peers;
 mod refusals;
 mod reliable;
 mod services;
+mod sessions;
 mod setup;
 mod sides;
 mod update;

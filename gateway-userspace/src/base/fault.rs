@@ -87,6 +87,8 @@ faults! {
     BadExtension, PeerIncompatible, 420, 127, "bad_extension";
     /// The caller does not offer an extension that its trunk requires.
     ExtensionRequired, PeerIncompatible, 421, 127, "extension_required";
+    /// A session interval shorter than ours (RFC 4028 section 9).
+    SessionIntervalTooShort, PeerIncompatible, 422, 127, "session_interval_too_short";
     /// A body type other than SDP.
     UnsupportedMediaType, PeerIncompatible, 415, 79, "unsupported_media_type";
     /// A Request-URI scheme other than sip, sips or tel.
@@ -123,6 +125,8 @@ faults! {
     Cancelled, PeerMisbehaved, 487, 16, "cancelled";
     /// A reliable provisional response was never acknowledged (RFC 3262 section 3).
     NoPrack, PeerMisbehaved, 504, 102, "no_prack";
+    /// Nobody refreshed the session in time (RFC 4028 section 10).
+    SessionExpired, PeerMisbehaved, 408, 102, "session_expired";
     /// An answer was never acknowledged (RFC 3261 section 13.3.1.4).
     NoAck, PeerMisbehaved, 408, 102, "no_ack";
     /// The data plane refused the flow.

@@ -23,7 +23,7 @@ pub struct FlowId {
 pub struct TrunkId(pub u16);
 
 /// Which side of a call: the one that called, the one that was called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, PartialOrd, Ord)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
     Caller,

@@ -97,6 +97,8 @@ pub enum CallTimer {
     Provisional,
     /// Our re-INVITE crossed one of the other side: another try (RFC 3261 section 14.1).
     Glare,
+    /// The session with this side is to be refreshed, or is over (RFC 4028).
+    Session(Side),
     /// Look whether media still flows.
     MediaCheck,
     /// A call that should have ended by now ends, whatever is still open.
@@ -104,12 +106,14 @@ pub enum CallTimer {
 }
 
 impl CallTimer {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::PeerSilent,
         Self::NoProgress,
         Self::NoAnswer,
         Self::Provisional,
         Self::Glare,
+        Self::Session(Side::Caller),
+        Self::Session(Side::Callee),
         Self::MediaCheck,
         Self::Linger,
     ];

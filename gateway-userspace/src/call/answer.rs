@@ -1,6 +1,7 @@
 //! Responses of our own making.
 
 use super::feature::ability::{ALLOW, REL100, unsupported};
+use super::feature::session_timer::MIN_SE;
 use crate::base::fault::Fault;
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 
@@ -24,6 +25,7 @@ pub(crate) fn refusal(request: &Request, fault: Fault) -> Response {
         Fault::Draining | Fault::TrunkDraining | Fault::PeersDown => {
             headers.push(HeaderName::RetryAfter, RETRY_AFTER);
         }
+        Fault::SessionIntervalTooShort => headers.push(HeaderName::MinSe, MIN_SE.to_string()),
         Fault::ExtensionRequired => headers.push(HeaderName::Require, REL100),
         // A glaring re-INVITE may come again at once as far as we are concerned (RFC 3261 section 14.2).
         Fault::SequenceTooLow => headers.push(HeaderName::RetryAfter, "0"),

@@ -2,6 +2,7 @@
 
 use super::action::{Action, RequestKey};
 use super::feature::ability::{ALLOW, Abilities};
+use super::feature::session_timer::{self, Session};
 use super::{Context, media};
 use crate::base::fault::Fault;
 use crate::base::id::{Side, TrunkId};
@@ -74,6 +75,7 @@ pub(super) struct Leg {
     pub(super) media: sdp::Leg,
     /// What its peer can do.
     pub(super) abilities: Abilities,
+    pub(super) session: Session,
     /// The session description that our last ACK carried, for copies of the 2xx that it answers (RFC 3261 section
     /// 13.2.2.4); empty where the INVITE carried the offer.
     pub(super) acknowledged_with: String,
@@ -87,6 +89,9 @@ impl Leg {
     /// Starts a request of ours inside the dialog.
     pub(super) fn request(&self, context: &mut Context<'_>, key: RequestKey, mut draft: Draft) {
         self.trunk.sign(&mut draft);
+        if matches!(draft.method, Method::Invite | Method::Update) {
+            session_timer::ask(&mut draft, &self.session, self.trunk.sip.session_expires);
+        }
         let hop = self.next_hop();
         context.push(Action::Request { key, draft: Box::new(draft), hop });
     }
@@ -109,7 +114,10 @@ impl Leg {
         status: StatusCode,
         body: Option<String>,
     ) {
-        let response = response(&self.dialog, request, status, body);
+        let mut response = response(&self.dialog, request, status, body);
+        if status.is_success() && matches!(request.method, Method::Invite | Method::Update) {
+            self.session.answer(request, &mut response, self.trunk.sip.session_expires, context.now);
+        }
         self.push_response(context, server, response);
     }
 

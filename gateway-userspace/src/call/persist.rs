@@ -2,6 +2,7 @@
 
 use super::facts::Facts;
 use super::feature::ability::Abilities;
+use super::feature::session_timer::Session;
 use super::leg::{Leg, Legs, TrunkRef};
 use super::phase::{
     Phase,
@@ -56,6 +57,8 @@ struct LegCheckpoint {
     acknowledged_with: String,
     #[serde(default)]
     abilities: Abilities,
+    #[serde(default)]
+    session: Session,
 }
 
 /// Why a stored call cannot go on.
@@ -155,6 +158,7 @@ impl LegCheckpoint {
             media,
             acknowledged_with: leg.acknowledged_with.clone(),
             abilities: leg.abilities,
+            session: leg.session,
         }
     }
 
@@ -174,6 +178,7 @@ impl LegCheckpoint {
             dialog,
             media: self.media,
             abilities: self.abilities,
+            session: self.session,
             acknowledged_with: self.acknowledged_with,
         })
     }

@@ -214,6 +214,7 @@ pub(super) struct TrunkSip {
     pub(super) p_early_media: Field<bool>,
     pub(super) delayed_offer: Field<bool>,
     pub(super) hold: Field<HoldForm>,
+    pub(super) session_expires_seconds: Field<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

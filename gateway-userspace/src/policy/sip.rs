@@ -9,6 +9,9 @@ pub struct SipPolicy {
     /// Ask its peers, as callees, for P-Early-Media (RFC 5009).
     pub p_early_media: bool,
     pub hold: HoldForm,
+    /// Seconds after which a session that nobody refreshed is over (RFC 4028), where the peer can; `None` asks for no
+    /// session timer.
+    pub session_expires: Option<u32>,
     /// Its peers take an INVITE without an offer. To those that do not, we offer ourselves.
     pub delayed_offer: bool,
 }
@@ -21,10 +24,14 @@ impl Default for SipPolicy {
             early_media: EarlyMedia::default(),
             p_early_media: false,
             hold: HoldForm::default(),
+            session_expires: Some(SESSION_EXPIRES),
             delayed_offer: true,
         }
     }
 }
+
+/// Seconds that RFC 4028 section 4 recommends.
+const SESSION_EXPIRES: u32 = 1_800;
 
 /// Reliable provisional responses (RFC 3262) with a trunk's peers. A peer that requires them gets them in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]

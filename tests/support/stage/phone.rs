@@ -242,6 +242,15 @@ impl Phone {
         self.request(now, dialog, "INVITE", body, "");
     }
 
+    /// As [`Phone::reinvite`], with further header lines.
+    pub fn reinvite_with(&mut self, now: Time, session: Session, lines: &str) {
+        let dialog = self.dialogs.iter().rposition(|dialog| dialog.state == State::Confirmed);
+        let dialog = dialog.expect("the phone talks");
+        self.session = session;
+        let body = self.describe(None);
+        self.request(now, dialog, "INVITE", Some(body), lines);
+    }
+
     /// Sends a request inside the last dialog with an extra header line.
     pub fn ask(&mut self, now: Time, method: &'static str, header: &str) {
         let dialog = self.dialogs.len() - 1;

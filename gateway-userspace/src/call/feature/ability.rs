@@ -6,10 +6,13 @@ use crate::sip::message::{HeaderName, Headers, Method};
 pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE";
 
 /// Options that may be required of this gateway.
-const OPTIONS: [&str; 1] = [REL100];
+const OPTIONS: [&str; 2] = [REL100, TIMER];
 
 /// Reliable provisional responses (RFC 3262).
 pub(in crate::call) const REL100: &str = "100rel";
+
+/// Session timers (RFC 4028).
+pub(in crate::call) const TIMER: &str = "timer";
 
 /// The options that `headers` require and this gateway does not have, for Unsupported; empty if none.
 pub(crate) fn unsupported(headers: &Headers) -> Vec<&str> {
@@ -46,7 +49,7 @@ mod tests {
     fn only_what_is_not_known_is_unsupported() {
         let mut headers = Headers::default();
         assert!(unsupported(&headers).is_empty());
-        headers.push(HeaderName::Require, "100REL, foo");
+        headers.push(HeaderName::Require, "100REL, foo, timer");
         headers.push(HeaderName::Require, "bar");
         assert_eq!(unsupported(&headers), ["foo", "bar"]);
     }

@@ -5,3 +5,4 @@ pub(super) mod early_media;
 pub(super) mod hold;
 pub(super) mod local_answer;
 pub(super) mod reliable;
+pub(super) mod session_timer;

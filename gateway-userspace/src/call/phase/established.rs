@@ -2,6 +2,7 @@
 
 mod change;
 mod own;
+mod refresh;
 
 use super::attempt::Attempt;
 use super::ending::Ending;
@@ -26,6 +27,10 @@ pub(in crate::call) struct Established {
     stage: Stage,
     /// When media was last agreed on: silence before that says nothing.
     agreed: Time,
+    /// When each side's session timer is armed for.
+    armed: [Option<Time>; 2],
+    /// Sequence numbers of the UPDATEs that refresh each side's session.
+    refreshing: [Option<u32>; 2],
     /// The side that needs an offer of what the other has agreed to, as soon as nothing else is under way.
     unaware: Option<Side>,
     /// INVITEs of the set-up: branches that answer late are put down, until [`CallTimer::Linger`].
@@ -57,13 +62,22 @@ pub(super) enum Exchange {
 enum Stage {
     Steady,
     /// A re-INVITE of our own toward this side, with this sequence number: nobody asked for it.
-    Offering(Side, u32),
+    Offering(Side, u32, Purpose),
     /// The side that a re-INVITE of `from` was passed on to had one of its own under way: another try comes later.
     Waiting(Asked),
     /// A re-INVITE or UPDATE was passed on to the other side with this sequence number.
     Asking(Asked, u32),
     /// A side has our 200; its ACK is awaited.
     Agreed(Accepted),
+}
+
+/// Why we send a re-INVITE that nobody asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// The side has to hear what the other has agreed to.
+    Change,
+    /// The session timer asks for it: nothing changes.
+    Refresh,
 }
 
 /// A re-INVITE or UPDATE that a side asked us.
@@ -121,8 +135,8 @@ impl Established {
     ) -> Phase {
         let sequence = attempts.last().map_or(1, |attempt| attempt.sequence);
         let asked = (Side::Caller, server, request);
-        let unaware = answer.changed.then_some(Side::Caller);
-        let mut established = Self { legs, stage: Stage::Steady, agreed: context.now, unaware, attempts };
+        let mut established = Self::of(legs, Stage::Steady, attempts, context);
+        established.unaware = answer.changed.then_some(Side::Caller);
         facts.answered = Some(context.now);
         established.agree(asked, (answer.exchange, sequence), answer.body, context);
         alerted(facts, context);
@@ -130,6 +144,7 @@ impl Established {
         established.publish_media(facts, context);
         context.arm(CallTimer::Linger, context.settings.linger);
         established.watch_media(context);
+        established.watch_sessions(context);
         established.save(facts, context);
         Phase::Established(Box::new(established))
     }
@@ -144,18 +159,32 @@ impl Established {
         let stage = unanswered.map_or(Stage::Steady, |Unanswered { from, number, awaits }| {
             Stage::Agreed(Accepted { from, number, asked: None, awaits })
         });
-        let established = Self { legs, stage, agreed: context.now, unaware: None, attempts: Vec::new() };
+        let mut established = Self::of(legs, stage, Vec::new(), context);
         established.publish_media(facts, context);
         established.watch_media(context);
+        established.watch_sessions(context);
         established
     }
 
+    fn of(legs: Legs, stage: Stage, attempts: Vec<Attempt>, context: &Context<'_>) -> Self {
+        let (armed, refreshing) = ([None; 2], [None; 2]);
+        Self { legs, stage, agreed: context.now, armed, refreshing, unaware: None, attempts }
+    }
+
     pub(super) fn handle(
-        mut self: Box<Self>,
+        self: Box<Self>,
         facts: &mut Facts,
         event: Event,
         context: &mut Context<'_>,
     ) -> Phase {
+        let mut phase = self.handled(facts, event, context);
+        if let Phase::Established(established) = &mut phase {
+            established.watch_sessions(context);
+        }
+        phase
+    }
+
+    fn handled(mut self: Box<Self>, facts: &mut Facts, event: Event, context: &mut Context<'_>) -> Phase {
         match event {
             Event::Request { side, server, request, hop } => {
                 self.request(facts, side, (server, request), hop, context)
@@ -185,6 +214,7 @@ impl Established {
                 self.try_again(facts, context);
                 Phase::Established(self)
             }
+            Event::Timer(CallTimer::Session(side)) => self.session_due(facts, side, context),
             Event::Timer(CallTimer::Linger) => {
                 self.attempts = Vec::new();
                 Phase::Established(self)

@@ -14,6 +14,7 @@ use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::feature::ability::{ALLOW, Abilities, REL100};
 use crate::call::feature::early_media::Heard;
 use crate::call::feature::reliable::Provisional;
+use crate::call::feature::session_timer::{self, Session};
 use crate::call::leg::{Leg, SDP, TrunkRef};
 use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
 use crate::media::MediaPlan;
@@ -55,6 +56,9 @@ struct Callee {
     media: sdp::Leg,
     /// Its INVITE carries an offer: the caller's, or one of our own where its peers want one.
     has_offer: bool,
+    session: Session,
+    /// The INVITE sent last, for one more of the same dialog.
+    invite: Option<Box<Draft>>,
     called: String,
     caller: (Option<DisplayName>, String),
 }
@@ -146,6 +150,9 @@ fn prepare(
     if trunk.sip.reliable_provisional == ReliableProvisional::Required && !speaks_100rel {
         return Err(Fault::ExtensionRequired);
     }
+    if session_timer::is_too_short(request) {
+        return Err(Fault::SessionIntervalTooShort);
+    }
     let offer = media::description_of_request(request)?;
     let (now, spread) = (context.now, context.tokens.number());
     let inquiry = Inquiry { from: trunk.id(), called: &called, emergency, now, spread };
@@ -173,9 +180,18 @@ fn prepare(
         }
     };
     let abilities = Abilities::of(&request.headers);
-    let leg = Leg { trunk, hop, dialog, media: near, abilities, acknowledged_with: String::new() };
+    let leg = Leg {
+        trunk,
+        hop,
+        dialog,
+        media: near,
+        abilities,
+        session: Session::default(),
+        acknowledged_with: String::new(),
+    };
     let has_offer = offered || !to_trunk.sip.delayed_offer;
-    let callee = Callee { trunk: to_trunk, media: far, has_offer, called, caller };
+    let session = Session::default();
+    let callee = Callee { trunk: to_trunk, media: far, has_offer, session, invite: None, called, caller };
     Ok(Prepared { caller: leg, callee, decision, offered })
 }
 
@@ -260,6 +276,7 @@ impl Setup {
         context.push(Action::Bind { side: Side::Callee, call_id: draft.call_id.clone() });
         context.push(Action::Publish(observe::Event::Routed { call, trunk: name, peer, attempt: number }));
         context.arm(CallTimer::PeerSilent, trunk.peer_timeout);
+        self.callee.invite = Some(Box::new(draft.clone()));
         context.push(Action::Request { key, draft: Box::new(draft), hop });
         Phase::Setup(Box::new(self))
     }
@@ -337,7 +354,9 @@ impl Setup {
             | Event::AnsweredAgain { .. }
             | Event::Acknowledged { .. }
             | Event::NeverAcknowledged { .. }
-            | Event::Timer(CallTimer::Glare | CallTimer::MediaCheck | CallTimer::Linger)
+            | Event::Timer(
+                CallTimer::Glare | CallTimer::Session(_) | CallTimer::MediaCheck | CallTimer::Linger,
+            )
             | Event::MediaHeard { .. } => Phase::Setup(self),
         }
     }
@@ -373,12 +392,27 @@ impl Setup {
             status if status.is_success() => self.answered(facts, response, context),
             // It rang: what timed out is the callee, and others shall not ring after it.
             StatusCode::REQUEST_TIMEOUT if rang => self.fail(facts, context, Failure::Fault(Fault::NoAnswer)),
+            INTERVAL_TOO_SMALL if self.callee.session.raise(response) => self.ask_for_longer(context),
             status if policy::retries(status.code()) => {
                 self.honour_pause(response, context);
                 self.dial_next(facts, context, Failure::Status(status))
             }
             status => self.fail(facts, context, Failure::Status(status)),
         }
+    }
+
+    /// The peer wants its sessions refreshed less often: the same INVITE once more, by the next number (RFC 4028
+    /// section 7.3).
+    fn ask_for_longer(mut self: Box<Self>, context: &mut Context<'_>) -> Phase {
+        let (Some(mut draft), Some(attempt)) = (self.callee.invite.take(), self.attempts.last_mut()) else {
+            return Phase::Setup(self);
+        };
+        draft.sequence += 1;
+        (attempt.sequence, attempt.open) = (draft.sequence, true);
+        session_timer::ask(&mut draft, &self.callee.session, self.callee.trunk.sip.session_expires);
+        self.callee.invite = Some(draft.clone());
+        context.push(Action::Request { key: attempt.key(), draft, hop: attempt.hop });
+        Phase::Setup(self)
     }
 
     /// A peer that says how long it is out of service gets no new calls for so long (RFC 3261 section 21.5.4).
@@ -443,6 +477,8 @@ impl Setup {
     }
 }
 
+const INTERVAL_TOO_SMALL: StatusCode = StatusCode::new(422).expect("422 is a status code");
+
 impl Callee {
     /// The INVITE of this side: our own dialog, the numbers and the name of the other.
     fn invite(&self, max_forwards: Option<u8>, peer: &Candidate, context: &mut Context<'_>) -> Draft {
@@ -473,6 +509,7 @@ impl Callee {
             }
             ReliableProvisional::Off | ReliableProvisional::Supported | ReliableProvisional::Required => {}
         }
+        session_timer::ask(&mut draft, &self.session, sip.session_expires);
         if sip.p_early_media {
             draft.headers.push(HeaderName::PEarlyMedia, "supported");
         }

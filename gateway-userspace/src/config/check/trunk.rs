@@ -15,6 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use toml::Spanned;
 
+/// RFC 4028 section 4.
+const MIN_SE: u32 = 90;
 const SIP_PORT: u16 = 5060;
 const PEER_TIMEOUT: Duration = Duration::from_secs(4);
 /// ITU-T E.123 and most countries.
@@ -71,7 +73,7 @@ pub(super) fn trunk(
         advertised: advertised?,
         media_address: media_address?.unwrap_or_else(|| listen.ip()),
         media: media?,
-        sip: sip(&written.sip, usual.sip),
+        sip: sip(&written.sip, usual.sip, label, errors),
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
         service,
         numbers: numbers(&written.numbers, usual.format),
@@ -271,12 +273,20 @@ fn media(trunk: &file::Trunk, label: &str, errors: &mut ConfigErrors) -> Option<
     })
 }
 
-fn sip(written: &file::TrunkSip, standard: SipPolicy) -> SipPolicy {
+fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut ConfigErrors) -> SipPolicy {
+    let session = super::value(&written.session_expires_seconds, standard.session_expires.unwrap_or(0));
+    if (1..MIN_SE).contains(&session) {
+        let fix = format!("write {MIN_SE} or more, or 0 for no session timer");
+        let span = written.session_expires_seconds.as_ref().map(Spanned::span);
+        let message = format!("{session} seconds are less than RFC 4028 section 4 allows");
+        errors.add(span, format!("{label} sip.session_expires_seconds"), message, fix);
+    }
     SipPolicy {
         reliable_provisional: super::value(&written.reliable_provisional, standard.reliable_provisional),
         early_media: super::value(&written.early_media, standard.early_media),
         p_early_media: super::value(&written.p_early_media, standard.p_early_media),
         hold: super::value(&written.hold, standard.hold),
+        session_expires: Some(session).filter(|session| *session > 0),
         delayed_offer: super::value(&written.delayed_offer, standard.delayed_offer),
     }
 }

@@ -7,7 +7,7 @@ use crate::base::id::Side;
 use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::feature::ability::unsupported;
 use crate::call::feature::hold::{self, Course};
-use crate::call::feature::local_answer;
+use crate::call::feature::{local_answer, session_timer};
 use crate::call::leg::SDP;
 use crate::call::phase::{Phase, crossing};
 use crate::call::{Action, CallTimer, Context, RequestKey, media};
@@ -47,6 +47,9 @@ impl Established {
     fn course(&mut self, from: Side, request: &Request) -> Result<Change, Fault> {
         if !unsupported(&request.headers).is_empty() {
             return Err(Fault::BadExtension);
+        }
+        if session_timer::is_too_short(request) {
+            return Err(Fault::SessionIntervalTooShort);
         }
         let offer = media::description_of_request(request)?;
         let is_update = request.method == Method::Update;
@@ -191,8 +194,12 @@ impl Established {
         let number = response.head.cseq.number;
         let asked = match std::mem::replace(&mut self.stage, Stage::Steady) {
             Stage::Asking(asked, sequence) if asked.from == to.other() && sequence == number => asked,
-            Stage::Offering(side, sequence) if side == to && sequence == number => {
-                return self.own_offer_answered(facts, to, response, context);
+            Stage::Offering(side, sequence, purpose) if side == to && sequence == number => {
+                return self.own_offer_answered(facts, (to, purpose), response, context);
+            }
+            stage if self.is_refresh(to, response) => {
+                self.stage = stage;
+                return self.refresh_answered(facts, to, response, context);
             }
             // A copy of an earlier answer: its ACK was lost.
             stage => {
@@ -210,6 +217,11 @@ impl Established {
         }
         let (asking, refusing) = self.legs.pair(asked.from);
         refusing.media.abandon();
+        if status == INTERVAL_TOO_SMALL && refusing.session.raise(response) {
+            self.stage = Stage::Waiting(asked);
+            self.try_again(facts, context);
+            return Phase::Established(self);
+        }
         if status == StatusCode::REQUEST_PENDING && asked.request.method == Method::Invite {
             // RFC 3261 section 14.1, on this leg alone: whoever asked does not hear of it.
             let pause = refusing.dialog.pause_after_glare(context.tokens);
@@ -236,6 +248,7 @@ impl Established {
         let number = response.head.cseq.number;
         let (asking, answering) = self.legs.pair(asked.from);
         answering.abilities.learn(&response.headers);
+        answering.session.learn(response, context.now);
         let body = media::description_of_response(response).and_then(|description| {
             let (near, far) = (&mut asking.media, &mut answering.media);
             let body = match (asked.offered, description) {
@@ -302,6 +315,8 @@ impl Established {
         Phase::Established(self)
     }
 }
+
+pub(super) const INTERVAL_TOO_SMALL: StatusCode = StatusCode::new(422).expect("422 is a status code");
 
 /// What to do about a request to change the call.
 enum Change {

@@ -1,6 +1,7 @@
 //! Re-INVITEs of our own: one side has to hear what the other has agreed to, though nobody asked.
 
-use super::{BOTH, Established, Stage};
+use super::change::INTERVAL_TOO_SMALL;
+use super::{BOTH, Established, Purpose, Stage};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::call::facts::{Ending as Outcome, Facts};
@@ -22,7 +23,7 @@ impl Established {
         let Ok(body) = leg.media.offer_agreed(&other.media) else { return };
         let Ok(mut draft) = leg.dialog.invite() else { return leg.media.abandon() };
         draft.set_body(SDP, body);
-        self.stage = Stage::Offering(side, draft.sequence);
+        self.stage = Stage::Offering(side, draft.sequence, Purpose::Change);
         leg.request(context, RequestKey::Reinvite { to: side }, draft);
         self.save(facts, context);
     }
@@ -31,17 +32,17 @@ impl Established {
     pub(super) fn own_offer_answered(
         mut self: Box<Self>,
         facts: &mut Facts,
-        to: Side,
+        (to, purpose): (Side, Purpose),
         response: &Response,
         context: &mut Context<'_>,
     ) -> Phase {
-        let status = response.status;
         let leg = self.legs.of_mut(to);
         leg.dialog.receive_response(response);
-        if !status.is_success() {
+        if !response.status.is_success() {
             leg.media.abandon();
-            return self.own_offer_refused(facts, to, status, context);
+            return self.own_offer_refused(facts, (to, purpose), response, context);
         }
+        leg.session.learn(response, context.now);
         leg.acknowledged_with = String::new();
         leg.acknowledge(context, response.head.cseq.number);
         let answer = media::description_of_response(response);
@@ -62,23 +63,41 @@ impl Established {
     fn own_offer_refused(
         mut self: Box<Self>,
         facts: &mut Facts,
-        to: Side,
-        status: StatusCode,
+        (to, purpose): (Side, Purpose),
+        response: &Response,
         context: &mut Context<'_>,
     ) -> Phase {
-        match status {
-            StatusCode::REQUEST_PENDING => {
-                let pause = self.legs.of(to).dialog.pause_after_glare(context.tokens);
+        let leg = self.legs.of_mut(to);
+        match (response.status, purpose) {
+            (INTERVAL_TOO_SMALL, _) if leg.session.raise(response) => {
+                match purpose {
+                    Purpose::Change => self.unaware = Some(to),
+                    Purpose::Refresh => self.refresh(facts, to, context),
+                }
+                self.offer_to_unaware(facts, context);
+                Phase::Established(self)
+            }
+            (StatusCode::REQUEST_PENDING, Purpose::Change) => {
+                let pause = leg.dialog.pause_after_glare(context.tokens);
                 context.arm(CallTimer::Glare, pause);
                 self.unaware = Some(to);
                 Phase::Established(self)
             }
+            (StatusCode::REQUEST_PENDING, Purpose::Refresh) => {
+                let pause = leg.dialog.pause_after_glare(context.tokens);
+                leg.session.put_off(context.now, pause);
+                Phase::Established(self)
+            }
             // RFC 3261 section 12.2.1.2: the dialog is gone.
-            StatusCode::NO_SUCH_TRANSACTION | StatusCode::REQUEST_TIMEOUT => {
+            (StatusCode::NO_SUCH_TRANSACTION | StatusCode::REQUEST_TIMEOUT, _) => {
                 self.end(facts, Outcome::fault(Fault::NoSuchDialog, true), &BOTH, context)
             }
+            // The peer does not want it, but is there: its session goes on until it ends.
+            (_, Purpose::Refresh) => Phase::Established(self),
             // Without the change the two sides do not hear each other.
-            _ => self.end(facts, Outcome::fault(Fault::NotAcceptableHere, true), &BOTH, context),
+            (_, Purpose::Change) => {
+                self.end(facts, Outcome::fault(Fault::NotAcceptableHere, true), &BOTH, context)
+            }
         }
     }
 }

@@ -47,9 +47,11 @@ impl Setup {
             }
         };
         let Self { caller, server, request, callee, attempts, .. } = *self;
-        let Callee { trunk, media, .. } = callee;
+        let Callee { trunk, media, mut session, .. } = callee;
         let abilities = Abilities::of(&response.headers);
-        let callee = Leg { trunk, hop, dialog, media, abilities, acknowledged_with: String::new() };
+        session.learn(response, context.now);
+        let acknowledged_with = String::new();
+        let callee = Leg { trunk, hop, dialog, media, abilities, session, acknowledged_with };
         Established::begin(Legs { caller, callee }, (server, request), answer, attempts, facts, context)
     }
 
