@@ -3,7 +3,7 @@
 //!
 //! Rooms, lowest first; a room uses only those above it in this list, through their doors (`mod.rs`):
 //! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`), SIP state (`sip::transaction`, `sip::dialog`,
-//! `sip::transport`), decisions (`media`, `policy`), `call`, effects (`net`, `dataplane`, `store`, `admin`),
+//! `sip::transport`), decisions (`media`, `policy`, `resolve`), `call`, effects (`net`, `dataplane`, `store`, `admin`),
 //! `config`, `runtime`.
 
 pub mod admin;
@@ -15,6 +15,7 @@ pub mod media;
 pub mod net;
 pub mod observe;
 pub mod policy;
+pub mod resolve;
 pub mod rtp;
 pub mod runtime;
 pub mod sdp;

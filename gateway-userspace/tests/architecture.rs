@@ -11,7 +11,7 @@ const LINES: [&[&str]; 9] = [
     &["observe"],
     &["sdp", "rtp", "srtp", "codec", "signal", "sip::message"],
     &["sip"],
-    &["policy", "media"],
+    &["policy", "media", "resolve"],
     &["call"],
     &["ims"],
     EFFECTS,
@@ -25,9 +25,10 @@ const EFFECTS: &[&str] = &["net", "dataplane", "store", "ha", "admin"];
 const TOP: [&str; 2] = ["main", "cli"];
 
 /// What is allowed in a few rooms only: a word in the source, and the rooms.
-const CONFINED: [(&str, &[&str]); 13] = [
+const CONFINED: [(&str, &[&str]); 14] = [
     ("rsip::", &["sip::message"]),
     ("tokio::", &["admin"]),
+    ("hickory_resolver::", &["admin"]),
     ("axum::", &["admin"]),
     ("ureq::", &["admin"]),
     ("rustls::", &["net"]),
