@@ -3,6 +3,7 @@
 mod calls;
 mod hostile;
 mod media;
+mod names;
 mod operation;
 mod start;
 mod survival;

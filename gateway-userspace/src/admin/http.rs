@@ -15,6 +15,7 @@
 
 use super::answer::Failed;
 use super::command::{CallFilter, DrainTarget};
+use super::dns::{self, DnsPort};
 use super::{AdminCommand, AdminFault, AdminPort};
 use crate::base::id::CallId;
 use crate::observe::calls::Progress;
@@ -46,11 +47,11 @@ pub struct AdminThread {
 }
 
 impl AdminThread {
-    /// Binds `listen` and serves `port` on a thread of its own.
+    /// Binds `listen` and serves `port` on a thread of its own, which looks up names besides.
     ///
     /// # Errors
     /// [`AdminFault::Listen`] when the address is not to be had.
-    pub fn start(listen: SocketAddr, port: AdminPort) -> Result<Self, AdminFault> {
+    pub fn start(listen: SocketAddr, port: AdminPort, dns: Option<DnsPort>) -> Result<Self, AdminFault> {
         let failed = |error: std::io::Error| AdminFault::Listen { address: listen, error: error.to_string() };
         let listener = TcpListener::bind(listen).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -61,7 +62,12 @@ impl AdminThread {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread_failed)?;
         let thread = thread::Builder::new()
             .name("causeway-admin".into())
-            .spawn(move || runtime.block_on(serve(listener, port, stopped)))
+            .spawn(move || {
+                runtime.block_on(async {
+                    dns.map(|dns| tokio::spawn(dns::run(dns)));
+                    serve(listener, port, stopped).await;
+                })
+            })
             .map_err(thread_failed)?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
@@ -320,7 +326,7 @@ mod tests {
             metrics: Arc::new(metrics),
             reload: Box::new(|| Err("causeway.toml:3:1: no such field".into())),
         };
-        let admin = AdminThread::start("127.0.0.1:0".parse().unwrap(), port).unwrap();
+        let admin = AdminThread::start("127.0.0.1:0".parse().unwrap(), port, None).unwrap();
         let client = Client::new(admin.address());
         (admin, client)
     }
@@ -422,7 +428,7 @@ mod tests {
             metrics: Arc::new(Metrics { cores: Vec::new(), read_node: Box::new(NodeReadings::default) }),
             reload: Box::new(|| Ok(String::new())),
         };
-        let told = AdminThread::start(admin.address(), port).unwrap_err().to_string();
+        let told = AdminThread::start(admin.address(), port, None).unwrap_err().to_string();
         assert!(told.contains("set [admin] listen to another port"), "{told}");
         drop(admin);
         let told = client.status().unwrap_err();

@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod client;
 pub mod command;
+pub mod dns;
 pub mod http;
 mod port;
 pub mod table;

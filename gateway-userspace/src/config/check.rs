@@ -3,7 +3,10 @@
 
 use super::error::ConfigErrors;
 use super::file::{Field, File, Span};
-use super::{AdminSettings, CdrSettings, Config, Host, MediaSettings, NodeSettings, SipSettings, dataplane};
+use super::{
+    AdminSettings, CdrSettings, Config, DnsSettings, Host, MediaSettings, NodeSettings, SipSettings,
+    dataplane,
+};
 use crate::media::ports::PortPool;
 use crate::policy::{CallRate, Service};
 use crate::sip::message::Limits;
@@ -24,6 +27,8 @@ mod tls;
 mod trunk;
 
 const STATE_DIRECTORY: &str = "/var/lib/causeway";
+/// RFC 1035 section 4.2.
+const DNS_PORT: u16 = 53;
 const CDR_FILE: &str = "cdr.jsonl";
 const MAX_CALLS: u32 = 10_000;
 const KEEP_ENDED_CALLS: u16 = 256;
@@ -36,6 +41,7 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let media = media(file, node.workers, errors);
     let dataplane = dataplane(file, errors);
     let sip = sip(file, errors);
+    let dns = dns(file, errors);
     let admin = admin(file, errors);
     let cdr = file.cdr.path.as_ref().map(|path| path.get_ref().clone());
     let cdr = CdrSettings { path: cdr.unwrap_or_else(|| node.state_directory.join(CDR_FILE)) };
@@ -44,7 +50,8 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let policy = policy::snapshot(file, &surroundings, errors)?;
     let (tls, tls_warnings) = tls::table(file, &policy, host.now, errors);
     let (policy, tls) = (Arc::new(policy), Arc::new(tls));
-    let mut config = Config { node, dataplane, media, sip, admin, cdr, policy, tls, warnings: Vec::new() };
+    let mut config =
+        Config { node, dataplane, media, sip, dns, admin, cdr, policy, tls, warnings: Vec::new() };
     config.warnings = warnings(file, &config, errors);
     config.warnings.extend(tls_warnings);
     Some(config)
@@ -249,6 +256,19 @@ fn sip(file: &File, errors: &mut ConfigErrors) -> SipSettings {
     let retry_after =
         retry_after.map_or(standard.retry_after, |seconds| Duration::from_secs((*seconds.get_ref()).into()));
     SipSettings { transactions: transaction::Settings { intervals, limit, retry_after }, limits }
+}
+
+fn dns(file: &File, errors: &mut ConfigErrors) -> DnsSettings {
+    let server = |text: &Spanned<String>| {
+        let server = trunk::address_of(text.get_ref(), DNS_PORT);
+        if server.is_none() {
+            let message = format!("{:?} is no address", text.get_ref());
+            let fix = "write the address of a server, as in \"192.0.2.53\" or \"[2001:db8::53]:5353\"";
+            errors.add(Some(text.span()), "[dns] servers", message, fix);
+        }
+        server
+    };
+    DnsSettings { servers: file.dns.servers.iter().filter_map(server).collect() }
 }
 
 fn admin(file: &File, errors: &mut ConfigErrors) -> AdminSettings {

@@ -19,6 +19,7 @@ pub(super) struct File {
     pub(super) interfaces: Vec<(Span, Interface)>,
     pub(super) media: Media,
     pub(super) sip: Sip,
+    pub(super) dns: Dns,
     pub(super) admin: Admin,
     pub(super) cdr: Cdr,
     pub(super) emergency: Emergency,
@@ -72,6 +73,12 @@ pub(super) struct Sip {
     pub(super) retry_after_seconds: Field<u16>,
     pub(super) max_message_bytes: Field<u32>,
     pub(super) max_headers: Field<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Dns {
+    pub(super) servers: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

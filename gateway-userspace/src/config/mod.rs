@@ -38,6 +38,7 @@ pub struct Config {
     pub dataplane: dataplane::Settings,
     pub media: MediaSettings,
     pub sip: SipSettings,
+    pub dns: DnsSettings,
     pub admin: AdminSettings,
     pub cdr: CdrSettings,
     /// Trunks and routes.
@@ -76,6 +77,12 @@ pub struct MediaSettings {
 pub struct SipSettings {
     pub transactions: transaction::Settings,
     pub limits: Limits,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSettings {
+    /// Those of the host when empty.
+    pub servers: Vec<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +173,7 @@ impl Config {
             ("[dataplane] or [[interface]]", self.dataplane != new.dataplane),
             ("[media]", self.media != new.media),
             ("[sip]", self.sip != new.sip),
+            ("[dns]", self.dns != new.dns),
             ("[admin] listen", self.admin != new.admin),
             ("[cdr] path", self.cdr != new.cdr),
             ("[[trunk]] listen", self.listeners() != new.listeners()),

@@ -147,7 +147,11 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
         ("section twice as a list", spoilt("[cdr]", "[[cdr]]")),
         ("no transport", spoilt("udp:192.0.2.1:5060", "192.0.2.1:5060")),
         ("TLS without certificate", spoilt("tcp:198.51.100.1:5060", "tls:198.51.100.1:5061")),
-        ("host name as peer", spoilt("198.51.100.50:5060", "teams.example.net")),
+        ("no name of a peer", spoilt("198.51.100.50:5060", "198.51.100.500:5060")),
+        (
+            "a name without networks",
+            spoilt("192.0.2.20:5060", "sbc.example.net").replacen("allowed = [\"192.0.2.16/28\"]\n", "", 1),
+        ),
         ("priority out of range", spoilt("priority = 1 }", "priority = 101 }")),
         ("priority of a region", spoilt("priority = 1 }", "priority = { east = 0 } }")),
         ("region of no node", spoilt("priority = 1 }", "region = \"east\" }")),
@@ -215,7 +219,7 @@ fn several_mistakes_are_told_at_once_in_order_of_their_lines() {
     let lines: Vec<_> = errors.errors.iter().map(|error| error.line).collect();
     assert!(lines.is_sorted() && lines.iter().all(Option::is_some));
 
-    let text = spoilt("udp:192.0.2.1:5060", "udp:nowhere").replacen("192.0.2.21:5060", "other.example", 1);
+    let text = spoilt("udp:192.0.2.1:5060", "udp:nowhere").replacen("192.0.2.21:5060", "other example", 1);
     assert_eq!(parse(&text).unwrap_err().errors.len(), 2);
 }
 
@@ -254,12 +258,13 @@ fn a_reload_may_change_trunks_but_not_what_stands_at_start() {
 #[test]
 fn the_reference_describes_every_field_and_no_other() {
     let reference = include_str!("../../../docs/configuration.md");
-    let sections: [(&str, &[&str]); 17] = [
+    let sections: &[(&str, &[&str])] = &[
         ("[node]", fields_of::<file::Node>()),
         ("[dataplane]", fields_of::<file::Dataplane>()),
         ("[[interface]]", fields_of::<file::Interface>()),
         ("[media]", fields_of::<file::Media>()),
         ("[sip]", fields_of::<file::Sip>()),
+        ("[dns]", fields_of::<file::Dns>()),
         ("[admin]", fields_of::<file::Admin>()),
         ("[cdr]", fields_of::<file::Cdr>()),
         ("[[trunk]]", fields_of::<file::Trunk>()),

@@ -136,11 +136,11 @@ impl Snapshot {
 
     /// The same trunks and routes where names mean what `look_up` says now; where it says nothing, they mean what they
     /// meant before.
-    pub fn resolved(&self, look_up: &dyn Fn(&PeerAddress) -> Option<Vec<Resolved>>) -> Self {
+    pub fn resolved(&self, look_up: &dyn Fn(&Trunk, &PeerAddress) -> Option<Vec<Resolved>>) -> Self {
         let mut next = self.clone();
         for (trunk, live) in self.trunks.iter().zip(&mut next.live) {
             for (peer, live) in trunk.peers.iter().zip(&mut live.peers) {
-                if let (Some(_), Some(found)) = (peer.address.authority(), look_up(&peer.address)) {
+                if let (Some(_), Some(found)) = (peer.address.authority(), look_up(trunk, &peer.address)) {
                     live.resolve(&found);
                 }
             }

@@ -428,7 +428,7 @@ mod tests {
             weight: 1,
         };
         let resolve = |snapshot: &Snapshot, first: &[Resolved]| {
-            snapshot.resolved(&|address| match address.to_string().as_str() {
+            snapshot.resolved(&|_, address| match address.to_string().as_str() {
                 "teams1.example:5061" => Some(first.to_vec()),
                 "teams2.example:5061" => Some(vec![at(3, 0), at(1, 1)]),
                 _ => None,

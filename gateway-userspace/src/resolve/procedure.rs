@@ -97,7 +97,8 @@ fn targets<'a>(
         }
     }
     // Targets that the DNS is silent about do not keep the others from being used.
-    (!waiting && !(unanswered && found.is_empty())).then_some(found)
+    let too_little = waiting || unanswered && found.is_empty();
+    (!too_little).then_some(found)
 }
 
 fn host<'a>(

@@ -60,9 +60,10 @@ impl Findings {
 }
 
 impl Resolver {
-    /// Takes these in the place of what was wanted before.
+    /// Takes these in the place of what was wanted before. What is known of them is news, also if it was before.
     pub fn want(&mut self, wanted: Vec<Wanted>) {
         self.wanted = wanted;
+        self.changed = true;
     }
 
     #[cfg(test)]

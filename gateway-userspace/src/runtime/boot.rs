@@ -4,10 +4,12 @@ use super::admission::Quota;
 use super::core::{Core, CoreSettings};
 use super::expiry::ExpiryWatch;
 use super::mailbox::{Mail, Mailbox};
+use super::names;
 use super::readings;
 use super::supervisor::{self, Order, Outcome};
 use super::watcher;
 use super::worker::{Gauges, MEDIA_TOKENS, NET_TOKENS, WAKER, Worker, clock};
+use crate::admin::dns::{DnsPort, Names, NamesWanted};
 use crate::admin::{AdminPort, AdminThread, CorePort};
 use crate::base::id::CoreId;
 use crate::base::share::Share;
@@ -94,6 +96,7 @@ struct Running {
     threads: Vec<JoinHandle<()>>,
     node: Arc<Mutex<Node>>,
     config: Arc<Mutex<(PathBuf, Config)>>,
+    names: Names,
     cdr: Arc<CdrFile>,
     _watcher: watcher::Watcher,
     _admin: AdminThread,
@@ -150,16 +153,27 @@ impl Running {
         let config = Arc::new(Mutex::new((path, config)));
         let read_node = readings::read_node(&node, gauges, &config);
         let metrics = Arc::new(Metrics { cores: metrics, read_node });
-        let admin = start_admin(&config, &mailboxes, metrics)?;
+        let (names, wanted) = Names::new(names::wanted(&config.lock().1.policy));
+        let admin = start_admin(&config, &mailboxes, metrics, (names.clone(), wanted))?;
         let threads = spawn(workers, &orders)?;
-        Ok(Self { mailboxes, threads, node, config, cdr, _watcher: watcher, _admin: admin, _state: state })
+        Ok(Self {
+            mailboxes,
+            threads,
+            node,
+            config,
+            names,
+            cdr,
+            _watcher: watcher,
+            _admin: admin,
+            _state: state,
+        })
     }
 
     fn wait(&self, ordered: &Receiver<Order>) -> Outcome {
         supervisor::supervise(ordered, &self.mailboxes, || {
             self.cdr.reopen();
             // The outcome is told by the log; whoever asked over HTTP is told by the answer.
-            let _ = reload(&self.config, &self.mailboxes);
+            let _ = reload(&self.config, &self.mailboxes, &self.names);
         })
     }
 
@@ -362,10 +376,16 @@ fn start_admin(
     config: &Arc<Mutex<(PathBuf, Config)>>,
     mailboxes: &Arc<[Mailbox]>,
     metrics: Arc<Metrics>,
+    (names, wanted): (Names, NamesWanted),
 ) -> Result<AdminThread, RunError> {
-    let (listen, node, calls_max) = {
+    let (listen, node, calls_max, servers) = {
         let (_, config) = &*config.lock();
-        (config.admin.listen, config.node.name.to_string(), config.node.max_calls as u64)
+        (
+            config.admin.listen,
+            config.node.name.to_string(),
+            config.node.max_calls as u64,
+            config.dns.servers.clone(),
+        )
     };
     let cores = mailboxes
         .iter()
@@ -374,14 +394,16 @@ fn start_admin(
             CorePort { post: Box::new(move |ask| mailbox.post(Mail::Ask(ask))) }
         })
         .collect();
+    let publish = names::publisher(Arc::clone(config), Arc::clone(mailboxes));
+    let dns = DnsPort { servers, names: wanted, publish, clock };
     let (config, mailboxes) = (Arc::clone(config), Arc::clone(mailboxes));
-    let reload = Box::new(move || reload(&config, &mailboxes));
+    let reload = Box::new(move || reload(&config, &mailboxes, &names));
     let port = AdminPort { node, started: Instant::now(), calls_max, cores, metrics, reload };
-    Ok(AdminThread::start(listen, port)?)
+    Ok(AdminThread::start(listen, port, Some(dns))?)
 }
 
 /// Reads the configuration again. Trunks and routes are for new calls at once; calls in progress keep theirs.
-fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox]) -> Result<String, String> {
+fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox], names: &Names) -> Result<String, String> {
     let (path, running) = &mut *config.lock();
     let new = Config::load(path).map_err(|errors| errors.to_string());
     let outcome = new.and_then(|new| {
@@ -403,6 +425,7 @@ fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox]) -> Result<St
     let told = outcome.as_ref().map(|_| ()).map_err(String::clone);
     mailboxes.iter().take(1).for_each(|core| core.post(Mail::Reloaded(told.clone())));
     let new = outcome?;
+    names.want(names::wanted(&new.policy));
     *running = new;
     Ok(format!("{} taken for new calls; calls in progress keep what they have", path.display()))
 }

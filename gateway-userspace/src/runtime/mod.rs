@@ -14,6 +14,7 @@ mod dispatch;
 mod execute;
 mod expiry;
 pub mod mailbox;
+mod names;
 pub mod offline;
 mod probes;
 mod readings;

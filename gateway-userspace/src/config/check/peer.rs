@@ -58,13 +58,38 @@ pub(super) fn media_networks(peers: &[Spanned<file::Peer>]) -> Vec<IpNet> {
 }
 
 fn address(text: &Spanned<String>, port: u16, label: &str, errors: &mut ConfigErrors) -> Option<PeerAddress> {
-    let parsed = address_of(text.get_ref(), port);
+    let parsed = address_of(text.get_ref(), port).map(PeerAddress::Address).or_else(|| name(text.get_ref()));
     if parsed.is_none() {
-        let message = format!("{:?} is no IP address and port; names are not looked up", text.get_ref());
-        let fix = "write address and port, as in \"192.0.2.20:5060\" or \"[2001:db8::20]:5060\"";
+        let message = format!("{:?} is no address and no name", text.get_ref());
+        let fix = "write \"192.0.2.20:5060\", \"[2001:db8::20]:5060\", \"sip.example.net\", or the name of an SRV \
+                   record, as in \"_sips._tcp.example.net\"";
         errors.add(Some(text.span()), format!("{label} peers"), message, fix);
     }
-    parsed.map(PeerAddress::Address)
+    parsed
+}
+
+/// A host name, with a port or without, or the name of an SRV record, which begins with an underscore.
+fn name(text: &str) -> Option<PeerAddress> {
+    let text = text.trim();
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) => (name, Some(port.parse().ok().filter(|port: &u16| *port > 0)?)),
+        None => (text, None),
+    };
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_service = name.starts_with('_');
+    let sound = |label: &str| {
+        let is_letter =
+            |octet: u8| octet.is_ascii_alphanumeric() || octet == b'-' || (is_service && octet == b'_');
+        (1..64).contains(&label.len()) && label.bytes().all(is_letter)
+    };
+    // Digits and dots are an address that is written wrong.
+    let is_name =
+        name.len() < 254 && name.split('.').all(sound) && name.contains(|c: char| c.is_ascii_alphabetic());
+    match (is_name, is_service, port) {
+        (true, true, None) => Some(PeerAddress::Service(name.into())),
+        (true, false, port) => Some(PeerAddress::Host { name: name.into(), port }),
+        (true, true, Some(_)) | (false, _, _) => None,
+    }
 }
 
 /// A number, or a table of numbers by region of which this node's counts.
