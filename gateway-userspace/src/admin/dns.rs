@@ -24,27 +24,41 @@ pub struct DnsPort {
     pub servers: Vec<SocketAddr>,
     pub names: NamesWanted,
     /// Told each time that names come to mean something else.
-    pub publish: Box<dyn Fn(&Findings) + Send + Sync>,
+    pub publish: Box<dyn Fn(Arc<Findings>) + Send + Sync>,
     pub clock: fn() -> Time,
 }
 
 /// Says which names are wanted.
 #[derive(Clone, Debug)]
-pub struct Names(Arc<watch::Sender<Vec<Wanted>>>);
+pub struct Names {
+    peers: Arc<watch::Sender<Vec<Wanted>>>,
+    learned: mpsc::UnboundedSender<Wanted>,
+}
 
 /// The admin thread's end of [`Names`].
 #[derive(Debug)]
-pub struct NamesWanted(watch::Receiver<Vec<Wanted>>);
+pub struct NamesWanted {
+    peers: watch::Receiver<Vec<Wanted>>,
+    learned: mpsc::UnboundedReceiver<Wanted>,
+}
 
 impl Names {
     pub fn new(wanted: Vec<Wanted>) -> (Self, NamesWanted) {
-        let (sender, receiver) = watch::channel(wanted);
-        (Self(Arc::new(sender)), NamesWanted(receiver))
+        let (sender, peers) = watch::channel(wanted);
+        let (learned, learned_receiver) = mpsc::unbounded_channel();
+        let names = Self { peers: Arc::new(sender), learned };
+        (names, NamesWanted { peers, learned: learned_receiver })
     }
 
     /// Wants these in the place of those before. What they mean is published anew, also if all are known.
     pub fn want(&self, wanted: Vec<Wanted>) {
-        self.0.send_replace(wanted);
+        self.peers.send_replace(wanted);
+    }
+
+    /// Wants one more for a while: a name that a dialog goes to. Never waits.
+    pub fn learn(&self, wanted: Wanted) {
+        // Nobody listens any more when the daemon is ending.
+        let _ = self.learned.send(wanted);
     }
 }
 
@@ -54,10 +68,10 @@ pub(super) async fn run(port: DnsPort) {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "names of peers cannot be looked up"),
     };
-    let DnsPort { names: NamesWanted(mut names), publish, clock, .. } = port;
+    let DnsPort { names: NamesWanted { mut peers, mut learned }, publish, clock, .. } = port;
     let (tell, mut told) = mpsc::unbounded_channel();
     let mut resolver = Resolver::default();
-    resolver.want(names.borrow_and_update().clone());
+    resolver.want(peers.borrow_and_update().clone());
     loop {
         for question in resolver.poll(clock()) {
             let (client, tell) = (client.clone(), tell.clone());
@@ -68,15 +82,16 @@ pub(super) async fn run(port: DnsPort) {
             });
         }
         if let Some(findings) = resolver.news() {
-            publish(&findings);
+            publish(findings);
         }
         let pause = resolver.next().map_or(Duration::MAX, |at| at.since(clock()));
         tokio::select! {
             Some((question, outcome)) = told.recv() => resolver.answered(clock(), &question, outcome),
-            changed = names.changed() => match changed {
-                Ok(()) => resolver.want(names.borrow_and_update().clone()),
+            changed = peers.changed() => match changed {
+                Ok(()) => resolver.want(peers.borrow_and_update().clone()),
                 Err(_) => return,
             },
+            Some(wanted) = learned.recv() => resolver.learn(clock(), wanted),
             () = tokio::time::sleep(pause) => {}
         }
     }

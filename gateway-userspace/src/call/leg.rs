@@ -92,7 +92,7 @@ impl Leg {
         if matches!(draft.method, Method::Invite | Method::Update) {
             session_timer::ask(&mut draft, &self.session, self.trunk.sip.session_expires);
         }
-        let hop = self.next_hop();
+        let hop = self.next_hop(context);
         context.push(Action::Request { key, draft: Box::new(draft), hop });
     }
 
@@ -103,7 +103,8 @@ impl Leg {
         if !self.acknowledged_with.is_empty() {
             draft.set_body(SDP, self.acknowledged_with.as_str());
         }
-        context.push(Action::Acknowledge { draft: Box::new(draft), hop: self.next_hop() });
+        let hop = self.next_hop(context);
+        context.push(Action::Acknowledge { draft: Box::new(draft), hop });
     }
 
     /// Answers a request of this side inside the dialog, with a session description if there is one.
@@ -167,8 +168,8 @@ impl Leg {
         context.push(Action::Respond { server, response: Box::new(response) });
     }
 
-    fn next_hop(&self) -> Hop {
-        next_hop(&self.dialog, &self.trunk, self.hop)
+    fn next_hop(&self, context: &Context<'_>) -> Hop {
+        next_hop(context.policy, &self.dialog, &self.trunk, self.hop)
     }
 
     /// Gives back the ports.
@@ -182,11 +183,15 @@ impl Leg {
 ///
 /// A trunk that keeps its connections apart never gets requests by one that its peer opened: they go to the port that the
 /// URI names.
-pub(super) fn next_hop(dialog: &Dialog, trunk: &TrunkRef, first: Hop) -> Hop {
+///
+/// What names mean is what they mean in `policy`, today's.
+pub(super) fn next_hop(policy: &Snapshot, dialog: &Dialog, trunk: &TrunkRef, first: Hop) -> Hop {
     let (named, port) = match dialog.next_hop().as_sip() {
         Some(uri) => {
+            let known = policy.trunk_named(&trunk.name).filter(|_| uri.host.address().is_none());
+            let (policy, id) = known.map_or((&**trunk.policy(), trunk.id()), |(id, _)| (policy, id));
             let port = uri.port.unwrap_or(first.transport.default_port());
-            (trunk.policy().meant_by(trunk.id(), &uri.host, port), port)
+            (policy.meant_by(id, &uri.host, uri.port), port)
         }
         None => (None, first.transport.default_port()),
     };

@@ -222,6 +222,7 @@ pub(super) struct TrunkSip {
     pub(super) delayed_offer: Field<bool>,
     pub(super) hold: Field<HoldForm>,
     pub(super) session_expires_seconds: Field<u32>,
+    pub(super) tcp_when_large: Field<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

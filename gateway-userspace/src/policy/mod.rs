@@ -35,6 +35,7 @@ pub use trunk::{Advertised, MAX_PRIORITY, Peer, Trunk};
 use crate::base::fault::Fault;
 use crate::base::id::TrunkId;
 use crate::base::time::Time;
+use crate::resolve::Findings;
 use crate::sip::message::Host;
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
@@ -54,6 +55,7 @@ pub struct Snapshot {
     emergency: Arc<Emergency>,
     /// By trunk.
     live: Vec<LiveTrunk>,
+    names: Arc<Findings>,
 }
 
 /// What a call asks of policy before it goes anywhere.
@@ -103,7 +105,7 @@ impl Snapshot {
         let routes = Arc::new(RouteTable::new(&trunks, routes)?);
         let live = trunks.iter().map(LiveTrunk::new).collect();
         let emergency = Arc::default();
-        Ok(Self { trunks: trunks.into(), sources, routes, emergency, live })
+        Ok(Self { trunks: trunks.into(), sources, routes, emergency, live, names: Arc::default() })
     }
 
     /// With emergency calls known and routed so.
@@ -126,6 +128,7 @@ impl Snapshot {
 
     /// Goes on with what `old` knows of trunks and peers that keep their names.
     pub fn succeed(mut self, old: &Self) -> Self {
+        self.names = Arc::clone(&old.names);
         for (trunk, live) in self.trunks.iter().zip(&mut self.live) {
             if let Some((id, before)) = old.trunk_named(&trunk.name) {
                 live.succeed(trunk, before, &old.live[usize::from(id.0)]);
@@ -189,18 +192,34 @@ impl Snapshot {
     }
 
     /// The address that `host` and `port` in a URI of this trunk's peer mean: an address that the trunk hears, or what
-    /// one of its peers' names means now.
-    pub fn meant_by(&self, id: TrunkId, host: &Host, port: u16) -> Option<SocketAddr> {
+    /// one of its peers' names means now, or another name that the trunk's dialogs go to.
+    pub fn meant_by(&self, id: TrunkId, host: &Host, port: Option<u16>) -> Option<SocketAddr> {
         let trunk = self.trunk(id)?;
+        let heard = |at: &SocketAddr| self.identify(trunk.listen, *at, trunk.transport) == Some(id);
         if let Some(address) = host.address() {
-            let named = SocketAddr::new(address, port);
-            return (self.identify(trunk.listen, named, trunk.transport) == Some(id)).then_some(named);
+            let port = port.unwrap_or(trunk.transport.default_port());
+            return Some(SocketAddr::new(address, port)).filter(heard);
         }
         let host = host.to_string();
         let mut namesakes = self.peers(id).filter(|view| {
             view.peer.address.authority().is_some_and(|(name, _)| name.eq_ignore_ascii_case(&host))
         });
-        namesakes.find_map(|view| view.targets.first()).map(|target| target.address)
+        let target = namesakes.find_map(|view| view.targets.first()).map(|target| target.address);
+        let learned = || {
+            let wanted = trunk.wanted(PeerAddress::Host { name: host.to_ascii_lowercase().into(), port });
+            self.names.meaning(&wanted)?.iter().map(|found| found.address).find(heard)
+        };
+        target.or_else(learned)
+    }
+
+    /// The same, knowing what the names mean that dialogs go to.
+    pub fn knowing(self, names: Arc<Findings>) -> Self {
+        Self { names, ..self }
+    }
+
+    /// What is known of names.
+    pub fn names(&self) -> &Findings {
+        &self.names
     }
 
     /// Where a call goes: the peers to try, in order.

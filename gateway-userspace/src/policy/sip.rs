@@ -14,6 +14,8 @@ pub struct SipPolicy {
     pub session_expires: Option<u32>,
     /// Its peers take an INVITE without an offer. To those that do not, we offer ourselves.
     pub delayed_offer: bool,
+    /// A request that is too large for a datagram goes by TCP; its peers have to listen there, too.
+    pub tcp_when_large: bool,
 }
 
 impl Default for SipPolicy {
@@ -26,6 +28,7 @@ impl Default for SipPolicy {
             hold: HoldForm::default(),
             session_expires: Some(SESSION_EXPIRES),
             delayed_offer: true,
+            tcp_when_large: false,
         }
     }
 }

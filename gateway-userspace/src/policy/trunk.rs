@@ -3,6 +3,7 @@
 use super::sip::SipPolicy;
 use super::{Candidate, Health, Limits, NumberFormat, NumberPlan, PeerAddress, PolicyError, Service, Usual};
 use crate::media::{GatePolicy, MediaPolicy};
+use crate::resolve::{Family, Wanted};
 use crate::sip::message::{Draft, HeaderName, Host, NameAddr, Uri};
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
@@ -98,6 +99,11 @@ impl Trunk {
         self.allowed.iter().chain(self.peers.iter().flat_map(|peer| &peer.allowed))
     }
 
+    /// A name of the DNS, as this trunk wants to know it.
+    pub fn wanted(&self, address: PeerAddress) -> Wanted {
+        Wanted { address, transport: self.transport, family: Family::of(self.listen.ip()) }
+    }
+
     /// Host and port for Via and Contact, an IPv6 address in brackets.
     pub fn sent_by(&self) -> Advertised {
         self.advertised.clone().unwrap_or_else(|| Advertised::of(self.listen))
@@ -138,6 +144,7 @@ impl Trunk {
     pub fn sign(&self, draft: &mut Draft) {
         draft.sent_by = self.advertised.is_some().then(|| self.authority());
         draft.heeds_overload = self.overload_control;
+        draft.by_tcp_when_large = self.sip.tcp_when_large;
         if let Some((name, value)) = self.service.and_then(Service::greeting) {
             draft.headers.set(HeaderName::Other(name.into()), value);
         }

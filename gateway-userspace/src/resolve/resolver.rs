@@ -21,6 +21,10 @@ const USUAL_ABSENCE: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
+/// Names of dialogs that are looked up at once, and for how long each.
+const MOST_LEARNED: usize = 256;
+const LEARNED_FOR: Duration = Duration::from_secs(3_600);
+
 /// What names mean, by what was wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings(HashMap<Wanted, Vec<Resolved>>);
@@ -29,6 +33,8 @@ pub struct Findings(HashMap<Wanted, Vec<Resolved>>);
 #[derive(Debug, Default)]
 pub struct Resolver {
     wanted: Vec<Wanted>,
+    /// Names of dialogs, and until when they are looked up.
+    learned: HashMap<Wanted, Time>,
     answers: HashMap<Question, Answer>,
     findings: Arc<Findings>,
     /// The findings are not those that were handed out last.
@@ -66,6 +72,14 @@ impl Resolver {
         self.changed = true;
     }
 
+    /// Wants one more for an hour, after which whoever needs it still will say so again. Only so many: peers choose
+    /// these names.
+    pub fn learn(&mut self, now: Time, wanted: Wanted) {
+        if self.learned.len() < MOST_LEARNED {
+            self.learned.insert(wanted, now + LEARNED_FOR);
+        }
+    }
+
     #[cfg(test)]
     pub(super) fn wanted(&self) -> &[Wanted] {
         &self.wanted
@@ -75,7 +89,8 @@ impl Resolver {
     pub fn poll(&mut self, now: Time) -> Vec<Question> {
         let mut used = BTreeSet::new();
         let mut findings = HashMap::new();
-        for wanted in &self.wanted {
+        self.learned.retain(|_, until| *until > now);
+        for wanted in self.wanted.iter().chain(self.learned.keys()) {
             let mut look = |question: Question| {
                 let known = self.answers.get(&question).map_or(Known::NotAsked, Answer::known);
                 used.insert(question);

@@ -264,3 +264,15 @@ fn names_that_are_wanted_no_more_are_asked_no_more() {
     rig.pass(30);
     assert_eq!((rig.settle().as_str(), rig.asked.len()), ("nothing new", 2));
 }
+
+#[test]
+fn names_of_dialogs_are_looked_up_for_an_hour_and_only_so_many() {
+    let mut resolver = Resolver::default();
+    for number in 0..1_000 {
+        resolver.learn(Time(0), host(&format!("n{number}.example.net"), Some(5061), Transport::Tls));
+    }
+    assert_eq!(resolver.poll(Time(0)).len(), 256);
+    assert!(resolver.poll(Time(0) + Duration::from_secs(3_600)).is_empty());
+    resolver.learn(Time(0) + Duration::from_secs(3_600), host("new.example.net", Some(5061), Transport::Tls));
+    assert_eq!(resolver.poll(Time(0) + Duration::from_secs(3_600)).len(), 1);
+}

@@ -106,6 +106,7 @@ struct Running {
 
 /// What all cores are made from.
 struct Parts<'a> {
+    names: Names,
     config: &'a Config,
     cores: u16,
     run: u32,
@@ -131,7 +132,9 @@ impl Running {
         }
         let cdr = Arc::new(CdrFile::open(&config.cdr.path)?);
         let cores = u16::try_from(config.node.workers.max(1)).unwrap_or(u16::MAX);
+        let (names, wanted) = Names::new(names::wanted(&config.policy));
         let parts = Parts {
+            names: names.clone(),
             config: &config,
             cores,
             run: seconds(SystemTime::now()),
@@ -153,7 +156,6 @@ impl Running {
         let config = Arc::new(Mutex::new((path, config)));
         let read_node = readings::read_node(&node, gauges, &config);
         let metrics = Arc::new(Metrics { cores: metrics, read_node });
-        let (names, wanted) = Names::new(names::wanted(&config.lock().1.policy));
         let admin = start_admin(&config, &mailboxes, metrics, (names.clone(), wanted))?;
         let threads = spawn(workers, &orders)?;
         Ok(Self {
@@ -268,6 +270,7 @@ fn build(
             orders: orders.clone(),
             gauges: Arc::clone(&core_gauges),
             limits: parts.config.sip.limits,
+            names: parts.names.clone(),
             expiry: (number == 0).then(|| ExpiryWatch::new(Arc::clone(&parts.config.tls))),
         });
         gauges.push(core_gauges);

@@ -7,6 +7,7 @@ use super::admission::{self, Quota};
 use super::adopt;
 use super::dispatch;
 use super::execute;
+use super::names;
 use super::probes;
 use super::relay::{FlowTable, Relay};
 use crate::base::fault::Fault;
@@ -19,6 +20,7 @@ use crate::call::{self, Action, Call, CallSettings, CallTimer, Checkpoint, Media
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::{ProbeId, Prober, Snapshot};
+use crate::resolve::Wanted;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Message, ParseError, Response, shallow};
 use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
@@ -48,6 +50,8 @@ pub struct CoreSettings {
 pub struct Outbox {
     pub sends: Vec<(Hop, Arc<[u8]>)>,
     pub checkpoints: Vec<CheckpointChange>,
+    /// Names that dialogs go to, to be looked up.
+    pub names: Vec<Wanted>,
 }
 
 /// A change of what would survive this process.
@@ -162,6 +166,7 @@ impl Core {
                 return self.settle(turn);
             }
         }
+        turn.out.names.extend(names::learned_from(&self.policy, &message, &hop));
         let note = self.summary_of_received(&message);
         let repeated = self.transactions.receive(turn.now, message, hop, &mut self.outputs);
         if let Some((call, message)) = note {

@@ -7,6 +7,7 @@ use super::expiry::ExpiryWatch;
 use super::mailbox::{Mail, Mailbox};
 use super::relay::FlowTable;
 use super::supervisor::Order;
+use crate::admin::dns::Names;
 use crate::base::fault::Fault;
 use crate::base::id::{CoreId, FlowId};
 use crate::base::share::Share;
@@ -60,6 +61,7 @@ pub struct Worker {
     pub limits: Limits,
     /// One core of the node has it.
     pub expiry: Option<ExpiryWatch>,
+    pub names: Names,
 }
 
 impl Worker {
@@ -218,6 +220,9 @@ impl Worker {
                     self.turn(now, &mut out, |core, turn| core.transport_failed(turn, hop));
                 }
             }
+        }
+        for wanted in out.names.drain(..) {
+            self.names.learn(wanted);
         }
         for change in out.checkpoints {
             match change {

@@ -182,7 +182,7 @@ impl Branch {
         let mut draft = self.dialog.request(Method::Prack);
         draft.headers.push(HeaderName::RAck, reliable::rack_of(rseq, invite));
         trunk.sign(&mut draft);
-        let hop = next_hop(&self.dialog, trunk, hop);
+        let hop = next_hop(context.policy, &self.dialog, trunk, hop);
         context.push(Action::Request { key: RequestKey::Prack, draft: Box::new(draft), hop });
         true
     }

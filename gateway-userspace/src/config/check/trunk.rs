@@ -288,6 +288,7 @@ fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut 
         hold: super::value(&written.hold, standard.hold),
         session_expires: Some(session).filter(|session| *session > 0),
         delayed_offer: super::value(&written.delayed_offer, standard.delayed_offer),
+        tcp_when_large: super::value(&written.tcp_when_large, standard.tcp_when_large),
     }
 }
 

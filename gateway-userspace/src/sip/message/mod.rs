@@ -104,6 +104,8 @@ pub struct Draft {
     pub sent_by: Option<(Host, u16)>,
     /// The Via says that we heed what the response tells of its sender's load (RFC 7339 section 4.1).
     pub heeds_overload: bool,
+    /// It goes by TCP instead of UDP where it is too large for a datagram (RFC 3261 section 18.1.1).
+    pub by_tcp_when_large: bool,
     pub from: NameAddr,
     pub to: NameAddr,
     pub call_id: String,
@@ -130,6 +132,7 @@ impl Draft {
             uri,
             sent_by: None,
             heeds_overload: false,
+            by_tcp_when_large: false,
             from,
             to,
             call_id: call_id.into(),

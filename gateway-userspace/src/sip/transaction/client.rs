@@ -13,13 +13,18 @@ use crate::base::time::Time;
 use crate::sip::message::{
     CSeq, Contact, Draft, Head, Headers, Message, Method, Request, Response, Via, parse,
 };
-use crate::sip::transport::Hop;
+use crate::sip::transport::{Hop, Transport};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 /// Branches of one INVITE whose answers are told apart from copies.
 const MAX_BRANCHES: usize = 32;
+
+/// Octets of a request above which it does not fit a datagram where the path's MTU is not known (RFC 3261 section
+/// 18.1.1).
+const LARGEST_DATAGRAM: usize = 1_300;
 
 /// What a client machine asks its layer to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +60,8 @@ pub(super) struct Clients {
 struct Client {
     key: Key,
     carrier: Carrier,
+    /// The same request for UDP, should nobody take it by TCP.
+    datagram: Option<Arc<[u8]>>,
     audience: Audience,
     state: State,
     /// To tags of the final responses so far, hashed: one for each branch of a fork.
@@ -93,8 +100,21 @@ impl Clients {
         hop: Hop,
         out: &mut Vec<Output>,
     ) -> ClientId {
-        let request = draft.finish(shared.own_via(&hop));
-        self.begin(shared, now, &request, hop, Audience::User, out)
+        let may_switch = draft.by_tcp_when_large && hop.transport == Transport::Udp;
+        let mut request = draft.finish(shared.own_via(&hop));
+        let datagram = may_switch.then(|| shared.print(|print| request.write(print)));
+        let Some(datagram) = datagram.filter(|datagram| datagram.len() > LARGEST_DATAGRAM) else {
+            return self.begin(shared, now, &request, hop, Audience::User, out);
+        };
+        let hop = Hop { transport: Transport::Tcp, ..hop };
+        if let Some(via) = request.head.via.first_mut() {
+            via.transport = hop.transport.via();
+        }
+        let id = self.begin(shared, now, &request, hop, Audience::User, out);
+        if let Some(client) = self.slots.find(id.slot, id.epoch) {
+            client.datagram = Some(datagram);
+        }
+        id
     }
 
     pub(super) fn receive(
@@ -145,7 +165,10 @@ impl Clients {
         out: &mut Vec<Output>,
     ) {
         for id in self.using(hop) {
-            self.apply(shared, now, id, Input::TransportError, out);
+            let client = self.slots.find(id.slot, id.epoch);
+            if !client.is_some_and(|client| client.fall_back(shared, now, id, out)) {
+                self.apply(shared, now, id, Input::TransportError, out);
+            }
         }
     }
 
@@ -181,6 +204,7 @@ impl Clients {
         let (slot, epoch) = self.slots.insert(Client {
             key: key.clone(),
             carrier,
+            datagram: None,
             audience,
             state,
             answered: SmallVec::new(),
@@ -221,6 +245,21 @@ impl Clients {
 }
 
 impl Client {
+    /// Begins again by UDP if the request was only too large for it and is not answered yet (RFC 3261 section 18.1.1).
+    fn fall_back(&mut self, shared: &mut Shared, now: Time, id: ClientId, out: &mut Vec<Output>) -> bool {
+        let acts = match self.state {
+            State::Invite(state, _) if state == InviteClient::START.0 => InviteClient::START.1,
+            State::NonInvite(state) if state == NonInviteClient::START.0 => NonInviteClient::START.1,
+            State::Invite(..) | State::NonInvite(_) => return false,
+        };
+        let Some(datagram) = self.datagram.take() else { return false };
+        self.carrier.disarm_all(shared, Owner::Client(id));
+        self.carrier = Carrier::new(Hop { transport: Transport::Udp, connection: None, ..self.carrier.hop });
+        self.carrier.keep(datagram);
+        self.perform(shared, now, id, acts, &mut Cargo::default(), out);
+        true
+    }
+
     /// What to do, in order: the acts of the transaction, then those of its cancellation.
     fn step(&mut self, shared: &mut Shared, input: &Input) -> (&'static [Act], &'static [Act]) {
         match &mut self.state {

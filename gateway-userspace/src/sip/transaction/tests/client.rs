@@ -234,3 +234,49 @@ fn an_accepted_invite_keeps_no_octets_of_its_request() {
     rig.step(|layer, now, out| layer.receive(now, Message::Response(response), UDP, out));
     assert_eq!(std::sync::Arc::strong_count(&bytes), 1);
 }
+
+/// A draft that may go by TCP, with a body that makes it too large for a datagram or not.
+fn sized(body: usize) -> Draft {
+    let mut draft = draft("INVITE");
+    draft.by_tcp_when_large = true;
+    draft.set_body("application/sdp", "x".repeat(body));
+    draft
+}
+
+#[test]
+fn rfc3261_18_1_1_a_request_too_large_for_a_datagram_goes_by_tcp_where_that_is_allowed() {
+    let by_tcp = Hop { transport: Transport::Tcp, ..UDP };
+    for (draft, hop) in
+        [(sized(0), UDP), (sized(1_300), by_tcp), (Draft { by_tcp_when_large: false, ..sized(1_300) }, UDP)]
+    {
+        let mut rig = Rig::new();
+        rig.request(draft, UDP);
+        let (_, sent, message) = rig.sent.last().expect("it was sent");
+        let Message::Request(request) = message else { panic!("{message:?}") };
+        assert_eq!((*sent, &request.head.via[0].transport), (hop, &hop.transport.via()));
+        // Over TCP nothing is sent again.
+        rig.pass(2_000);
+        assert_eq!(rig.sent.len() == 1, hop == by_tcp);
+        rig.peer_answers("INVITE", 200, hop);
+        assert!(rig.heard().contains(&"200".to_owned()), "{:?}", rig.heard());
+    }
+}
+
+#[test]
+fn rfc3261_18_1_1_where_nobody_takes_it_by_tcp_the_request_goes_by_udp_after_all() {
+    let mut rig = Rig::new();
+    rig.request(sized(1_300), UDP);
+    let branch = rig.last_request().head.via[0].branch().map(str::to_owned);
+    let refused = Hop { transport: Transport::Tcp, connection: Some(ConnectionId(9)), ..UDP };
+    rig.step(|layer, now, out| layer.transport_failed(now, &refused, out));
+    let (_, hop, _) = rig.sent.last().expect("it was sent");
+    assert_eq!(*hop, UDP);
+    assert_eq!(rig.last_request().head.via[0].transport, Transport::Udp.via());
+    assert_eq!(rig.last_request().head.via[0].branch().map(str::to_owned), branch);
+    // It is an ordinary request over UDP now: sent again, and over when UDP fails, too.
+    let sent = rig.sent.len();
+    rig.pass(600);
+    assert_eq!(rig.sent.len(), sent + 1);
+    rig.step(|layer, now, out| layer.transport_failed(now, &UDP, out));
+    assert_eq!(rig.heard(), ["unreachable", "ended"]);
+}
