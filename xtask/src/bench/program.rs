@@ -5,12 +5,13 @@
 //! address of the one that is a long stride ahead, and every packet meets another key, another configuration
 //! and another state. With many flows that is as unkind to caches as a busy gateway is. Where the last packet
 //! went proves that the program relayed every one of them. It arrives by the interface that it leaves by, so
-//! that both programs end in `XDP_TX`.
+//! that all programs end in `XDP_TX`. A third program fetches the memory of as many flows and does nothing with it:
+//! what is left of the relay's figure above that one is the relay's own work, whatever the number of flows.
 
 use super::ProgramArguments;
 use super::relay::causeway::Causeway;
 use super::relay::lab::{Path, Port, Side, enter};
-use super::relay::programs::Bench;
+use super::relay::programs::{Bench, Loaded};
 use super::relay::traffic::{HEADERS, frame};
 use crate::media::PAYLOAD_TYPE;
 use crate::packet_socket::interface_index;
@@ -25,6 +26,7 @@ use gateway_userspace::base::id::Side as CallSide;
 use gateway_userspace::media::plan::{FlowSpec, GateSpec, OutputSpec, PayloadType};
 use serde::Serialize;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 
 /// Flow counts that must cost about the same.
 const FLOWS: [usize; 3] = [100, 10_000, 100_000];
@@ -39,6 +41,9 @@ const PORTS: usize = 50_000;
 const FIRST_PORT: u16 = 10_000;
 /// Octets of one packet's audio: 20 ms of G.711.
 const PAYLOAD: usize = 160;
+/// Where a packet names its flow to the relay: the UDP destination port; and to the program that fetches memory.
+const PORT_AT: Range<usize> = 36..38;
+const FLOW_AT: Range<usize> = 42..46;
 /// `XDP_TX` of linux/bpf.h.
 const XDP_TX: u32 = 3;
 
@@ -51,6 +56,10 @@ struct Figures {
     flows_100_ns: f64,
     flows_10000_ns: f64,
     flows_100000_ns: f64,
+    /// Of the program that only fetches the memory of flows.
+    memory_100_ns: f64,
+    memory_10000_ns: f64,
+    memory_100000_ns: f64,
     repetitions: u8,
 }
 
@@ -58,36 +67,47 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
     let path = Path::up(&workspace, "benchprog")?;
     let mut causeway = Causeway::start(&path)?;
-    let empty = Bench::read(&workspace.objects())?.empty_tx()?;
+    let bench = Bench::read(&workspace.objects())?;
     let relay = causeway.program()?;
-
-    let start = Ring::of(1, &path).frame(&path);
     let arrival = Arrival::by(&path, Side::Caller)?;
+    let in_gateway = |time: &(dyn Fn() -> Result<f64> + Sync)| enter(&path.gateway_namespace(), time);
+
     let empty_tx_ns = steps.run("empty XDP_TX", |step| {
-        let timed = (0..arguments.repetitions).map(|_| {
-            enter(&path.gateway_namespace(), || arrival.timed(empty.program()?, &start, PACKETS))
-                .map(|(ns, _)| ns)
-        });
-        let ns = report::median(&timed.collect::<Result<Vec<_>>>()?)?;
+        let empty = bench.empty_tx()?;
+        let start = Ring::of(1, &path).frame(&path);
+        let ns = in_gateway(&|| {
+            let timed = (0..arguments.repetitions).map(|_| arrival.timed(empty.program()?, &start, PACKETS));
+            report::median(&timed.map(|run| Ok(run?.0)).collect::<Result<Vec<_>>>()?)
+        })?;
         step.detail(format!("{ns:.0} ns"));
         Ok(ns)
     })?;
-    let mut by_flows = [0.0; FLOWS.len()];
-    for (ns, count) in by_flows.iter_mut().zip(FLOWS) {
-        *ns = steps.run(&format!("relay, {count} flows"), |step| {
+    let mut by_flows = [(0.0, 0.0); FLOWS.len()];
+    for (figures, count) in by_flows.iter_mut().zip(FLOWS) {
+        let ring = Ring::of(count, &path);
+        figures.0 = steps.run(&format!("memory of {count} flows"), |step| {
+            let memory = bench.memory(count as u32, |flow| ring.next(flow as usize) as u32)?;
+            let ns = in_gateway(&|| ring.time_memory(&path, &memory, &arrival, arguments.repetitions))?;
+            step.detail(format!("{ns:.0} ns"));
+            Ok(ns)
+        })?;
+        figures.1 = steps.run(&format!("relay, {count} flows"), |step| {
             step.doing("installing flows");
-            let ring = Ring::of(count, &path);
             let ids = causeway.install(&ring.flows())?;
             // After the flows: installing them sets the kernel on resolving these hosts, who do not exist.
             ring.make_reachable(&path)?;
-            let median = ring.time(&path, &relay, &arrival, arguments.repetitions);
+            let median = in_gateway(&|| ring.time(&path, &relay, &arrival, arguments.repetitions));
             causeway.remove(&ids);
             let median = median.with_context(|| causeway.refused().unwrap_or_default())?;
             step.detail(format!("{median:.0} ns"));
             Ok(median)
         })?;
     }
-    let [flows_100_ns, flows_10000_ns, flows_100000_ns] = by_flows;
+    let [
+        (memory_100_ns, flows_100_ns),
+        (memory_10000_ns, flows_10000_ns),
+        (memory_100000_ns, flows_100000_ns),
+    ] = by_flows;
     let figures = Figures {
         empty_tx_ns,
         causeway_ns: flows_100_ns,
@@ -95,6 +115,9 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
         flows_100_ns,
         flows_10000_ns,
         flows_100000_ns,
+        memory_100_ns,
+        memory_10000_ns,
+        memory_100000_ns,
         repetitions: arguments.repetitions,
     };
     print_table(&figures);
@@ -170,24 +193,45 @@ impl Ring {
         frame((from, self.source.port()), (to, FIRST_PORT), PAYLOAD_TYPE, &[0xd5; PAYLOAD])
     }
 
-    /// The median of timed runs, after one that fills caches, finds next hops and lets all streams settle.
+    /// Nanoseconds that the relay takes for a packet.
     fn time(&self, path: &Path<'_>, relay: &Xdp, arrival: &Arrival, repetitions: u8) -> Result<f64> {
-        let start = self.frame(path);
-        enter(&path.gateway_namespace(), || {
-            let mut runs = Vec::new();
-            let settling = PACKETS.max((self.count * SETTLING) as u32);
-            for packets in std::iter::once(settling).chain((0..repetitions).map(|_| PACKETS)) {
-                let (ns, last) = arrival.timed(relay, &start, packets)?;
-                // A whole number of rounds: the last packet is for the first flow again.
-                let port = last.get(36..38).map(|port| u16::from_be_bytes([port[0], port[1]]));
-                ensure!(
-                    port == Some(FIRST_PORT),
-                    "the ring ended at port {port:?}: a packet was not relayed"
-                );
-                runs.push(ns);
-            }
-            report::median(&runs[1..])
-        })
+        // Finds next hops too, and lets all streams settle.
+        let settling = PACKETS.max((self.count * SETTLING) as u32);
+        self.rounds(relay, arrival, &self.frame(path), settling, repetitions, PORT_AT)
+    }
+
+    /// Nanoseconds that fetching the memory of the same flows takes.
+    fn time_memory(
+        &self,
+        path: &Path<'_>,
+        memory: &Loaded,
+        arrival: &Arrival,
+        repetitions: u8,
+    ) -> Result<f64> {
+        let mut start = self.frame(path);
+        start[FLOW_AT].fill(0);
+        self.rounds(memory.program()?, arrival, &start, PACKETS, repetitions, FLOW_AT)
+    }
+
+    /// The median of timed runs, after one of `settling` packets that fills caches. Each run is a whole number of
+    /// rounds: unless a packet went astray, the last one names the first flow again, by the octets `name`.
+    fn rounds(
+        &self,
+        program: &Xdp,
+        arrival: &Arrival,
+        start: &[u8],
+        settling: u32,
+        repetitions: u8,
+        name: Range<usize>,
+    ) -> Result<f64> {
+        let mut runs = Vec::new();
+        for packets in std::iter::once(settling).chain((0..repetitions).map(|_| PACKETS)) {
+            let (ns, last) = arrival.timed(program, start, packets)?;
+            let (first, found) = (start.get(name.clone()), last.get(name.clone()));
+            ensure!(first == found, "the ring ended at flow {found:02x?}: a packet was not relayed");
+            runs.push(ns);
+        }
+        report::median(&runs.split_off(1))
     }
 }
 
@@ -228,6 +272,9 @@ fn print_table(figures: &Figures) {
     let mut table = report::table(["program", "flows", "ns a packet", "× empty"], &[1, 2, 3]);
     let rows = [
         ("empty XDP_TX", "", figures.empty_tx_ns),
+        ("memory of flows alone", "100", figures.memory_100_ns),
+        ("", "10,000", figures.memory_10000_ns),
+        ("", "100,000", figures.memory_100000_ns),
         ("Causeway relay", "100", figures.flows_100_ns),
         ("", "10,000", figures.flows_10000_ns),
         ("", "100,000", figures.flows_100000_ns),
@@ -238,4 +285,10 @@ fn print_table(figures: &Figures) {
     }
     println!("{table}");
     println!("by test-run of {PACKETS} packets, each for another flow; medians of {}.", figures.repetitions);
+    println!(
+        "memory of flows alone: a program that only fetches, of each packet's flow, the cache lines that a"
+    );
+    println!(
+        "relay needs, and counts in two of them. What it takes more with more flows is this machine's memory."
+    );
 }

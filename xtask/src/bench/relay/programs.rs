@@ -7,10 +7,12 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
+use gateway_common::flow::FlowVersions;
 use std::fs;
 use std::path::Path as FilePath;
 
 const EMPTY_TX: &str = "empty_tx";
+const MEMORY: &str = "memory";
 
 /// An object of `cargo xtask ebpf`, loaded; what it is attached to is freed when this is dropped.
 #[derive(Debug)]
@@ -22,7 +24,11 @@ pub(crate) struct Bench {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     ebpf: Ebpf,
+    program: &'static str,
 }
+
+/// The octets of a flow of `bench.o`.
+type Configuration = [u8; size_of::<FlowVersions>()];
 
 impl Bench {
     /// # Errors
@@ -79,15 +85,38 @@ impl Bench {
     /// # Errors
     /// Not permitted.
     pub(crate) fn empty_tx(&self) -> Result<Loaded> {
+        self.load(EMPTY_TX)
+    }
+
+    /// Loads the program that does nothing but fetch the memory of flows, without attaching it to anything. A packet
+    /// names its flow in the first four octets of its payload; `next` gives the one that follows on each.
+    ///
+    /// # Errors
+    /// Not permitted, or more flows than the object has room for.
+    pub(crate) fn memory(&self, flows: u32, next: impl Fn(u32) -> u32) -> Result<Loaded> {
+        let mut loaded = self.load(MEMORY)?;
+        let map = loaded.ebpf.map_mut("BENCH_FLOWS").context("bench.o has no BENCH_FLOWS")?;
+        let mut configurations = Array::<_, Configuration>::try_from(map)?;
+        for flow in 0..flows {
+            let mut configuration = [0; size_of::<FlowVersions>()];
+            let (number, _) = configuration.split_at_mut(size_of::<u32>());
+            number.copy_from_slice(&next(flow).to_ne_bytes());
+            configurations.set(flow, configuration, 0).context("BENCH_FLOWS")?;
+        }
+        Ok(loaded)
+    }
+
+    /// Loads a copy of `program` without attaching it.
+    fn load(&self, program: &'static str) -> Result<Loaded> {
         let mut ebpf = EbpfLoader::new().load(&self.object).context("bench.o")?;
-        let program: &mut Xdp =
-            ebpf.program_mut(EMPTY_TX).context("bench.o has no empty program")?.try_into()?;
-        program.load().context("load the empty program")?;
-        Ok(Loaded { ebpf })
+        let loaded: &mut Xdp =
+            ebpf.program_mut(program).with_context(|| format!("bench.o has no {program}"))?.try_into()?;
+        loaded.load().with_context(|| format!("load {program}"))?;
+        Ok(Loaded { ebpf, program })
     }
 
     /// Loads a copy of `program` and attaches it natively in the namespace of the calling thread.
-    fn attach(&self, program: &str, interface: &str, target: Option<u32>) -> Result<Loaded> {
+    fn attach(&self, program: &'static str, interface: &str, target: Option<u32>) -> Result<Loaded> {
         let mut ebpf = EbpfLoader::new().load(&self.object).context("bench.o")?;
         if let Some(target) = target {
             let map = ebpf.map_mut("BENCH_TARGET").context("bench.o has no BENCH_TARGET")?;
@@ -99,7 +128,7 @@ impl Bench {
         loaded
             .attach(interface, XdpMode::Driver)
             .with_context(|| format!("attach {program} to {interface}"))?;
-        Ok(Loaded { ebpf })
+        Ok(Loaded { ebpf, program })
     }
 }
 
@@ -120,12 +149,13 @@ impl Counter {
 }
 
 impl Loaded {
-    /// The loaded program of [`Bench::empty_tx`].
+    /// The program that was loaded.
     ///
     /// # Errors
-    /// Another one was loaded.
+    /// It is none of XDP.
     pub(crate) fn program(&self) -> Result<&Xdp> {
-        Ok(self.ebpf.program(EMPTY_TX).context("bench.o has no empty program")?.try_into()?)
+        let Self { ebpf, program } = self;
+        Ok(ebpf.program(program).with_context(|| format!("bench.o has no {program}"))?.try_into()?)
     }
 
     fn taken(&self) -> Result<u64> {
