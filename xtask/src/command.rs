@@ -13,12 +13,15 @@ use std::thread;
 /// Lines of output that a failure shows; all of them are in the log.
 const TAIL: usize = 40;
 
+/// How a line begins that cargo writes for programs, with `--message-format=json`: no failure is explained in one.
+const CARGO_MESSAGE: &str = r#"{"reason":"#;
+
 /// What a program said.
 pub(crate) struct Finished {
     pub status: ExitStatus,
     /// Lines of standard output.
     pub stdout: Vec<String>,
-    /// The last lines of both streams, as they came.
+    /// The last lines of both streams, as they came, that people can read.
     pub tail: VecDeque<String>,
     /// Where all of it is, and the command line that was run.
     log: String,
@@ -80,10 +83,12 @@ pub(crate) fn attempt(workspace: &Workspace, step: &Step, command: &mut Command)
             continue;
         }
         writeln!(log, "{text}")?;
-        if tail.len() == TAIL {
-            tail.pop_front();
+        if !is_stdout || !text.starts_with(CARGO_MESSAGE) {
+            if tail.len() == TAIL {
+                tail.pop_front();
+            }
+            tail.push_back(text.clone());
         }
-        tail.push_back(text.clone());
         if is_stdout {
             stdout.push(text);
         }

@@ -203,8 +203,9 @@ fn boot_kernel(
     devices: &Devices,
     adopting: bool,
 ) -> Result<Node, DataplaneFault> {
-    switch_forwarding_on()?;
+    // First what needs the most rights: without them the error names those, not a setting.
     let mut ebpf = load::load(settings, &pins)?;
+    switch_forwarding_on()?;
     let capacity = capacity(&ebpf)?;
     if capacity != settings.flows {
         tracing::warn!(
