@@ -351,3 +351,59 @@ fn either_side_hangs_up_through_kamailio_and_requests_go_by_connections_of_the_s
     }
     Ok(())
 }
+
+// Statements 11, 12.
+#[test]
+fn a_request_inside_a_dialog_may_come_by_a_new_connection_from_another_allowed_address() -> Result<()> {
+    let scene = Scene::new()?;
+    let trunks = scene.trunks();
+    let (tls, _) = trunks.split_once("[[trunk]]\nname = \"service\"").context("the last trunk")?;
+    let daemon = Daemon::start(&scene.lab, &format!("{tls}{PLAIN_SERVICE}"))?;
+    let _callee = Sipp::callee(&scene.lab, "uas", 5060, &[])?;
+    let mut add = scene.lab.command(Host::Caller, "ip");
+    assert!(add.args(["address", "add", "10.81.1.9/24", "dev", "to-gateway"]).status()?.success());
+
+    let mut first = scene.client(Key::Rsa, &[])?;
+    let sdp = "v=0\r\no=- 1 1 IN IP4 10.81.1.2\r\ns=-\r\nc=IN IP4 10.81.1.2\r\nt=0 0\r\nm=audio 30000 RTP/AVP 0\r\n";
+    let invite = request("INVITE", 1, "", sdp);
+    first.send(&invite)?;
+    let said = first.until_says("SIP/2.0 200 OK")?;
+    let to = said.lines().rfind(|line| line.starts_with("To: ")).context("a To header")?;
+    let tag = to.split_once(";tag=").context("the gateway's tag")?.1.trim();
+    first.send(&request("ACK", 1, tag, ""))?;
+    until(SOON, || Ok((daemon.status()?.calls == 1).then_some(())))?;
+
+    let mut second = scene.client(Key::Rsa, &["-bind", "10.81.1.9"])?;
+    second.send(&request("BYE", 2, tag, ""))?;
+    let said = second.until_says("CSeq: 2 BYE")?;
+    assert!(said.contains("SIP/2.0 200 OK"), "{said}");
+    assert!(!first.output().contains("CSeq: 2 BYE"), "{}", first.output());
+    let record = daemon.records(1)?.pop().context("a record")?;
+    assert_eq!((record.sip_status, record.to_trunk.as_deref()), (200, Some("plain")));
+    Ok(())
+}
+
+const PLAIN_SERVICE: &str = r#"
+[[trunk]]
+name = "plain"
+listen = "udp:10.81.2.1:5060"
+peers = [{ address = "10.81.2.2:5060" }]
+
+[[route]]
+prefix = ""
+to = "plain"
+"#;
+
+/// A request of one call; `tag` is the gateway's once it is known.
+fn request(method: &str, sequence: u32, tag: &str, sdp: &str) -> String {
+    let tag = if tag.is_empty() { String::new() } else { format!(";tag={tag}") };
+    let content_type = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "{method} sip:0800@10.81.1.1:5061;transport=tls SIP/2.0\r\n\
+         Via: SIP/2.0/TLS 10.81.1.2:5061;branch=z9hG4bK{method}{sequence}\r\nMax-Forwards: 70\r\n\
+         From: <sip:phone@peer.example.net>;tag=1\r\nTo: <sip:0800@10.81.1.1>{tag}\r\nCall-ID: moving\r\n\
+         CSeq: {sequence} {method}\r\nContact: <sip:phone@10.81.1.2:5061;transport=tls>\r\n{content_type}\
+         Content-Length: {}\r\n\r\n{sdp}",
+        sdp.len()
+    )
+}

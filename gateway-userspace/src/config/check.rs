@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
+mod connections;
 mod peer;
 mod policy;
 mod tls;
@@ -41,6 +42,7 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let media = media(file, node.workers, errors);
     let dataplane = dataplane(file, errors);
     let sip = sip(file, errors);
+    let connections = connections::connections(file, sip.limits, errors);
     let dns = dns(file, errors);
     let admin = admin(file, errors);
     let cdr = file.cdr.path.as_ref().map(|path| path.get_ref().clone());
@@ -50,8 +52,19 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let policy = policy::snapshot(file, &surroundings, errors)?;
     let (tls, tls_warnings) = tls::table(file, &policy, host.now, errors);
     let (policy, tls) = (Arc::new(policy), Arc::new(tls));
-    let mut config =
-        Config { node, dataplane, media, sip, dns, admin, cdr, policy, tls, warnings: Vec::new() };
+    let mut config = Config {
+        node,
+        dataplane,
+        media,
+        sip,
+        connections,
+        dns,
+        admin,
+        cdr,
+        policy,
+        tls,
+        warnings: Vec::new(),
+    };
     config.warnings = warnings(file, &config, errors);
     config.warnings.extend(tls_warnings);
     Some(config)

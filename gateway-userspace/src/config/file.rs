@@ -19,6 +19,7 @@ pub(super) struct File {
     pub(super) interfaces: Vec<(Span, Interface)>,
     pub(super) media: Media,
     pub(super) sip: Sip,
+    pub(super) connections: Connections,
     pub(super) dns: Dns,
     pub(super) admin: Admin,
     pub(super) cdr: Cdr,
@@ -73,6 +74,20 @@ pub(super) struct Sip {
     pub(super) retry_after_seconds: Field<u16>,
     pub(super) max_message_bytes: Field<u32>,
     pub(super) max_headers: Field<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Connections {
+    pub(super) max: Field<u32>,
+    pub(super) max_per_source: Field<u32>,
+    pub(super) connect_seconds: Field<u32>,
+    pub(super) handshake_seconds: Field<u32>,
+    pub(super) head_seconds: Field<u32>,
+    pub(super) body_seconds: Field<u32>,
+    pub(super) idle_seconds: Field<u32>,
+    pub(super) ping_seconds: Field<u32>,
+    pub(super) renewal_seconds: Field<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -16,7 +16,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use summary::Summary;
 
 use crate::dataplane;
-use crate::net::tls::TlsTable;
+use crate::net::{self, tls::TlsTable};
 use crate::policy::{CallRate, Snapshot};
 use crate::sip::message::Limits;
 use crate::sip::transaction;
@@ -38,6 +38,8 @@ pub struct Config {
     pub dataplane: dataplane::Settings,
     pub media: MediaSettings,
     pub sip: SipSettings,
+    /// Of each worker; which one it is and where its tokens begin is not said here.
+    pub connections: net::Settings,
     pub dns: DnsSettings,
     pub admin: AdminSettings,
     pub cdr: CdrSettings,
@@ -173,6 +175,7 @@ impl Config {
             ("[dataplane] or [[interface]]", self.dataplane != new.dataplane),
             ("[media]", self.media != new.media),
             ("[sip]", self.sip != new.sip),
+            ("[connections]", self.connections != new.connections),
             ("[dns]", self.dns != new.dns),
             ("[admin] listen", self.admin != new.admin),
             ("[cdr] path", self.cdr != new.cdr),

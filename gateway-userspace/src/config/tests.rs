@@ -264,6 +264,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[[interface]]", fields_of::<file::Interface>()),
         ("[media]", fields_of::<file::Media>()),
         ("[sip]", fields_of::<file::Sip>()),
+        ("[connections]", fields_of::<file::Connections>()),
         ("[dns]", fields_of::<file::Dns>()),
         ("[admin]", fields_of::<file::Admin>()),
         ("[cdr]", fields_of::<file::Cdr>()),

@@ -71,14 +71,14 @@ pub(super) struct Progress {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream, hop: Hop, phase: Phase, role: Role, now: Time) -> Self {
+    pub(super) fn new(stream: Stream, hop: Hop, phase: Phase, role: Role, limits: Limits, now: Time) -> Self {
         Self {
             stream,
             hop,
             phase,
             role,
             active: now,
-            framer: StreamFramer::new(Limits::DEFAULT),
+            framer: StreamFramer::new(limits),
             queue: VecDeque::new(),
             written: 0,
             waiting: 0,

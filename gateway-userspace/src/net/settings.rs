@@ -1,6 +1,7 @@
 //! What an operator can set, and what is counted.
 
 use crate::base::id::CoreId;
+use crate::sip::message::Limits;
 use std::time::Duration;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,6 +9,8 @@ pub struct Settings {
     pub worker: CoreId,
     /// The first mio token that is ours; all above are too.
     pub first_token: usize,
+    /// Of messages, so that no stream makes us keep more than one may have.
+    pub limits: Limits,
     /// Octets of datagrams that the kernel keeps for us.
     pub receive_buffer: usize,
     /// Connections in all.
@@ -44,6 +47,7 @@ impl Default for Settings {
         Self {
             worker: CoreId(0),
             first_token: 0,
+            limits: Limits::DEFAULT,
             receive_buffer: 4 << 20,
             connections: 4096,
             connections_per_source: 256,

@@ -253,7 +253,14 @@ impl Net {
         self.last_connection += 1;
         let id = ConnectionId(self.last_connection);
         let hop = Hop { connection: Some(id), ..hop };
-        self.sources.insert(Source::Connection(Box::new(Connection::new(stream, hop, phase, role, now))));
+        self.sources.insert(Source::Connection(Box::new(Connection::new(
+            stream,
+            hop,
+            phase,
+            role,
+            self.settings.limits,
+            now,
+        ))));
         self.connections.insert(id, slot);
         *self.per_source.entry(hop.remote.ip()).or_default() += 1;
         Ok(slot)

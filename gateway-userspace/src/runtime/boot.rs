@@ -319,7 +319,7 @@ fn make_core(
 
 fn listen(config: &Config, core: CoreId, poll: &Poll) -> Result<Net, RunError> {
     let registry = poll.registry().try_clone().map_err(RunError::system("share an event queue"))?;
-    let settings = net::Settings { worker: core, first_token: NET_TOKENS, ..net::Settings::default() };
+    let settings = net::Settings { worker: core, first_token: NET_TOKENS, ..config.connections };
     let mut net = Net::new(registry, settings);
     for (transport, address) in config.listeners() {
         net.listen(address, transport)?;

@@ -135,3 +135,18 @@ fn a_certificate_near_its_end_is_warned_of_and_shown() {
         );
     }
 }
+
+#[test]
+fn bounds_of_connections_are_what_is_written_and_make_sense() {
+    let connections = |text: &str| parse(&format!("{text}\n{EXAMPLE}")).map(|config| config.connections);
+    let standard = connections("").unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((standard.connections, standard.ping), (4_096, Duration::from_secs(60)));
+    let text = "[connections]\nmax = 100\nmax_per_source = 10\nhandshake_seconds = 3\nping_seconds = 25";
+    let written = connections(text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!((written.connections, written.connections_per_source), (100, 10));
+    assert_eq!((written.handshake, written.ping), (Duration::from_secs(3), Duration::from_secs(25)));
+    for wrong in ["max = 0", "ping_seconds = 120", "renewal_seconds = 3600", "head_seconds = 0"] {
+        let told = connections(&format!("[connections]\n{wrong}")).expect_err(wrong).to_string();
+        assert!(told.contains("[connections]") && told.contains("fix: write"), "{told}");
+    }
+}
