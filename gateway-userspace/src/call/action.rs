@@ -34,6 +34,8 @@ pub enum Action {
     /// Cancel the request of this key (RFC 3261 section 9.1).
     Cancel {
         key: RequestKey,
+        /// For the Reason header.
+        reason: Option<String>,
     },
     /// Route in-dialog requests with this Call-ID to this leg.
     Bind {

@@ -26,7 +26,7 @@ pub enum Event {
     /// The INVITE or re-INVITE that `side` sent was cancelled.
     Cancelled {
         side: Side,
-        server: ServerId,
+        cancel: Box<Request>,
     },
     /// A response to one of our requests, provisional or final. A 2xx comes again when it is retransmitted.
     Response {

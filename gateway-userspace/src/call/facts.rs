@@ -39,18 +39,18 @@ pub(super) struct Ending {
 const NORMAL_CLEARING: u8 = 16;
 
 impl Ending {
-    /// A side hung up an answered call.
-    pub(super) fn hung_up(side: Side) -> Self {
+    /// A side hung up an answered call, and may have said why.
+    pub(super) fn hung_up(side: Side, cause: Option<u8>) -> Self {
         let by = match side {
             Side::Caller => EndedBy::Caller,
             Side::Callee => EndedBy::Callee,
         };
-        Self { by, status: 200, fault: None, cause: NORMAL_CLEARING }
+        Self { by, status: 200, fault: None, cause: cause.unwrap_or(NORMAL_CLEARING) }
     }
 
     /// The callee, or what stands in front of it, refused.
-    pub(super) fn refused(status: u16) -> Self {
-        Self { by: EndedBy::Callee, status, fault: None, cause: cause_of(status) }
+    pub(super) fn refused(status: u16, cause: Option<u8>) -> Self {
+        Self { by: EndedBy::Callee, status, fault: None, cause: cause.unwrap_or_else(|| cause_of(status)) }
     }
 
     /// We ended it; `answered` calls keep the status that their caller saw.

@@ -135,6 +135,21 @@ impl Leg {
         response
     }
 
+    /// Refuses a request of this side by the other side's word, and by its Reason (RFC 6432).
+    pub(super) fn pass_refusal(
+        &mut self,
+        context: &mut Context<'_>,
+        (server, request): (ServerId, &Request),
+        status: StatusCode,
+        reason: Option<String>,
+    ) {
+        let mut response = response(&self.dialog, request, status, None);
+        if let Some(reason) = reason {
+            response.headers.push(HeaderName::Reason, reason);
+        }
+        self.push_response(context, server, response);
+    }
+
     /// Refuses a request of this side inside the dialog.
     pub(super) fn refuse(
         &mut self,

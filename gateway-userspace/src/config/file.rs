@@ -4,6 +4,7 @@
 use crate::dataplane::Mode;
 use crate::policy::{EarlyMedia, HoldForm, ReliableProvisional, Service};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -238,6 +239,7 @@ pub(super) struct TrunkSip {
     pub(super) hold: Field<HoldForm>,
     pub(super) session_expires_seconds: Field<u32>,
     pub(super) tcp_when_large: Field<bool>,
+    pub(super) causes: Field<BTreeMap<String, u8>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,6 +6,7 @@
 //! mean now comes by [`Snapshot::resolved`].
 
 mod admission;
+mod cause;
 mod emergency;
 mod health;
 mod number;
@@ -20,6 +21,7 @@ pub mod standing;
 mod trunk;
 
 pub use admission::{CallRate, Limits, Meter, Permit};
+pub use cause::CauseMap;
 pub use emergency::Emergency;
 pub use health::Health;
 pub use number::{NumberFormat, NumberPlan};

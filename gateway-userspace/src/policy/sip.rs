@@ -1,6 +1,8 @@
 //! What a trunk says about signalling on its legs: which extensions are spoken with its peers, and in what form they
 //! want to hear of things.
 
+use super::CauseMap;
+
 /// A trunk's say about the signalling of its legs. Each leg follows its own trunk's, whatever the other side speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SipPolicy {
@@ -12,6 +14,8 @@ pub struct SipPolicy {
     /// Seconds after which a session that nobody refreshed is over (RFC 4028), where the peer can; `None` asks for no
     /// session timer.
     pub session_expires: Option<u32>,
+    /// What the other side's causes become here.
+    pub causes: CauseMap,
     /// Its peers take an INVITE without an offer. To those that do not, we offer ourselves.
     pub delayed_offer: bool,
     /// A request that is too large for a datagram goes by TCP; its peers have to listen there, too.
@@ -27,6 +31,7 @@ impl Default for SipPolicy {
             p_early_media: false,
             hold: HoldForm::default(),
             session_expires: Some(SESSION_EXPIRES),
+            causes: CauseMap::default(),
             delayed_offer: true,
             tcp_when_large: false,
         }

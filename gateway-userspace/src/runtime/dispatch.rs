@@ -28,9 +28,9 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
                 core.advance(turn, call, Event::Acknowledged { side, request });
             }
         }
-        Output::Cancelled { id, .. } => {
+        Output::Cancelled { id, cancel } => {
             if let Some((call, side)) = core.servers.get(&id).copied() {
-                core.advance(turn, call, Event::Cancelled { side, server: id });
+                core.advance(turn, call, Event::Cancelled { side, cancel });
             }
         }
         Output::Response { id, response, hop } => response_of(core, turn, id, response, hop),

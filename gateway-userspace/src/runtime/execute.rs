@@ -19,7 +19,7 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
                 core.transactions.send_ack(*draft, hop, &mut core.outputs);
             }
             Action::Respond { server, response } => core.respond(turn, server, *response),
-            Action::Cancel { key } => cancel(core, turn, id, key),
+            Action::Cancel { key, reason } => cancel(core, turn, id, key, reason),
             Action::Bind { side, call_id } => core.bind(id, side, call_id.into()),
             Action::Relay(plan) => {
                 if let Err(fault) = relay(core, turn, id, *plan) {
@@ -50,10 +50,10 @@ fn request(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey, dr
     }
 }
 
-fn cancel(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey) {
+fn cancel(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey, reason: Option<String>) {
     let client = core.calls.get(&id).and_then(|entry| entry.client(key));
     if let Some(client) = client {
-        core.transactions.cancel(turn.now, client, &mut core.outputs);
+        core.transactions.cancel(turn.now, client, reason, &mut core.outputs);
     }
 }
 

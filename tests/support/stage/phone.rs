@@ -58,6 +58,8 @@ pub struct Phone {
     pub load: Option<(u32, &'static str)>,
     /// Header lines that its responses to INVITEs carry besides.
     pub adds: Vec<(&'static str, String)>,
+    /// A header line, with its end, of its BYEs and CANCELs.
+    pub last_line: String,
     /// Sends PRACK.
     pub pracks: bool,
     /// What it says to UPDATE instead of 200.
@@ -159,6 +161,7 @@ impl Phone {
             contact_parameters: "",
             load: None,
             adds: Vec::new(),
+            last_line: String::new(),
             pracks: true,
             refuses_update: None,
             branches: BTreeMap::new(),
@@ -891,7 +894,8 @@ impl Phone {
         {
             (server.resend, server.give_up) = (None, None);
         }
-        self.request(now, dialog, "BYE", None, "");
+        let line = self.last_line.clone();
+        self.request(now, dialog, "BYE", None, &line);
     }
 
     fn send_cancel(&mut self, now: Time, at: usize) {
@@ -905,12 +909,13 @@ impl Phone {
             |name: &str| invite.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
         let target = invite.split_whitespace().nth(1).unwrap_or_default();
         let text = format!(
-            "CANCEL {target} SIP/2.0\r\n{}\r\nMax-Forwards: 70\r\n{}\r\n{}\r\n{}\r\nCSeq: {sequence} CANCEL\r\n\
+            "CANCEL {target} SIP/2.0\r\n{}\r\nMax-Forwards: 70\r\n{}\r\n{}\r\n{}\r\nCSeq: {sequence} CANCEL\r\n{}\
              Content-Length: 0\r\n\r\n",
             line("Via: "),
             line("From: "),
             line("To: "),
-            line("Call-ID: ")
+            line("Call-ID: "),
+            self.last_line
         );
         self.outbox.push(text.clone().into());
         self.clients.push(Client {

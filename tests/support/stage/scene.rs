@@ -270,6 +270,17 @@ impl Scene {
         self.post();
     }
 
+    /// As [`Scene::hangs_up`] and [`Scene::cancels`], with a further header line.
+    pub fn leaves(&mut self, phone: usize, line: &str) {
+        self.phones[phone].last_line = line.to_owned();
+        self.hangs_up(phone);
+    }
+
+    pub fn cancels_with(&mut self, phone: usize, line: &str) {
+        self.phones[phone].last_line = line.to_owned();
+        self.cancels(phone);
+    }
+
     pub fn reinvites(&mut self, phone: usize, session: Session) {
         let now = self.now;
         self.phones[phone].reinvite(now, Some(session));

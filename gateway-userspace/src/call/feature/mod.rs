@@ -4,5 +4,6 @@ pub(super) mod ability;
 pub(super) mod early_media;
 pub(super) mod hold;
 pub(super) mod local_answer;
+pub(super) mod reason;
 pub(super) mod reliable;
 pub(super) mod session_timer;

@@ -25,15 +25,14 @@ struct Owed {
 }
 
 impl Ending {
-    /// Hangs up on `sides` and waits; `attempts` are INVITEs that may still be answered.
+    /// Hangs up on `sides`, for this Reason, and waits; `attempts` are INVITEs that may still be answered.
     pub(super) fn begin(
         legs: (Option<Leg>, Option<Leg>),
         sides: &[Side],
-        fault: Option<Fault>,
+        reason: Option<String>,
         attempts: Vec<Attempt>,
         context: &mut Context<'_>,
     ) -> Phase {
-        let reason = fault.map(crate::call::answer::reason);
         let owe = |side: &Side| Owed { side: *side, reason: reason.clone(), sent: false };
         let owed = sides.iter().map(owe).collect();
         let mut ending = Self { caller: legs.0, callee: legs.1, owed, attempts };

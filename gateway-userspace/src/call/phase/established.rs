@@ -11,6 +11,7 @@ use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::call::facts::{Ending as Outcome, Facts};
+use crate::call::feature::reason::Reasons;
 use crate::call::leg::{Leg, Legs};
 use crate::call::{Action, CallTimer, Checkpoint, Context, Event, RequestKey, media};
 use crate::observe;
@@ -202,7 +203,7 @@ impl Established {
                 // RFC 3261 section 12.2.1.2: a dialog whose peer is silent is over.
                 self.end(facts, Outcome::fault(Fault::PeerTimeout, true), &BOTH, context)
             }
-            Event::Cancelled { side, .. } => self.change_cancelled(side, context),
+            Event::Cancelled { side, cancel } => self.change_cancelled(side, &cancel, context),
             Event::NeverAcknowledged { side } => self.never_acknowledged(facts, side, context),
             Event::FlowsRefused(fault) => self.flows_refused(facts, fault, context),
             Event::Timer(CallTimer::MediaCheck) => {
@@ -261,7 +262,10 @@ impl Established {
             }
             Method::Bye => {
                 leg.respond(context, (server, &request), StatusCode::OK, None);
-                self.end(facts, Outcome::hung_up(side), &[side.other()], context)
+                let reasons = Reasons::of(&request.headers);
+                let other = [side.other()];
+                let reason = reasons.line(&self.legs.of(side.other()).trunk.sip.causes);
+                self.end_with(facts, Outcome::hung_up(side, reasons.q850()), (&other, reason), context)
             }
             Method::Options => {
                 leg.respond(context, (server, &request), StatusCode::OK, None);
@@ -466,10 +470,21 @@ impl Established {
     /// Hangs up on `sides`, writes the record; who still waits for an answer to a re-INVITE, or for the ACK of a 2xx
     /// (RFC 3261 section 13.2.2.4), gets it.
     fn end(
-        mut self: Box<Self>,
+        self: Box<Self>,
         facts: &mut Facts,
         outcome: Outcome,
         sides: &[Side],
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let reason = outcome.fault.map(crate::call::answer::reason);
+        self.end_with(facts, outcome, (sides, reason), context)
+    }
+
+    fn end_with(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        outcome: Outcome,
+        (sides, reason): (&[Side], Option<String>),
         context: &mut Context<'_>,
     ) -> Phase {
         match std::mem::replace(&mut self.stage, Stage::Steady) {
@@ -484,7 +499,7 @@ impl Established {
         }
         let Self { legs: Legs { caller, callee }, attempts, .. } = *self;
         conclude(facts, outcome, (&caller, Some(&callee)), context);
-        Ending::begin((Some(caller), Some(callee)), sides, outcome.fault, attempts, context)
+        Ending::begin((Some(caller), Some(callee)), sides, reason, attempts, context)
     }
 
     fn watch_media(&self, context: &mut Context<'_>) {

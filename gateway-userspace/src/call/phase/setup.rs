@@ -13,6 +13,7 @@ use crate::base::redact::Number;
 use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::feature::ability::{ALLOW, Abilities, REL100};
 use crate::call::feature::early_media::Heard;
+use crate::call::feature::reason::Reasons;
 use crate::call::feature::reliable::Provisional;
 use crate::call::feature::session_timer::{self, Session};
 use crate::call::leg::{Leg, SDP, TrunkRef};
@@ -67,8 +68,8 @@ struct Callee {
 #[derive(Clone, Copy, Debug)]
 enum Failure {
     Fault(Fault),
-    /// The callee's own word.
-    Status(StatusCode),
+    /// The callee's own word, and why.
+    Status(StatusCode, Reasons),
 }
 
 /// Checks the INVITE and prepares both legs. On refusal nothing was done, and the INVITE comes back.
@@ -309,7 +310,7 @@ impl Setup {
             Event::Unreachable { key: RequestKey::Invite { attempt } } => {
                 self.lost(facts, attempt, Fault::PeerUnreachable, context)
             }
-            Event::Cancelled { .. } => self.cancelled(facts, context),
+            Event::Cancelled { cancel, .. } => self.cancelled(facts, Reasons::of(&cancel.headers), context),
             Event::Request { side: Side::Caller, server, request, .. } => {
                 self.request_of_caller(facts, (server, &request), context)
             }
@@ -380,6 +381,7 @@ impl Setup {
             attempt.rang |= status != StatusCode::TRYING;
         }
         let rang = attempt.rang;
+        let reasons = Reasons::of_refusal(status, &response.headers);
         if current != Some(number) {
             // A peer that was given up answers after all.
             if status.is_success() {
@@ -395,9 +397,9 @@ impl Setup {
             INTERVAL_TOO_SMALL if self.callee.session.raise(response) => self.ask_for_longer(context),
             status if policy::retries(status.code()) => {
                 self.honour_pause(response, context);
-                self.dial_next(facts, context, Failure::Status(status))
+                self.dial_next(facts, context, Failure::Status(status, reasons))
             }
-            status => self.fail(facts, context, Failure::Status(status)),
+            status => self.fail(facts, context, Failure::Status(status, reasons)),
         }
     }
 
@@ -443,15 +445,25 @@ impl Setup {
         self.dial_next(facts, context, Failure::Fault(fault))
     }
 
-    fn cancelled(mut self: Box<Self>, facts: &mut Facts, context: &mut Context<'_>) -> Phase {
-        self.cancel_current(context);
+    fn cancelled(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        reasons: Reasons,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        self.cancel_for(reasons, context);
         self.fail(facts, context, Failure::Fault(Fault::Cancelled))
     }
 
     fn cancel_current(&mut self, context: &mut Context<'_>) {
+        self.cancel_for(Reasons::default(), context);
+    }
+
+    fn cancel_for(&mut self, reasons: Reasons, context: &mut Context<'_>) {
+        let reason = reasons.line(&self.callee.trunk.sip.causes);
         let Some(attempt) = self.attempts.last_mut() else { return };
         if attempt.open {
-            context.push(Action::Cancel { key: attempt.key() });
+            context.push(Action::Cancel { key: attempt.key(), reason });
         } else if let Some(answer) = self.held.take() {
             attempt.release(&answer, context);
         }
@@ -465,10 +477,11 @@ impl Setup {
                 self.caller.refuse(context, invite, fault);
                 Outcome::fault(fault, false)
             }
-            Failure::Status(status) => {
+            Failure::Status(status, reasons) => {
                 let status = crossing(status);
-                self.caller.respond(context, invite, status, None);
-                Outcome::refused(status.code())
+                let reason = reasons.line(&self.caller.trunk.sip.causes);
+                self.caller.pass_refusal(context, invite, status, reason);
+                Outcome::refused(status.code(), reasons.q850())
             }
         };
         conclude(facts, outcome, (&self.caller, None), context);

@@ -6,11 +6,14 @@ use super::parsed;
 use super::peer::{media_networks, peer};
 use crate::media::plan::RateLimit;
 use crate::media::{GatePolicy, MediaPolicy};
-use crate::policy::{Advertised, Health, Limits, NumberFormat, NumberPlan, SipPolicy, Trunk, Usual};
+use crate::policy::{
+    Advertised, CauseMap, Health, Limits, NumberFormat, NumberPlan, SipPolicy, Trunk, Usual,
+};
 use crate::rtp::Encoding;
 use crate::sip::transport::Transport;
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use toml::Spanned;
@@ -273,6 +276,22 @@ fn media(trunk: &file::Trunk, label: &str, errors: &mut ConfigErrors) -> Option<
     })
 }
 
+/// Q.850 causes are 1 to 127 (ITU-T Q.850 table 1).
+fn causes(written: &Field<BTreeMap<String, u8>>, label: &str, errors: &mut ConfigErrors) -> CauseMap {
+    let Some(written) = written else { return CauseMap::default() };
+    let pair = |(from, to): (&String, &u8)| {
+        let from: u8 = from.parse().ok()?;
+        ((1..128).contains(&from) && (1..128).contains(to)).then_some((from, *to))
+    };
+    let pairs: Vec<_> = written.get_ref().iter().map(pair).collect();
+    if pairs.contains(&None) {
+        let fix = "write causes of 1 to 127, as in { 34 = 17 }";
+        let message = "holds what is no cause";
+        errors.add(Some(written.span()), format!("{label} sip.causes"), message, fix);
+    }
+    CauseMap::new(pairs.into_iter().flatten())
+}
+
 fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut ConfigErrors) -> SipPolicy {
     let session = super::value(&written.session_expires_seconds, standard.session_expires.unwrap_or(0));
     if (1..MIN_SE).contains(&session) {
@@ -286,6 +305,7 @@ fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut 
         early_media: super::value(&written.early_media, standard.early_media),
         p_early_media: super::value(&written.p_early_media, standard.p_early_media),
         hold: super::value(&written.hold, standard.hold),
+        causes: causes(&written.causes, label, errors),
         session_expires: Some(session).filter(|session| *session > 0),
         delayed_offer: super::value(&written.delayed_offer, standard.delayed_offer),
         tcp_when_large: super::value(&written.tcp_when_large, standard.tcp_when_large),

@@ -11,7 +11,7 @@ use super::timer::Timer;
 use crate::base::machine::{Machine, Step};
 use crate::base::time::Time;
 use crate::sip::message::{
-    CSeq, Contact, Draft, Head, Headers, Message, Method, Request, Response, Via, parse,
+    CSeq, Contact, Draft, Head, HeaderName, Headers, Message, Method, Request, Response, Via, parse,
 };
 use crate::sip::transport::{Hop, Transport};
 use smallvec::SmallVec;
@@ -66,6 +66,8 @@ struct Client {
     state: State,
     /// To tags of the final responses so far, hashed: one for each branch of a fork.
     answered: SmallVec<[u64; 1]>,
+    /// Why it was cancelled, until the CANCEL may go.
+    reason: Option<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -139,7 +141,17 @@ impl Clients {
         is_copy
     }
 
-    pub(super) fn cancel(&mut self, shared: &mut Shared, now: Time, id: ClientId, out: &mut Vec<Output>) {
+    pub(super) fn cancel(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        id: ClientId,
+        reason: Option<String>,
+        out: &mut Vec<Output>,
+    ) {
+        if let Some(client) = self.slots.find(id.slot, id.epoch) {
+            client.reason = reason.map(Into::into);
+        }
         self.apply(shared, now, id, Input::Cancel, out);
     }
 
@@ -208,6 +220,7 @@ impl Clients {
             audience,
             state,
             answered: SmallVec::new(),
+            reason: None,
         });
         let id = ClientId { slot, epoch };
         self.index.insert(key, id);
@@ -312,7 +325,10 @@ impl Client {
                     self.carrier.send(shared, out);
                 }
             }
-            Act::Cancel => cargo.cancel = self.sent_request().map(cancel_of),
+            Act::Cancel => {
+                let reason = self.reason.take();
+                cargo.cancel = self.sent_request().map(|invite| cancel_of(invite, reason.as_deref()));
+            }
             Act::Pass => {
                 if let Some((response, hop)) = cargo.response.take() {
                     self.tell(Output::Response { id, response, hop }, out);
@@ -428,8 +444,12 @@ fn ack_of(invite: Request, response: &Response) -> Request {
 }
 
 /// The CANCEL of an INVITE (RFC 3261 section 9.1).
-fn cancel_of(invite: Request) -> Request {
-    sibling_of(invite, Method::Cancel)
+fn cancel_of(invite: Request, reason: Option<&str>) -> Request {
+    let mut cancel = sibling_of(invite, Method::Cancel);
+    if let Some(reason) = reason {
+        cancel.headers.push(HeaderName::Reason, reason);
+    }
+    cancel
 }
 
 /// A request that goes the way of the INVITE: same Via with its branch, same route, same number; no Contact, no

@@ -130,8 +130,10 @@ impl Transactions {
     /// Cancels an INVITE of ours: at once if it had a provisional response, else when one comes (RFC 3261 section
     /// 9.1). The INVITE still ends with a response, normally 487; with a 2xx if that crossed the CANCEL, and then
     /// the user has a call to end with BYE; or with `TimedOut`.
-    pub fn cancel(&mut self, now: Time, id: ClientId, out: &mut Vec<Output>) {
-        self.clients.cancel(&mut self.shared, now, id, out);
+    ///
+    /// `reason` goes into the CANCEL (RFC 3326 section 3.1).
+    pub fn cancel(&mut self, now: Time, id: ClientId, reason: Option<String>, out: &mut Vec<Output>) {
+        self.clients.cancel(&mut self.shared, now, id, reason, out);
     }
 
     /// The transport could not deliver to `hop`, or the connection is gone. Looks at every transaction.

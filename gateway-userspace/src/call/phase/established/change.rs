@@ -7,6 +7,7 @@ use crate::base::id::Side;
 use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::feature::ability::unsupported;
 use crate::call::feature::hold::{self, Course};
+use crate::call::feature::reason::Reasons;
 use crate::call::feature::{local_answer, session_timer};
 use crate::call::leg::SDP;
 use crate::call::phase::{Phase, crossing};
@@ -294,7 +295,12 @@ impl Established {
     }
 
     /// The side that sent a re-INVITE takes it back before it was answered.
-    pub(super) fn change_cancelled(mut self: Box<Self>, side: Side, context: &mut Context<'_>) -> Phase {
+    pub(super) fn change_cancelled(
+        mut self: Box<Self>,
+        side: Side,
+        cancel: &Request,
+        context: &mut Context<'_>,
+    ) -> Phase {
         match std::mem::replace(&mut self.stage, Stage::Steady) {
             // Nobody else has it: it is over.
             Stage::Waiting(asked) if asked.from == side => {
@@ -307,7 +313,10 @@ impl Established {
             stage => {
                 // The other side's final answer, 487 or a 200 that crossed, decides.
                 if matches!(&stage, Stage::Asking(asked, _) if asked.from == side) {
-                    context.push(Action::Cancel { key: RequestKey::Reinvite { to: side.other() } });
+                    let key = RequestKey::Reinvite { to: side.other() };
+                    let causes = &self.legs.of(side.other()).trunk.sip.causes;
+                    let reason = Reasons::of(&cancel.headers).line(causes);
+                    context.push(Action::Cancel { key, reason });
                 }
                 self.stage = stage;
             }

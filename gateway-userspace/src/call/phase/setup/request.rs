@@ -5,6 +5,7 @@ use super::Setup;
 use crate::base::fault::Fault;
 use crate::call::facts::Facts;
 use crate::call::feature::local_answer;
+use crate::call::feature::reason::Reasons;
 use crate::call::leg;
 use crate::call::phase::Phase;
 use crate::call::{Action, Context, media};
@@ -28,7 +29,7 @@ impl Setup {
             // The caller gives up early by BYE of the early dialog (RFC 3261 section 15).
             Method::Bye => {
                 self.caller.respond(context, (server, request), StatusCode::OK, None);
-                return self.cancelled(facts, context);
+                return self.cancelled(facts, Reasons::of(&request.headers), context);
             }
             Method::Prack => return self.prack(facts, (server, request), context),
             Method::Update => {

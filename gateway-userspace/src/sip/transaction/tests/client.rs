@@ -83,7 +83,7 @@ fn a_cancel_waits_for_a_provisional_response_and_goes_the_way_of_its_invite() {
     let mut rig = Rig::new();
     let id = rig.request(draft("INVITE"), UDP);
     let invite = rig.last_request().clone();
-    rig.step(|layer, now, out| layer.cancel(now, id, out));
+    rig.step(|layer, now, out| layer.cancel(now, id, None, out));
     assert_eq!(rig.sent.len(), 1);
     rig.peer_answers("INVITE", 180, UDP);
     let cancel = rig.last_request().clone();
@@ -105,7 +105,7 @@ fn an_invite_is_cancelled_once_however_often_the_user_asks() {
     let id = rig.request(draft("INVITE"), TCP);
     rig.peer_answers("INVITE", 180, TCP);
     for _ in 0..3 {
-        rig.step(|layer, now, out| layer.cancel(now, id, out));
+        rig.step(|layer, now, out| layer.cancel(now, id, None, out));
     }
     let sent: Vec<_> = rig.take_sent().into_iter().map(|(_, name)| name).collect();
     assert_eq!(sent, ["INVITE", "CANCEL"]);
@@ -117,7 +117,7 @@ fn a_cancelled_invite_that_gets_no_final_response_is_given_up_after_64_t1() {
     let id = rig.request(draft("INVITE"), UDP);
     rig.peer_answers("INVITE", 180, UDP);
     rig.pass(60_000);
-    rig.step(|layer, now, out| layer.cancel(now, id, out));
+    rig.step(|layer, now, out| layer.cancel(now, id, None, out));
     rig.peer_answers("CANCEL", 200, UDP);
     rig.pass(31_900);
     assert_eq!(rig.heard(), ["180"]);
@@ -131,9 +131,9 @@ fn a_200_that_crosses_the_cancel_is_passed_up_and_nothing_more_is_cancelled() {
     let mut rig = Rig::new();
     let id = rig.request(draft("INVITE"), UDP);
     rig.peer_answers("INVITE", 180, UDP);
-    rig.step(|layer, now, out| layer.cancel(now, id, out));
+    rig.step(|layer, now, out| layer.cancel(now, id, None, out));
     rig.peer_answers("INVITE", 200, UDP);
-    rig.step(|layer, now, out| layer.cancel(now, id, out));
+    rig.step(|layer, now, out| layer.cancel(now, id, None, out));
     assert_eq!(rig.heard(), ["180", "200"]);
     assert_eq!(rig.take_sent().len(), 2);
     rig.assert_all_ends();
@@ -143,7 +143,7 @@ fn a_200_that_crosses_the_cancel_is_passed_up_and_nothing_more_is_cancelled() {
 fn a_wish_to_cancel_that_the_answer_overtakes_sends_no_cancel() {
     let mut rig = Rig::new();
     let id = rig.request(draft("INVITE"), UDP);
-    rig.step(|layer, now, out| layer.cancel(now, id, out));
+    rig.step(|layer, now, out| layer.cancel(now, id, None, out));
     rig.peer_answers("INVITE", 200, UDP);
     assert_eq!(rig.take_sent().len(), 1);
     assert_eq!(rig.heard(), ["200"]);

@@ -61,7 +61,7 @@ fn play(rig: &mut Rig, clients: &mut Vec<ClientId>, play: Move) {
         }
         Move::Cancel(nth) => {
             if let Some(id) = clients.iter().rev().nth(nth).copied() {
-                rig.step(|layer, now, out| layer.cancel(now, id, out));
+                rig.step(|layer, now, out| layer.cancel(now, id, None, out));
             }
         }
         Move::Break(tcp) => rig.step(|layer, now, out| layer.transport_failed(now, &transport(tcp), out)),
@@ -116,7 +116,7 @@ proptest! {
             rig.step(|layer, now, out| layer.respond(now, id, response, out));
         }
         for id in &clients {
-            rig.step(|layer, now, out| layer.cancel(now, *id, out));
+            rig.step(|layer, now, out| layer.cancel(now, *id, None, out));
         }
         rig.assert_all_ends();
         assert_each_ends_once(&rig, &clients);
