@@ -31,7 +31,7 @@ fn invite(lines: &str, body: &str) -> String {
     request("INVITE", BOB, "", lines, body)
 }
 
-// Statement 224.
+// Statements 223, 224, 226.
 #[test]
 fn requests_that_cannot_be_served_are_refused_by_the_code_that_says_why() {
     let sdp = "Max-Forwards: 70\r\nContent-Type: application/sdp\r\n";
@@ -71,12 +71,20 @@ fn requests_that_cannot_be_served_are_refused_by_the_code_that_says_why() {
         ("a BYE outside any dialog", request("BYE", BOB, "", FORWARDS, ""), "481 to BYE 1"),
         ("a CANCEL of nothing", request("CANCEL", BOB, "", FORWARDS, ""), "481 to CANCEL 1"),
         ("a method of others", request("PUBLISH", BOB, "", FORWARDS, ""), "405 to PUBLISH 1"),
+        (
+            "a subscription to what we do not have",
+            request("SUBSCRIBE", BOB, "", "Max-Forwards: 70\r\nEvent: dialog\r\n", ""),
+            "489 to SUBSCRIBE 1",
+        ),
+        ("a message", request("MESSAGE", BOB, "", FORWARDS, ""), "405 to MESSAGE 1"),
         ("a method that nobody knows", request("FROBNICATE", BOB, "", FORWARDS, ""), "405 to FROBNICATE 1"),
         ("a question whether we are there", request("OPTIONS", BOB, "", FORWARDS, ""), "200 to OPTIONS 1"),
     ];
     for (what, text, expected) in table {
         let (answer, scene) = answer_to(&text);
         assert_eq!(answer, expected, "{what}");
+        let allows = scene.tap().last_sent().contains("\r\nAllow: INVITE,");
+        assert!(allows || !expected.starts_with("405"), "{what}: a 405 says what is allowed");
         assert_eq!(scene.calls(), 0, "{what}");
         assert!(scene.ends().records.is_empty(), "{what}");
     }
@@ -120,6 +128,7 @@ fn what_cannot_be_read_is_answered_if_it_is_enough_of_a_request() {
     assert_eq!((answer.as_str(), scene.ladder.len()), ("", 1));
 }
 
+// Statement 226.
 #[test]
 fn an_invite_that_comes_by_two_ways_is_one_call() {
     let text = invite("Max-Forwards: 70\r\nContent-Type: application/sdp\r\n", SDP);

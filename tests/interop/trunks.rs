@@ -1,12 +1,13 @@
 //! Trunks on the wire: peers asked by OPTIONS, and drains by command.
 
 use anyhow::{Context as _, Result};
-use gateway_userspace::admin::answer::{PeerLine, TrunkList};
+use gateway_userspace::admin::answer::{Drops, PeerLine, TrunkList};
 use gateway_userspace::policy::TargetState;
 use support::daemon::{Daemon, SOON, TRUNKS};
 use support::lab::{Host, Lab};
 use support::phone::{Message, Phone, connect};
 use support::process::until;
+use support::sipp::Sipp;
 
 /// The service's peer is asked every second.
 fn asking() -> String {
@@ -93,6 +94,33 @@ fn a_trunk_drained_by_command_refuses_new_calls_and_its_call_goes_on() -> Result
     let (mut from, to) = connect(&mut caller, &mut callee, 30_300)?;
     caller.hang_up(&mut from)?;
     callee.be_hung_up(&to)?;
+    Ok(())
+}
+
+// Statements 84, 189.
+#[test]
+fn at_ten_times_its_limit_a_trunk_still_carries_its_limit_and_every_emergency() -> Result<()> {
+    let lab = Lab::new()?;
+    let operator = "[[trunk]]\nname = \"operator\"\n";
+    let limits = "limits = { calls_per_second = 20, burst = 1 }\n";
+    let emergency = "[emergency]\nnumbers = [\"112\"]\n";
+    let trunks = TRUNKS.replacen(operator, &format!("{operator}{limits}"), 1);
+    let daemon = Daemon::start(&lab, &format!("{emergency}{trunks}"))?;
+    let callee = Sipp::callee(&lab, "uas", 5060, &[])?;
+    let flood = Sipp::caller(&lab, "uac", &["-s", "0800", "-r", "200", "-m", "2000", "-d", "200"])?;
+    let mut emergencies = Phone::on_port(&lab, Host::Caller, 5070)?;
+    for _ in 0..10 {
+        let mut call = emergencies.invite("112", 30_000)?;
+        emergencies.be_answered(&mut call)?;
+        emergencies.hang_up(&mut call)?;
+    }
+    let statistics = flood.end()?;
+    assert_eq!(statistics.successful + statistics.failed, 2_000);
+    // Twenty of each second's two hundred, but SIPp's seconds are only as exact as the machine is idle.
+    assert!((150..=400).contains(&statistics.successful), "{statistics:?}");
+    let refused = daemon.ask::<Drops>(&["drops"])?.requests;
+    assert!(refused.iter().any(|line| line.reason == "call_rate_exceeded" && line.count >= 1_500), "{refused:?}");
+    drop(callee);
     Ok(())
 }
 

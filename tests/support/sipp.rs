@@ -92,6 +92,12 @@ impl Sipp {
         self.process.is_running()
     }
 
+    /// Waits until all calls are over, however they went.
+    pub fn end(mut self) -> Result<Statistics> {
+        self.process.wait(GUARD)?;
+        self.statistics()
+    }
+
     /// Waits until all calls are over.
     ///
     /// # Errors

@@ -83,6 +83,8 @@ faults! {
     TooManyHops, PeerMisbehaved, 483, 25, "too_many_hops";
     /// A method that this gateway does not serve.
     MethodNotAllowed, PeerIncompatible, 405, 79, "method_not_allowed";
+    /// A subscription to an event package that this gateway does not have (RFC 6665 section 4.2.1).
+    BadEvent, PeerIncompatible, 489, 79, "bad_event";
     /// A Require option that this gateway does not have.
     BadExtension, PeerIncompatible, 420, 127, "bad_extension";
     /// The caller does not offer an extension that its trunk requires.

@@ -9,7 +9,6 @@ use crate::observe::event::{CallEnd, Event};
 use crate::sip::message::{Draft, Response};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 /// One wish. Boxed where large, so that a turn's list stays small.
@@ -52,10 +51,11 @@ pub enum Action {
     Disarm {
         timer: CallTimer,
     },
-    /// Send no new calls to this address of the trunk for so long: it asked for that.
+    /// Send no new calls to this peer of the trunk for so long, and nothing more by the connection to it: it asked for
+    /// that.
     Rest {
         trunk: TrunkRef,
-        address: SocketAddr,
+        hop: Hop,
         pause: Duration,
     },
     /// Read when media was last heard; comes back as [`super::Event::MediaHeard`].

@@ -197,6 +197,14 @@ impl Net {
         }
     }
 
+    /// Sends no more by our own connection to this peer: it ends when what was sent by it has had its time, and the next
+    /// message opens another.
+    pub fn leave(&mut self, now: Time, hop: &Hop) {
+        if let Some(slot) = self.by_peer.get(&(hop.transport, hop.local, hop.remote)).copied() {
+            self.retire(now, slot);
+        }
+    }
+
     /// Does what is due: takes up reading where a turn ended, closes what took too long.
     pub fn expire(&mut self, now: Time, out: &mut Vec<NetEvent>) {
         while let Some((slot, deadline)) = self.timers.expire(now) {

@@ -227,6 +227,36 @@ fn messages_to_a_peer_dial_once_and_its_answers_come_back_on_the_connection() {
     assert_eq!(from.connection.map(owner), Some(CoreId(0)));
 }
 
+// Statement 49.
+#[test]
+fn a_connection_that_is_left_is_answered_on_and_the_next_message_opens_another() {
+    let mut rig = Rig::new();
+    let local = rig.listen(Transport::Tcp);
+    let peer = StdListener::bind(ANY_PORT).expect("a port is free");
+    let hop = to(Transport::Tcp, local, peer.local_addr().expect("it is bound"));
+    rig.send(&hop, OPTIONS).expect("is queued until the connection is open");
+    let (mut first, _) = peer.accept().expect("we dial");
+    let read = |stream: &mut StdStream| {
+        let mut read = vec![0; OPTIONS.len()];
+        stream.read_exact(&mut read).expect("it was sent");
+    };
+    rig.until(|rig| rig.net.timers.next().is_some());
+    rig.look();
+    read(&mut first);
+    rig.net.leave(rig.now, &hop);
+    first.write_all(message(3).as_bytes()).expect("the connection is open");
+    rig.until(|rig| !rig.messages().is_empty());
+    rig.send(&hop, OPTIONS).expect("is queued until the connection is open");
+    let (mut second, _) = peer.accept().expect("we dial again");
+    rig.look();
+    read(&mut second);
+    rig.pass(Settings::default().retirement);
+    rig.until(|rig| !rig.ends().is_empty());
+    assert_eq!((rig.net.counts().dialled, rig.net.connections()), (2, 1));
+    // Nothing left to leave.
+    rig.net.leave(rig.now, &to(Transport::Tcp, local, local));
+}
+
 // Statement 22.
 #[test]
 fn one_message_in_many_segments_and_many_in_one_come_out_as_they_are() {

@@ -49,6 +49,8 @@ pub struct CoreSettings {
 #[derive(Debug, Default)]
 pub struct Outbox {
     pub sends: Vec<(Hop, Arc<[u8]>)>,
+    /// Peers whose connections take no more of our requests, once `sends` are sent.
+    pub leaves: Vec<Hop>,
     pub checkpoints: Vec<CheckpointChange>,
     /// Names that dialogs go to, to be looked up.
     pub names: Vec<Wanted>,

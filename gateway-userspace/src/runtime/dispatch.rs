@@ -144,6 +144,7 @@ fn outside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, reques
         Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
             refuse(core, turn, server, &request, hop, Fault::NoSuchDialog);
         }
+        Method::Subscribe => refuse(core, turn, server, &request, hop, Fault::BadEvent),
         _ => refuse(core, turn, server, &request, hop, Fault::MethodNotAllowed),
     }
 }

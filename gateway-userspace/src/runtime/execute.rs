@@ -30,8 +30,10 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
             }
             Action::Arm { timer, at } => core.timers.arm((id, timer), at),
             Action::Disarm { timer } => core.timers.disarm((id, timer)),
-            Action::Rest { trunk, address, pause } => {
-                trunk.policy().rest(trunk.id(), address, turn.now, pause);
+            Action::Rest { trunk, hop, pause } => {
+                trunk.policy().rest(trunk.id(), hop.remote, turn.now, pause);
+                // Behind a name there may be another machine the next time.
+                turn.out.leaves.push(hop);
             }
             Action::ProbeMedia => probe(core, turn, id),
             Action::Save(checkpoint) => save(core, turn, id, *checkpoint),

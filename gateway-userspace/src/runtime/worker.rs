@@ -224,6 +224,9 @@ impl Worker {
         for wanted in out.names.drain(..) {
             self.names.learn(wanted);
         }
+        for hop in &out.leaves {
+            self.net.leave(now, hop);
+        }
         for change in out.checkpoints {
             match change {
                 CheckpointChange::Put { call, bytes } => self.journal.put(call, &bytes),

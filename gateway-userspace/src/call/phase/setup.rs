@@ -425,7 +425,7 @@ impl Setup {
         };
         if let (Some(pause), Some(attempt)) = (pause, self.attempts.last()) {
             let trunk = self.callee.trunk.clone();
-            context.push(Action::Rest { trunk, address: attempt.hop.remote, pause });
+            context.push(Action::Rest { trunk, hop: attempt.hop, pause });
         }
     }
 
