@@ -1,6 +1,7 @@
 //! Requests that become no call.
 
-use support::stage::scene::{ALICE, MALLORY, Scene, Stage};
+use support::stage::phone::Reaction::Say;
+use support::stage::scene::{ALICE, BOB as BOB_PHONE, MALLORY, Scene, Stage};
 
 const SDP: &str = "v=0\r\no=- 1 1 IN IP4 198.51.100.11\r\ns=-\r\nc=IN IP4 198.51.100.11\r\nt=0 0\r\n\
                    m=audio 4000 RTP/AVP 8\r\n";
@@ -126,6 +127,29 @@ fn what_cannot_be_read_is_answered_if_it_is_enough_of_a_request() {
     assert_eq!(answer_to(&broken).0, "400 to INVITE 1");
     let (answer, scene) = answer_to("\0\0\0\0");
     assert_eq!((answer.as_str(), scene.ladder.len()), ("", 1));
+}
+
+// Statement 226.
+#[test]
+fn an_invite_of_ours_that_comes_back_is_a_loop_unless_it_calls_another_number() {
+    for (called, answer, calls) in [("+12025550147", 482, 1), ("+441632960199", 100, 2)] {
+        let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
+        scene.bob().on_invite = vec![(60_000, Say(486))];
+        scene.alice_calls();
+        scene.run(1_000);
+        let ours =
+            scene.tap().sent().find(|text| text.starts_with("INVITE ")).expect("it went to Bob").to_owned();
+        // Bob is a proxy that sends it on: to where it came from.
+        let via =
+            "\r\nVia: SIP/2.0/UDP 198.18.0.20:5060;branch=z9hG4bK-Bob-loop\r\nVia: SIP/2.0/UDP 203.0.113.1";
+        let back = ours.replacen("\r\nVia: SIP/2.0/UDP 203.0.113.1", via, 1);
+        assert_ne!(back, ours);
+        scene.says(BOB_PHONE, &back.replacen("+12025550147", called, 1));
+        scene.run(30);
+        let line = format!("causeway → Bob: {answer} to INVITE");
+        assert!(scene.ladder.iter().any(|have| have.contains(&line)), "{}", scene.ladder.join("\n"));
+        assert_eq!(scene.calls(), calls);
+    }
 }
 
 // Statement 226.

@@ -119,7 +119,10 @@ fn at_ten_times_its_limit_a_trunk_still_carries_its_limit_and_every_emergency() 
     // Twenty of each second's two hundred, but SIPp's seconds are only as exact as the machine is idle.
     assert!((150..=400).contains(&statistics.successful), "{statistics:?}");
     let refused = daemon.ask::<Drops>(&["drops"])?.requests;
-    assert!(refused.iter().any(|line| line.reason == "call_rate_exceeded" && line.count >= 1_500), "{refused:?}");
+    assert!(
+        refused.iter().any(|line| line.reason == "call_rate_exceeded" && line.count >= 1_500),
+        "{refused:?}"
+    );
     drop(callee);
     Ok(())
 }

@@ -29,6 +29,7 @@ pub(crate) use phase::attempt::release;
 
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
+use crate::base::redact::Number;
 use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::base::token::Tokens;
@@ -121,6 +122,11 @@ impl Call {
 
     pub fn id(&self) -> CallId {
         self.facts.start.call
+    }
+
+    /// The number that was called.
+    pub fn called(&self) -> &Number {
+        &self.facts.start.called
     }
 
     /// What the data plane carries for it now.

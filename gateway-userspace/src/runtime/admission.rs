@@ -3,7 +3,7 @@
 
 use super::core::{Core, Turn};
 use crate::base::fault::Fault;
-use crate::base::id::TrunkId;
+use crate::base::id::{Side, TrunkId};
 use crate::base::time::Time;
 use crate::call::TrunkRef;
 use crate::observe::{self, TrunkEvent};
@@ -95,6 +95,9 @@ pub(super) fn admit(
     let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);
     let trunk =
         trunk.and_then(|trunk| TrunkRef::new(Arc::clone(&core.policy), trunk)).ok_or(Fault::NoRoute)?;
+    if is_loop(core, request, &trunk) {
+        return Err(Fault::LoopDetected);
+    }
     let emergency = core.policy.emergency().is_called(&request.uri);
     let permit = if emergency { trunk.enter_above() } else { trunk.enter() }?;
     if let (true, Some(limit)) = (permit.is_near_limit, trunk.limits.calls) {
@@ -102,6 +105,17 @@ pub(super) fn admit(
         core.publish(turn.now, &observe::Event::Trunk(event));
     }
     Ok((trunk, permit, emergency))
+}
+
+/// Whether an INVITE of ours came back to us unchanged (RFC 3261 section 16.3): by its Call-ID, which we made, and the
+/// number that it calls. With another number it was forwarded, and is welcome.
+fn is_loop(core: &Core, request: &Request, trunk: &TrunkRef) -> bool {
+    let legs = core.legs.get(request.head.call_id.as_str());
+    let sent = legs.into_iter().flatten().filter(|(_, side)| *side == Side::Callee);
+    let user = request.uri.user().unwrap_or_default();
+    let called = trunk.numbers.read(user.split(';').next().unwrap_or_default());
+    let mut calls = sent.filter_map(|(id, _)| core.calls.get(id));
+    calls.any(|entry| entry.call.called().reveal() == called)
 }
 
 /// Whether calls of the trunk that sends by `hop` are refused by command.
