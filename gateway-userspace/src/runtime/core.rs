@@ -206,6 +206,12 @@ impl Core {
         self.settle(turn);
     }
 
+    /// A connection is gone that another core holds, or that another has taken the place of.
+    pub fn connection_closed(&mut self, turn: &mut Turn<'_>, hop: Hop) {
+        self.transactions.connection_closed(turn.now, &hop, &mut self.outputs);
+        self.settle(turn);
+    }
+
     /// Carries out everything whose time has come.
     pub fn expire(&mut self, turn: &mut Turn<'_>) {
         self.transactions.expire(turn.now, &mut self.outputs);

@@ -22,8 +22,8 @@ pub enum Mail {
         hop: Hop,
         bytes: Arc<[u8]>,
     },
-    /// A connection that another core holds has failed under a message of this core.
-    Unreachable {
+    /// A connection that another core held is gone: answers of this core may have been on it.
+    ConnectionClosed {
         hop: Hop,
     },
     Record(Record),

@@ -145,16 +145,16 @@ impl Worker {
                 }
             }
             NetEvent::Stranger { source } => self.core.silenced(now, source),
-            NetEvent::RetiredClosed { .. } => {}
+            NetEvent::RetiredClosed { hop, .. } => {
+                self.tell_others_closed(hop);
+                self.turn(now, out, |core, turn| core.connection_closed(turn, hop));
+            }
             NetEvent::Failed { hop, why } | NetEvent::Closed { hop, why } => {
                 if let Closed::Handshake(fault) = why {
                     let failed = observe::Event::HandshakeFailed { peer: hop.remote, why: fault.label() };
                     self.core.publish(now, &failed);
                 }
-                // Who waits for an answer on it may live on any core.
-                for core in self.others() {
-                    self.post(core, Mail::Unreachable { hop });
-                }
+                self.tell_others_closed(hop);
                 self.turn(now, out, |core, turn| core.transport_failed(turn, hop));
             }
         }
@@ -173,8 +173,8 @@ impl Worker {
             match mail {
                 Mail::Message { hop, bytes } => self.message(now, hop, &bytes, out),
                 Mail::Send { hop, bytes } => out.sends.push((hop, bytes)),
-                Mail::Unreachable { hop } => {
-                    self.turn(now, out, |core, turn| core.transport_failed(turn, hop));
+                Mail::ConnectionClosed { hop } => {
+                    self.turn(now, out, |core, turn| core.connection_closed(turn, hop));
                 }
                 Mail::Record(record) => self.record(now, &record),
                 Mail::Policy { policy, tls } => {
@@ -217,6 +217,10 @@ impl Worker {
                     self.post(holder, Mail::Send { hop, bytes });
                 } else if let Err(error) = self.net.send(now, &hop, &bytes) {
                     tracing::debug!(%error, "a message could not be sent");
+                    // It may be the answer of another core, on a connection that ended a moment ago.
+                    if hop.connection.is_some() {
+                        self.tell_others_closed(hop);
+                    }
                     self.turn(now, &mut out, |core, turn| core.transport_failed(turn, hop));
                 }
             }
@@ -251,6 +255,13 @@ impl Worker {
         self.gauges.ports.store(all as u64, Ordering::Relaxed);
         self.gauges.flows.store(self.dataplane.len() as u64, Ordering::Relaxed);
         self.gauges.draining.store(self.core.is_draining(), Ordering::Relaxed);
+    }
+
+    /// Who has an answer for a connection may live on any core. Their requests go by connections of their own.
+    fn tell_others_closed(&self, hop: Hop) {
+        for core in self.others() {
+            self.post(core, Mail::ConnectionClosed { hop });
+        }
     }
 
     fn post(&self, core: CoreId, mail: Mail) {

@@ -5,7 +5,7 @@ use super::invite_client::{self, InviteClient};
 use super::key::Key;
 use super::non_invite_client::{self, NonInviteClient};
 use super::output::{ClientId, Output};
-use super::shared::{Audience, Carrier, Owner, Shared};
+use super::shared::{Audience, Carrier, Owner, Scope, Shared};
 use super::slots::Slots;
 use super::timer::Timer;
 use crate::base::machine::{Machine, Step};
@@ -173,10 +173,10 @@ impl Clients {
         &mut self,
         shared: &mut Shared,
         now: Time,
-        hop: &Hop,
+        (hop, scope): (&Hop, Scope),
         out: &mut Vec<Output>,
     ) {
-        for id in self.using(hop) {
+        for id in self.using(hop, scope) {
             let client = self.slots.find(id.slot, id.epoch);
             if !client.is_some_and(|client| client.fall_back(shared, now, id, out)) {
                 self.apply(shared, now, id, Input::TransportError, out);
@@ -188,8 +188,8 @@ impl Clients {
         self.slots.len()
     }
 
-    fn using(&self, hop: &Hop) -> Vec<ClientId> {
-        let by_hop = self.slots.iter().filter(|(_, _, client)| client.carrier.goes_by(hop));
+    fn using(&self, hop: &Hop, scope: Scope) -> Vec<ClientId> {
+        let by_hop = self.slots.iter().filter(|(_, _, client)| client.carrier.goes_by(hop, scope));
         by_hop.map(|(slot, epoch, _)| ClientId { slot, epoch }).collect()
     }
 

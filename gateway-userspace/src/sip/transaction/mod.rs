@@ -40,7 +40,7 @@ use crate::sip::message::{Draft, Message, Request, Response};
 use crate::sip::transport::Hop;
 use client::Clients;
 use server::Servers;
-use shared::{Owner, Shared};
+use shared::{Owner, Scope, Shared};
 use std::time::Duration;
 
 /// What an operator can set.
@@ -141,8 +141,18 @@ impl Transactions {
     /// Responses whose connection is gone are sent once more to the address in Via (RFC 3261 section 18.2.2) before
     /// the user hears of it.
     pub fn transport_failed(&mut self, now: Time, hop: &Hop, out: &mut Vec<Output>) {
-        self.clients.transport_failed(&mut self.shared, now, hop, out);
-        self.servers.transport_failed(&mut self.shared, now, hop, out);
+        self.fail(now, (hop, Scope::Way), out);
+    }
+
+    /// This very connection is gone, and requests that name none go by another: those of other cores, or the one that
+    /// took its place.
+    pub fn connection_closed(&mut self, now: Time, hop: &Hop, out: &mut Vec<Output>) {
+        self.fail(now, (hop, Scope::Connection), out);
+    }
+
+    fn fail(&mut self, now: Time, failed: (&Hop, Scope), out: &mut Vec<Output>) {
+        self.clients.transport_failed(&mut self.shared, now, failed, out);
+        self.servers.transport_failed(&mut self.shared, now, failed, out);
     }
 
     /// Lets every timer fire whose deadline is not after `now`.

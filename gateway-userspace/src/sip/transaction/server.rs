@@ -4,7 +4,7 @@ use super::invite_server::{self, InviteServer};
 use super::key::Key;
 use super::non_invite_server::{self, NonInviteServer};
 use super::output::{Output, ServerId};
-use super::shared::{Audience, Carrier, Owner, Shared};
+use super::shared::{Audience, Carrier, Owner, Scope, Shared};
 use super::slots::Slots;
 use super::timer::Timer;
 use crate::base::machine::Machine;
@@ -186,10 +186,10 @@ impl Servers {
         &mut self,
         shared: &mut Shared,
         now: Time,
-        hop: &Hop,
+        (hop, scope): (&Hop, Scope),
         out: &mut Vec<Output>,
     ) {
-        for id in self.using(hop) {
+        for id in self.using(hop, scope) {
             if let Some(server) = self.slots.find(id.slot, id.epoch)
                 && let Some(fallback) = server.fallback.take()
             {
@@ -205,8 +205,8 @@ impl Servers {
         self.slots.len()
     }
 
-    fn using(&self, hop: &Hop) -> Vec<ServerId> {
-        let by_hop = self.slots.iter().filter(|(_, _, server)| server.carrier.goes_by(hop));
+    fn using(&self, hop: &Hop, scope: Scope) -> Vec<ServerId> {
+        let by_hop = self.slots.iter().filter(|(_, _, server)| server.carrier.goes_by(hop, scope));
         by_hop.map(|(slot, epoch, _)| ServerId { slot, epoch }).collect()
     }
 

@@ -33,6 +33,15 @@ pub(super) enum Owner {
     Server(ServerId),
 }
 
+/// What of a hop has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The connection, and with it what was sent without naming one.
+    Way,
+    /// The connection alone.
+    Connection,
+}
+
 /// Who hears of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Audience {
@@ -105,8 +114,8 @@ impl Carrier {
     }
 
     /// Whether what we send goes by `hop`: over that connection, or by the way that led to it.
-    pub(super) fn goes_by(&self, hop: &Hop) -> bool {
-        self.hop == *hop || self.hop == Hop { connection: None, ..*hop }
+    pub(super) fn goes_by(&self, hop: &Hop, scope: Scope) -> bool {
+        self.hop == *hop || scope == Scope::Way && self.hop == Hop { connection: None, ..*hop }
     }
 
     pub(super) fn kept(&self) -> Option<&Arc<[u8]>> {

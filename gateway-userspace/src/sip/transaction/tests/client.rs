@@ -280,3 +280,17 @@ fn rfc3261_18_1_1_where_nobody_takes_it_by_tcp_the_request_goes_by_udp_after_all
     rig.step(|layer, now, out| layer.transport_failed(now, &UDP, out));
     assert_eq!(rig.heard(), ["unreachable", "ended"]);
 }
+
+#[test]
+fn the_end_of_a_connection_that_requests_do_not_name_leaves_them_alone_unless_it_was_theirs() {
+    let mut rig = Rig::new();
+    let unnamed = Hop { connection: None, ..TCP };
+    rig.request(draft("INVITE"), unnamed);
+    rig.request(draft("OPTIONS"), TCP);
+    // One that another core holds to the same peer, or that was replaced.
+    rig.step(|layer, now, out| layer.connection_closed(now, &TCP, out));
+    assert_eq!(rig.heard(), ["unreachable", "ended"]);
+    assert_eq!(rig.layer.len(), 1);
+    rig.step(|layer, now, out| layer.transport_failed(now, &TCP, out));
+    assert_eq!(rig.layer.len(), 0);
+}
