@@ -19,6 +19,7 @@ mod limits;
 mod loss;
 mod overload;
 mod peers;
+mod preconditions;
 mod reasons;
 mod refusals;
 mod reliable;

@@ -150,6 +150,8 @@ impl Leg {
             formats,
             ptime: theirs.ptime,
             maxptime: theirs.maxptime,
+            // They end on the leg that they came by.
+            preconditions: None,
         };
         let around = self.around.get_or_insert_default().clone();
         let body = self.describe(offer.clone(), around);

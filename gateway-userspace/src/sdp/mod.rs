@@ -15,6 +15,7 @@ mod negotiated;
 mod numbering;
 mod offer_answer;
 mod parse;
+mod precondition;
 mod print;
 
 pub use fault::{Refusal, SdpFault};
@@ -23,4 +24,5 @@ pub use model::{Audio, Description, Direction, Format, Origin, OtherStream, Prof
 pub use negotiated::{Negotiated, NegotiatedFormat};
 pub use offer_answer::{Event, OfferAnswer, State};
 pub use parse::parse;
+pub use precondition::Preconditions;
 pub use print::print;

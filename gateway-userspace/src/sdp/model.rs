@@ -1,5 +1,6 @@
 //! A session description, as far as an audio call through a gateway needs it.
 
+use super::precondition::Preconditions;
 use crate::rtp::Codec;
 use std::net::{IpAddr, SocketAddr};
 
@@ -52,6 +53,9 @@ pub struct Audio {
     pub ptime: Option<u16>,
     /// Milliseconds of audio that one packet may carry.
     pub maxptime: Option<u16>,
+    /// In a peer's description what it waits for, in ours what we answer to that.
+    #[serde(default)]
+    pub preconditions: Option<Preconditions>,
 }
 
 impl Audio {

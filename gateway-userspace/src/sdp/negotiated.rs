@@ -81,6 +81,7 @@ pub(super) fn accept(local: SocketAddr, offer: &Audio, media: &Negotiated) -> Re
         formats,
         ptime: media.ptime,
         maxptime: media.maxptime,
+        preconditions: offer.preconditions,
     })
 }
 
@@ -94,6 +95,7 @@ pub(super) fn refuse(local: SocketAddr, offer: &Audio) -> Audio {
         rtcp_mux: false,
         ptime: None,
         maxptime: None,
+        preconditions: None,
         ..offer.clone()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::fault::SdpFault;
 use super::model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};
+use super::precondition::Preconditions;
 use crate::rtp::Codec;
 use sdp_types::{Attribute, Connection, Media, Session};
 use std::net::{IpAddr, Ipv4Addr};
@@ -89,6 +90,12 @@ fn audio(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
         rtcp_mux: media.attributes.iter().any(|attribute| attribute.attribute == "rtcp-mux"),
         ptime: ptime("ptime"),
         maxptime: ptime("maxptime"),
+        preconditions: Preconditions::of(
+            media
+                .attributes
+                .iter()
+                .filter_map(|attribute| Some((attribute.attribute.as_str(), attribute.value.as_deref()?))),
+        ),
     })
 }
 

@@ -1,6 +1,7 @@
 //! From a [`Description`] to text, written by sdp-types.
 
 use super::model::{Audio, Description, OtherStream};
+use super::precondition::Preconditions;
 use sdp_types::{AddrType, Attribute, Connection, Media, NetType, Session};
 use std::net::IpAddr;
 
@@ -55,6 +56,9 @@ fn media(audio: &Audio) -> Media {
     }
     if audio.rtcp_mux {
         attribute("rtcp-mux", None);
+    }
+    for (name, value) in audio.preconditions.iter().flat_map(Preconditions::answer) {
+        media.attributes.push(Attribute { attribute: name.to_owned(), value: Some(value) });
     }
     media
 }

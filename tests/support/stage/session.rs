@@ -13,6 +13,8 @@ pub struct Session {
     pub formats: Vec<(u8, &'static str)>,
     /// Writes this into `c=` instead of the address, as phones of RFC 2543 times do to hold.
     pub connection: Option<&'static str>,
+    /// Further attribute lines, each with its end.
+    pub attributes: &'static str,
 }
 
 impl Session {
@@ -22,6 +24,7 @@ impl Session {
             direction: "sendrecv",
             formats: vec![(8, "PCMA/8000"), (0, "PCMU/8000"), (101, "telephone-event/8000")],
             connection: None,
+            attributes: "",
         }
     }
 
@@ -46,7 +49,7 @@ impl Session {
         for (number, encoding) in &self.formats {
             write!(text, "a=rtpmap:{number} {encoding}\r\n").expect("a string takes all");
         }
-        write!(text, "a={}\r\n", self.direction).expect("a string takes all");
+        write!(text, "{}a={}\r\n", self.attributes, self.direction).expect("a string takes all");
         text
     }
 

@@ -6,13 +6,16 @@ use crate::sip::message::{HeaderName, Headers, Method};
 pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE";
 
 /// Options that may be required of this gateway.
-const OPTIONS: [&str; 2] = [REL100, TIMER];
+const OPTIONS: [&str; 3] = [REL100, TIMER, PRECONDITION];
 
 /// Reliable provisional responses (RFC 3262).
 pub(in crate::call) const REL100: &str = "100rel";
 
 /// Session timers (RFC 4028).
 pub(in crate::call) const TIMER: &str = "timer";
+
+/// Quality-of-service preconditions (RFC 3312).
+const PRECONDITION: &str = "precondition";
 
 /// The options that `headers` require and this gateway does not have, for Unsupported; empty if none.
 pub(crate) fn unsupported(headers: &Headers) -> Vec<&str> {

@@ -46,6 +46,8 @@ pub(in crate::call) struct Setup {
     candidates: Candidates,
     /// In the order tried; the last one is the current one.
     attempts: Vec<Attempt>,
+    /// The callee is not rung before the caller's access is ready (RFC 3312).
+    is_waiting: bool,
     /// The callee's 2xx, which waits for the caller's PRACK (RFC 3262 section 3).
     held: Option<Box<Response>>,
 }
@@ -121,6 +123,7 @@ pub(in crate::call) fn begin(
         callee,
         candidates: decision.candidates,
         attempts: Vec::new(),
+        is_waiting: false,
         held: None,
     };
     Ok((facts, setup))
@@ -244,6 +247,39 @@ impl Setup {
         if let Some(patience) = self.caller.trunk.progress_timeout {
             context.arm(CallTimer::NoProgress, patience);
         }
+        if self.caller.media.awaits_preconditions() && self.provisional.describes_reliably() {
+            return self.answer_preconditions(facts, context);
+        }
+        self.dial_next(facts, context, Failure::Fault(Fault::PeerUnreachable))
+    }
+
+    /// Tells the caller by a reliable response that we are ready, and waits for its word that it is too.
+    fn answer_preconditions(mut self, facts: &mut Facts, context: &mut Context<'_>) -> Phase {
+        let body = match self.caller.media.answer_own(&self.callee.media) {
+            Ok(body) => body,
+            Err(refusal) => return self.fail(facts, context, Failure::Fault(refusal.fault())),
+        };
+        self.is_waiting = true;
+        context.disarm(CallTimer::NoProgress);
+        context.arm(CallTimer::NoAnswer, context.settings.answer_timeout);
+        let status = StatusCode::SESSION_PROGRESS;
+        let told = self.caller.response(context, &self.request, status, Some(body));
+        self.provisional.send(told, context);
+        Phase::Setup(Box::new(self))
+    }
+
+    /// Rings the callee if the caller's offer says that its access is ready now.
+    fn proceed_when_ready(
+        mut self: Box<Self>,
+        ready: bool,
+        facts: &mut Facts,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        if !self.is_waiting || !ready {
+            return Phase::Setup(self);
+        }
+        self.is_waiting = false;
+        context.disarm(CallTimer::NoAnswer);
         self.dial_next(facts, context, Failure::Fault(Fault::PeerUnreachable))
     }
 

@@ -3,7 +3,9 @@
 
 use super::super::fault::Refusal;
 use super::super::model::{Audio, Description, Direction, Format, Profile};
-use super::super::negotiated::{Negotiated, accept, agreed_by_offer, may_share_port, speaks};
+use super::super::negotiated::{
+    Negotiated, NegotiatedFormat, accept, agreed_by_offer, may_share_port, speaks,
+};
 use super::super::offer_answer::Event;
 use super::super::parse::parse;
 use super::{Exchange, Finality, Leg};
@@ -13,7 +15,7 @@ impl Leg {
     /// the other side's answer has changed behind a peer that has had its own.
     pub fn offer_agreed(&mut self, other: &Leg) -> Result<String, Refusal> {
         let media = other.agreed.as_ref().ok_or(Refusal::NothingToRelay)?;
-        let format = |format: &super::super::negotiated::NegotiatedFormat| Format {
+        let format = |format: &NegotiatedFormat| Format {
             payload_type: format.from_peer,
             codec: format.codec.clone(),
             fmtp: format.fmtp.clone(),
@@ -38,7 +40,8 @@ impl Leg {
         Ok(self.sent.clone())
     }
 
-    /// Answers the peer's offer with all of it that both trunks allow, before the other side was asked.
+    /// Answers the peer's offer before the other side was asked: by the first speech format that both trunks allow, which
+    /// the other side is then offered, and by what goes with it.
     pub fn answer_own(&mut self, other: &Leg) -> Result<String, Refusal> {
         self.allowed(Event::SendAnswer)?;
         let mut media = self.prospect().ok_or(Refusal::NothingInCommon)?;
@@ -50,6 +53,10 @@ impl Leg {
             };
             other.terms.allow(&format)
         });
+        let is_speech = |format: &NegotiatedFormat| format.codec.encoding.is_speech();
+        let first = media.formats.iter().position(is_speech);
+        let mut position = 0..;
+        media.formats.retain(|format| position.next() == first || !is_speech(format));
         media.direction = Direction::SendReceive;
         self.answer_as(&media, None)
     }
@@ -97,11 +104,16 @@ impl Leg {
                 .collect::<Vec<_>>()
         };
         let (near, far) = (speech(near), speech(far));
-        let is_in = |formats: &[super::super::negotiated::NegotiatedFormat], wanted| {
-            formats.iter().any(|format| format.relays_as(wanted))
-        };
+        let is_in =
+            |formats: &[NegotiatedFormat], wanted| formats.iter().any(|format| format.relays_as(wanted));
         near.iter().all(|format| is_in(&far, format))
             && far.first().is_some_and(|preferred| is_in(&near, preferred))
+    }
+
+    /// What the peer's open offer still waits for (RFC 3312).
+    pub fn awaits_preconditions(&self) -> bool {
+        let Exchange::RemoteOffer { offer, .. } = &self.exchange else { return false };
+        offer.audio.preconditions.is_some_and(|preconditions| !preconditions.are_met())
     }
 
     /// Our last description, read back.
@@ -133,6 +145,7 @@ impl Leg {
             formats,
             ptime,
             maxptime,
+            preconditions: None,
         };
         let around = self.around.get_or_insert_default().clone();
         let body = self.describe(offer.clone(), around);

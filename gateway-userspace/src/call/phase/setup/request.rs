@@ -34,7 +34,9 @@ impl Setup {
             Method::Prack => return self.prack(facts, (server, request), context),
             Method::Update => {
                 let answer = self.update(request);
+                let ready = answer.is_ok() && is_ready(request);
                 self.answer_caller(answer, (server, request), context);
+                return self.proceed_when_ready(ready, facts, context);
             }
             Method::Options => self.caller.respond(context, (server, request), StatusCode::OK, None),
             _ => self.caller.turn_away(context, (server, request), Fault::MethodNotAllowed),
@@ -57,8 +59,12 @@ impl Setup {
             State::LocalOffer => self.answer_of_caller(request).map(|()| None),
             State::Stable | State::RemoteOffer => self.update(request),
         };
+        let ready = answer.is_ok() && is_ready(request);
         self.answer_caller(answer, (server, request), context);
         self.provisional.proceed(context);
+        if self.is_waiting {
+            return self.proceed_when_ready(ready, facts, context);
+        }
         if self.provisional.is_open() {
             return Phase::Setup(self);
         }
@@ -127,6 +133,12 @@ impl Setup {
             Err(fault) => refuse(context, server, request, fault),
         }
     }
+}
+
+/// Whether it offers a session whose preconditions are met.
+fn is_ready(request: &Request) -> bool {
+    let offer = media::description_of_request(request).ok().flatten();
+    offer.is_some_and(|offer| offer.audio.preconditions.is_none_or(|preconditions| preconditions.are_met()))
 }
 
 fn update_of(asking: &mut sdp::Leg, other: &sdp::Leg, request: &Request) -> Result<Option<String>, Fault> {
