@@ -142,7 +142,7 @@ fn only(suite: &'static str, version: &'static str) -> [&'static str; 3] {
     [version, if version == "-tls1_3" { "-ciphersuites" } else { "-cipher" }, suite]
 }
 
-// Statements 3, 5.
+// Statement 5.
 #[test]
 fn each_suite_alone_is_enough_when_openssl_calls_and_when_it_is_called() -> Result<()> {
     let scene = Scene::new()?;

@@ -1,4 +1,4 @@
-//! Bytes in, bytes out: UDP and TCP sockets on mio (RFC 3261 section 18).
+//! Bytes in, bytes out: UDP, TCP and TLS on mio (RFC 3261 section 18).
 //!
 //! Each worker has one [`Net`] with sockets of its own on the shared addresses; the kernel spreads peers over the
 //! workers. Connections belong to the worker that accepted or dialled them, for life, and their ids name it
@@ -8,7 +8,8 @@
 //! * Everything a peer can make us hold has a bound: connections in all and per address, octets waiting to be sent,
 //!   the time a message takes to arrive or to be read.
 //! * Connections from a source that no trunk allows are closed before a word, TLS or not.
-//! * Requests go only by connections of our own, which are kept alive, renewed and replaced by [`tls`] certificates.
+//! * A request that names no connection goes by one of our own. Those are pinged, renewed within the hour, and replaced
+//!   when certificates are read again ([`tls`]).
 
 mod connection;
 mod fault;

@@ -45,6 +45,7 @@ mod tests {
     use crate::net::tls::{Suite, TrunkSettings, Version};
     use std::time::UNIX_EPOCH;
 
+    // Statement 33.
     #[test]
     fn a_certificate_in_its_last_thirty_days_is_told_of_once_a_day() {
         let authority = Authority::new("Root");

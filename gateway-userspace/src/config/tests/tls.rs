@@ -115,6 +115,7 @@ fn each_mistake_about_tls_is_told_with_its_place_and_its_fix() {
     assert!(parse(&keyless).expect_err("no key").to_string().contains("tls.key: is missing"));
 }
 
+// Statement 33.
 #[test]
 fn a_certificate_near_its_end_is_warned_of_and_shown() {
     let files = Files::new(&Leaf { until: 2027, ..Leaf::default() });

@@ -94,7 +94,6 @@ fn refused(a: &mut Gateway, b: &mut Gateway) -> (Closed, Closed) {
     (a.rig.ends()[0], b.rig.ends()[0])
 }
 
-// Statement 3.
 #[test]
 fn each_suite_alone_is_enough_in_both_roles() {
     for suite in Suite::standard() {
