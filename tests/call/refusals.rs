@@ -32,7 +32,7 @@ fn invite(lines: &str, body: &str) -> String {
     request("INVITE", BOB, "", lines, body)
 }
 
-// Statements 223, 224, 226.
+// Statements 223, 224, 225, 226.
 #[test]
 fn requests_that_cannot_be_served_are_refused_by_the_code_that_says_why() {
     let sdp = "Max-Forwards: 70\r\nContent-Type: application/sdp\r\n";
@@ -52,6 +52,19 @@ fn requests_that_cannot_be_served_are_refused_by_the_code_that_says_why() {
         (
             "another content",
             invite("Max-Forwards: 70\r\nContent-Type: text/plain\r\n", "hello"),
+            "415 to INVITE 1",
+        ),
+        (
+            "an answer that must not be SDP",
+            invite("Max-Forwards: 70\r\nAccept: application/isup\r\nContent-Type: application/sdp\r\n", SDP),
+            "406 to INVITE 1",
+        ),
+        (
+            "a part that must be understood",
+            invite(
+                "Max-Forwards: 70\r\nContent-Type: multipart/mixed;boundary=b\r\n",
+                "--b\r\nContent-Type: application/isup\r\n\r\nx\r\n--b--\r\n",
+            ),
             "415 to INVITE 1",
         ),
         ("broken SDP", invite(sdp, "v=0\r\nthis is no session\r\n"), "400 to INVITE 1"),
@@ -93,6 +106,22 @@ fn requests_that_cannot_be_served_are_refused_by_the_code_that_says_why() {
     // An encoding that nobody here knows may still be common to both sides.
     assert_eq!(answer, "100 to INVITE 1");
     drop(scene);
+}
+
+// Statement 225.
+#[test]
+fn optional_parts_beside_the_session_are_ignored() {
+    let body = format!(
+        "--b\r\nContent-Type: application/isup\r\nContent-Disposition: signal;handling=optional\r\n\r\nx\r\n\
+         --b\r\nContent-Type: application/sdp\r\n\r\n{SDP}\r\n--b--\r\n"
+    );
+    let lines = "Max-Forwards: 70\r\nAccept: text/plain, application/*;q=0.5\r\n\
+                 Content-Type: multipart/mixed;boundary=b\r\n";
+    let (answer, scene) = answer_to(&invite(lines, &body));
+    assert_eq!(answer, "100 to INVITE 1");
+    let to_bob =
+        scene.tap().sent().find(|text| text.starts_with("INVITE ")).expect("the call goes on").to_owned();
+    assert!(to_bob.contains("\r\nContent-Type: application/sdp\r\n") && !to_bob.contains("isup"), "{to_bob}");
 }
 
 // Statement 224.

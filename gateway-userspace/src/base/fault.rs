@@ -93,6 +93,8 @@ faults! {
     SessionIntervalTooShort, PeerIncompatible, 422, 127, "session_interval_too_short";
     /// A body type other than SDP.
     UnsupportedMediaType, PeerIncompatible, 415, 79, "unsupported_media_type";
+    /// An INVITE whose sender accepts no session description in the answer.
+    NotAcceptable, PeerIncompatible, 406, 79, "not_acceptable";
     /// A Request-URI scheme other than sip, sips or tel.
     UnsupportedUriScheme, PeerIncompatible, 416, 28, "unsupported_uri_scheme";
     /// No codec, address family or transport profile that both legs can carry.

@@ -8,7 +8,7 @@ use crate::base::time::Time;
 use crate::media::{LegMedia, MediaPlan, PlanSettings, PortPair, PortPool};
 use crate::rtp::{Codec, Encoding};
 use crate::sdp;
-use crate::sip::message::{MediaType, Request, Response};
+use crate::sip::message::{Request, Response, Unsupported};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -84,21 +84,16 @@ pub(super) fn own_formats() -> Vec<sdp::Format> {
 
 /// The session description in a body, `None` without a body.
 pub(super) fn description_of_request(request: &Request) -> Result<Option<sdp::Description>, Fault> {
-    description(request.media_type(), &request.body)
+    description(request.session())
 }
 
 /// As [`description_of_request`].
 pub(super) fn description_of_response(response: &Response) -> Result<Option<sdp::Description>, Fault> {
-    description(response.media_type(), &response.body)
+    description(response.session())
 }
 
-fn description(media_type: Option<MediaType>, body: &[u8]) -> Result<Option<sdp::Description>, Fault> {
-    if body.is_empty() {
-        return Ok(None);
-    }
-    if media_type != Some(MediaType::Sdp) {
-        return Err(Fault::UnsupportedMediaType);
-    }
+fn description(session: Result<Option<&[u8]>, Unsupported>) -> Result<Option<sdp::Description>, Fault> {
+    let Some(body) = session.map_err(|Unsupported| Fault::UnsupportedMediaType)? else { return Ok(None) };
     sdp::parse(body).map(Some).map_err(|error| {
         tracing::debug!(%error, "a session description is refused");
         error.fault()

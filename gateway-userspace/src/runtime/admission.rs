@@ -8,7 +8,7 @@ use crate::base::time::Time;
 use crate::call::TrunkRef;
 use crate::observe::{self, TrunkEvent};
 use crate::policy::{Drainable as _, Feedback, Limits, Meter, Permit, announced};
-use crate::sip::message::{Method, Request, Response};
+use crate::sip::message::{HeaderName, Method, Request, Response};
 use crate::sip::transport::Hop;
 use std::sync::Arc;
 
@@ -95,6 +95,9 @@ pub(super) fn admit(
     let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);
     let trunk =
         trunk.and_then(|trunk| TrunkRef::new(Arc::clone(&core.policy), trunk)).ok_or(Fault::NoRoute)?;
+    if !accepts_sdp(request) {
+        return Err(Fault::NotAcceptable);
+    }
     if is_loop(core, request, &trunk) {
         return Err(Fault::LoopDetected);
     }
@@ -105,6 +108,17 @@ pub(super) fn admit(
         core.publish(turn.now, &observe::Event::Trunk(event));
     }
     Ok((trunk, permit, emergency))
+}
+
+/// RFC 3261 section 20.1: an INVITE without Accept accepts SDP, one with Accept what it lists.
+fn accepts_sdp(request: &Request) -> bool {
+    if request.headers.value(&HeaderName::Accept).is_none() {
+        return true;
+    }
+    request.headers.items(&HeaderName::Accept).any(|range| {
+        let range = range.split(';').next().unwrap_or_default().trim();
+        ["application/sdp", "application/*", "*/*"].iter().any(|fits| range.eq_ignore_ascii_case(fits))
+    })
 }
 
 /// Whether an INVITE of ours came back to us unchanged (RFC 3261 section 16.3): by its Call-ID, which we made, and the

@@ -31,7 +31,7 @@ mod tests;
 #[cfg(test)]
 mod torture;
 
-pub use content::MediaType;
+pub use content::{MediaType, Unsupported};
 pub use cseq::CSeq;
 pub use framing::{HeadLength, head_length};
 pub use headers::{Header, HeaderName, Headers};
@@ -224,12 +224,28 @@ impl Request {
     pub fn media_type(&self) -> Option<MediaType> {
         content::media_type(&self.headers, &self.body)
     }
+
+    /// The session description in the body, if there is one.
+    ///
+    /// # Errors
+    /// The body holds something else that its sender wants understood.
+    pub fn session(&self) -> Result<Option<&[u8]>, Unsupported> {
+        content::session(&self.headers, &self.body)
+    }
 }
 
 impl Response {
     /// The media type of the body, if there is a body and its type can be read.
     pub fn media_type(&self) -> Option<MediaType> {
         content::media_type(&self.headers, &self.body)
+    }
+
+    /// The session description in the body, if there is one.
+    ///
+    /// # Errors
+    /// The body holds something else that its sender wants understood.
+    pub fn session(&self) -> Result<Option<&[u8]>, Unsupported> {
+        content::session(&self.headers, &self.body)
     }
 }
 
