@@ -46,6 +46,11 @@ fn play(seed: u64) -> Outcome {
         for phone in [ALICE, BOB, CAROL] {
             scene.phones[phone].calls_with =
                 ["", "Supported: 100rel\r\n", "Require: 100rel\r\n"][chance.random_range(0..3)];
+            let timer = [None, Some("90;refresher=uac"), Some("90;refresher=uas")][chance.random_range(0..3)];
+            let timer = timer.map(|value| ("Session-Expires", value.to_owned()));
+            let update =
+                chance.random_bool(0.5).then(|| ("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE".to_owned()));
+            scene.phones[phone].adds = timer.into_iter().chain(update).collect();
             scene.phones[phone].on_invite = ANSWERS[chance.random_range(0..ANSWERS.len())].to_vec();
             scene.phones[phone].on_reinvite = CHANGES[chance.random_range(0..CHANGES.len())].to_vec();
         }
@@ -64,7 +69,7 @@ fn play(seed: u64) -> Outcome {
 
 fn act(scene: &mut Scene, chance: &mut StdRng) {
     let phone = [ALICE, BOB, CAROL][chance.random_range(0..3)];
-    match chance.random_range(0..14) {
+    match chance.random_range(0..16) {
         0..3 => scene.alice_calls(),
         3 => {
             let now = scene.now;
@@ -84,6 +89,11 @@ fn act(scene: &mut Scene, chance: &mut StdRng) {
             scene.media(talks);
         }
         12 => scene.hang_up_any(Fault::HungUp),
+        13..15 => {
+            let direction = ["sendrecv", "sendonly", "inactive"][chance.random_range(0..3)];
+            let session = scene.phones[phone].session.directed(direction);
+            scene.updates(phone, chance.random_bool(0.7).then_some(session));
+        }
         _ => {
             let now = scene.now;
             scene.phones[phone].reinvite(now, None);

@@ -223,3 +223,19 @@ fn a_bye_goes_unanswered_and_the_call_still_ends() {
     let outcome = scene.ends();
     assert_eq!(outcome.records[0].sip_status, 200);
 }
+
+#[test]
+fn a_change_that_rang_and_is_never_answered_leaves_nothing_when_its_call_ends() {
+    let mut scene = Scene::new(Stage { phones_may_complain: true, ..Stage::default() });
+    scene.talk();
+    scene.alice().on_reinvite = vec![(50, Say(180))];
+    let session = scene.phones[BOB].session.directed("inactive");
+    scene.reinvites(BOB, session);
+    scene.run(500);
+    // Alice forgets her INVITE with the dialog that it came in.
+    scene.loses = |text| text.starts_with("SIP/2.0 487 ") && text.contains("Alice");
+    scene.hangs_up(BOB);
+    scene.run(40_000);
+    scene.loses = |_| false;
+    scene.ends();
+}

@@ -270,7 +270,7 @@ impl Phone {
 
     /// Sends an UPDATE inside the last dialog, with an offer if there is one.
     pub fn update(&mut self, now: Time, session: Option<Session>) {
-        let dialog = self.dialogs.len() - 1;
+        let Some(dialog) = self.dialogs.len().checked_sub(1) else { return };
         let body = session.map(|session| {
             self.session = session;
             self.describe(None)

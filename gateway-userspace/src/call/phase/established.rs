@@ -487,6 +487,10 @@ impl Established {
         (sides, reason): (&[Side], Option<String>),
         context: &mut Context<'_>,
     ) -> Phase {
+        if let Some(to) = self.inviting() {
+            // Its dialog ends, and with it the peer's reason to answer: nothing else would end the transaction.
+            context.push(Action::Cancel { key: RequestKey::Reinvite { to }, reason: None });
+        }
         match std::mem::replace(&mut self.stage, Stage::Steady) {
             Stage::Asking(asked, _) | Stage::Waiting(asked) => {
                 let asking = self.legs.of_mut(asked.from);
@@ -500,6 +504,15 @@ impl Established {
         let Self { legs: Legs { caller, callee }, attempts, .. } = *self;
         conclude(facts, outcome, (&caller, Some(&callee)), context);
         Ending::begin((Some(caller), Some(callee)), sides, reason, attempts, context)
+    }
+
+    /// The side that has a re-INVITE of ours without a final answer.
+    fn inviting(&self) -> Option<Side> {
+        match &self.stage {
+            Stage::Asking(asked, _) if asked.request.method == Method::Invite => Some(asked.from.other()),
+            Stage::Offering(side, ..) => Some(*side),
+            Stage::Asking(..) | Stage::Waiting(_) | Stage::Agreed(_) | Stage::Steady => None,
+        }
     }
 
     fn watch_media(&self, context: &mut Context<'_>) {
