@@ -14,6 +14,7 @@ mod first_packet;
 mod forks;
 mod health;
 mod hold;
+mod identity;
 mod late_offer;
 mod limits;
 mod loss;

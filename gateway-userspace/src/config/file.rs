@@ -2,7 +2,10 @@
 //! be told by itself. What a missing one means is said in `check`.
 
 use crate::dataplane::Mode;
-use crate::policy::{EarlyMedia, HoldForm, ReliableProvisional, Service};
+use crate::policy::{
+    AssertedSource, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm, ReliableProvisional,
+    Service,
+};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -130,6 +133,7 @@ pub(super) struct Trunk {
     pub(super) peer_timeout_ms: Field<u32>,
     pub(super) progress_timeout_ms: Field<u32>,
     pub(super) numbers: TrunkNumbers,
+    pub(super) identity: TrunkIdentity,
     pub(super) limits: TrunkLimits,
     pub(super) overload_control: Field<bool>,
     pub(super) health: TrunkHealth,
@@ -168,6 +172,16 @@ pub(super) struct TrunkNumbers {
     pub(super) national_prefix: Field<String>,
     pub(super) international_prefix: Field<String>,
     pub(super) format: Field<NumberFormat>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkIdentity {
+    pub(super) trusted: Field<bool>,
+    pub(super) form: Field<IdentityForm>,
+    pub(super) from: Field<FromSource>,
+    pub(super) asserted: Field<AssertedSource>,
+    pub(super) redirection: Field<RedirectionForm>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

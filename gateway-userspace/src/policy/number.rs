@@ -1,5 +1,6 @@
 //! Telephone numbers as one side writes them, and as all sides understand them: E.164 with a plus.
 
+use crate::sip::message::Uri;
 use std::borrow::Cow;
 
 /// How a trunk's far end writes numbers.
@@ -45,6 +46,27 @@ impl NumberPlan {
                 (None, None) => return Cow::Borrowed(user),
             };
         if is_e164(&global) { Cow::Owned(global) } else { Cow::Borrowed(user) }
+    }
+
+    /// Whom a URI of the far end names: as [`Self::read`] of its user part without parameters, in the context that it
+    /// says it is of (RFC 3966 section 5.1.4). `None` where it names nobody.
+    pub fn read_uri(&self, uri: &Uri) -> Option<String> {
+        let user = uri.user()?;
+        // In a SIP URI the parameters of a number belong to the user part (RFC 3261 section 19.1.6).
+        let mut parts = user.split(';');
+        let number = parts.next().unwrap_or_default();
+        let context = match uri {
+            Uri::Tel(_) => uri.param("phone-context"),
+            Uri::Sip(_) | Uri::Absolute(_) => parts.find_map(|part| part.strip_prefix("phone-context=")),
+        };
+        if let Some(prefix) = context.filter(|context| context.starts_with('+') && !number.starts_with('+')) {
+            let global = format!("{prefix}{number}");
+            let global = significant(&global);
+            if is_e164(&global) {
+                return Some(global.into_owned());
+            }
+        }
+        Some(self.read(number).into_owned())
     }
 
     /// A number as the far end wants it written. What is not E.164 stays as it is.
@@ -128,6 +150,29 @@ mod tests {
         let none = NumberPlan::default();
         assert_eq!(none.read("02079460000"), "02079460000");
         assert_eq!(none.read("+44-2079460000"), "+442079460000");
+    }
+
+    // Statement 82.
+    #[test]
+    fn uris_of_every_scheme_name_the_same_number() {
+        let plan = british(NumberFormat::E164);
+        let table = [
+            ("sip:+442079460000@h;user=phone", Some("+442079460000")),
+            ("sips:02079460000@h", Some("+442079460000")),
+            ("sip:+44-20-7946-0000;npdi;rn=+441234@h;user=phone", Some("+442079460000")),
+            ("tel:+44-20-7946-0000", Some("+442079460000")),
+            ("tel:2079460000;phone-context=+44", Some("+442079460000")),
+            ("sip:2079460000;phone-context=+44@h;user=phone", Some("+442079460000")),
+            ("tel:02079460000;phone-context=example.net", Some("+442079460000")),
+            ("tel:112;phone-context=+44", Some("112")),
+            ("sip:%2A72%23@h", Some("*72#")),
+            ("sip:ann@h", Some("ann")),
+            ("sip:h", None),
+            ("urn:service:sos", None),
+        ];
+        for (uri, number) in table {
+            assert_eq!(plan.read_uri(&uri.parse().unwrap()).as_deref(), number, "{uri}");
+        }
     }
 
     #[test]

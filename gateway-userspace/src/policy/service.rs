@@ -1,6 +1,8 @@
 //! What stands behind a trunk, and what follows from it where the operator says nothing else.
 
-use super::{Health, HoldForm, NumberFormat, SipPolicy};
+use super::{
+    AssertedSource, Health, HoldForm, IdentityForm, IdentityPolicy, NumberFormat, RedirectionForm, SipPolicy,
+};
 use std::time::Duration;
 
 /// What stands behind a trunk.
@@ -21,6 +23,8 @@ pub struct Usual {
     pub health: Health,
     pub progress_timeout: Duration,
     pub format: NumberFormat,
+    pub identity: IdentityPolicy,
+    pub redirection: RedirectionForm,
     pub sip: SipPolicy,
 }
 
@@ -32,19 +36,40 @@ impl Usual {
             health: Health::default(),
             progress_timeout: Duration::from_secs(10),
             format: NumberFormat::AsReceived,
+            identity: IdentityPolicy::default(),
+            redirection: RedirectionForm::None,
             sip: SipPolicy::default(),
         };
+        let trusted = IdentityPolicy { trusted: true, ..IdentityPolicy::default() };
         match service {
             None => usual,
-            Some(Service::Operator) => Self { health: asking, ..usual },
-            Some(Service::Zoom) => Self { health: asking, format: NumberFormat::E164, ..usual },
+            Some(Service::Operator) => Self {
+                health: asking,
+                identity: IdentityPolicy { form: IdentityForm::Pai, ..trusted },
+                redirection: RedirectionForm::HistoryInfo,
+                ..usual
+            },
+            // It looks for the caller in P-Asserted-Identity. What callers keep from strangers is not for it.
+            Some(Service::Zoom) => Self {
+                health: asking,
+                format: NumberFormat::E164,
+                identity: IdentityPolicy {
+                    form: IdentityForm::Pai,
+                    asserted: AssertedSource::ReceivedOrFrom,
+                    ..IdentityPolicy::default()
+                },
+                ..usual
+            },
             // Teams tries another gateway after ten seconds (FailoverTimeSeconds): our answer has to be there before.
             Some(Service::Teams) => Self {
                 health: asking,
                 progress_timeout: Duration::from_millis(9_500),
                 format: NumberFormat::E164,
+                // It shows From to its users and ignores History-Info. What it asserts, mutual TLS says is its own.
+                identity: trusted,
                 // It takes no INVITE without an offer, and knows no other hold than `inactive`.
                 sip: SipPolicy { delayed_offer: false, hold: HoldForm::Inactive, ..usual.sip },
+                ..usual
             },
         }
     }

@@ -1,7 +1,10 @@
 //! A trunk: a named group of peers that one service or one operator's core has, and how we deal with them.
 
 use super::sip::SipPolicy;
-use super::{Candidate, Health, Limits, NumberFormat, NumberPlan, PeerAddress, PolicyError, Service, Usual};
+use super::{
+    Candidate, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, PeerAddress, PolicyError,
+    RedirectionForm, Service, Usual,
+};
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::resolve::{Family, Wanted};
 use crate::sip::message::{Draft, HeaderName, Host, NameAddr, Uri};
@@ -31,6 +34,9 @@ pub struct Trunk {
     pub media: MediaPolicy,
     /// How its far end writes numbers.
     pub numbers: NumberPlan,
+    pub identity: IdentityPolicy,
+    /// How its peers hear who passed a call on.
+    pub redirection: RedirectionForm,
     pub sip: SipPolicy,
     /// How long a peer may leave an INVITE without any answer before the next one is tried.
     pub peer_timeout: Duration,
@@ -74,6 +80,8 @@ impl Trunk {
             media_address: listen.ip(),
             media: MediaPolicy::default(),
             numbers: NumberPlan::default(),
+            identity: usual.identity,
+            redirection: usual.redirection,
             sip: usual.sip,
             peer_timeout: Duration::from_secs(4),
             progress_timeout: Some(usual.progress_timeout),
@@ -90,6 +98,8 @@ impl Trunk {
         self.health = usual.health;
         self.progress_timeout = Some(usual.progress_timeout);
         self.numbers.format = usual.format;
+        self.identity = usual.identity;
+        self.redirection = usual.redirection;
         self.sip = usual.sip;
         self
     }

@@ -54,6 +54,10 @@ pub struct Phone {
     pub calls_with: &'static str,
     /// Parameters of the URI in its Contact, with their semicolon.
     pub contact_parameters: &'static str,
+    /// From of its calls, without a tag; empty for its own number.
+    pub calls_as: &'static str,
+    /// Of the URIs in Request-URI, From and To inside its dialogs.
+    pub dialog_parameters: &'static str,
     /// What its responses say of its load: value and algorithm (RFC 7339).
     pub load: Option<(u32, &'static str)>,
     /// Header lines that its responses to INVITEs carry besides.
@@ -159,6 +163,8 @@ impl Phone {
             ignores_cancel: false,
             calls_with: "",
             contact_parameters: "",
+            calls_as: "",
+            dialog_parameters: "",
             load: None,
             adds: Vec::new(),
             last_line: String::new(),
@@ -187,7 +193,10 @@ impl Phone {
             call_id: format!("call-{token}@{own}"),
             local_tag: format!("tag-{token}"),
             remote_tag: None,
-            local: format!("<sip:{CALLER}@{own}>"),
+            local: match self.calls_as {
+                "" => format!("<sip:{CALLER}@{own}>"),
+                from => from.to_owned(),
+            },
             remote: format!("<sip:{number}@{gateway}>"),
             target: format!("sip:{number}@{gateway}"),
             sequence: 0,
@@ -754,6 +763,9 @@ impl Phone {
         let local = local.split(";tag=").next().unwrap_or_default();
         let remote = remote.split(";tag=").next().unwrap_or_default();
         let (own, name) = (self.address, self.name);
+        let late = if remote_tag.is_some() { self.dialog_parameters } else { "" };
+        let end = format!("{late}>");
+        let (local, remote) = (local.replace('>', &end), remote.replace('>', &end));
         let to_tag = remote_tag.as_ref().map(|tag| format!(";tag={tag}")).unwrap_or_default();
         let contact = match method {
             "INVITE" | "UPDATE" => format!("Contact: <sip:{name}@{own}{}>\r\n", self.contact_parameters),
@@ -766,7 +778,7 @@ impl Phone {
             None => "Content-Length: 0\r\n\r\n".to_owned(),
         };
         format!(
-            "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch={branch}\r\nMax-Forwards: 70\r\n\
+            "{method} {target}{late} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch={branch}\r\nMax-Forwards: 70\r\n\
              From: {local};tag={local_tag}\r\nTo: {remote}{to_tag}\r\nCall-ID: {call_id}\r\n\
              CSeq: {sequence} {method}\r\n{contact}User-Agent: {name}\r\n{header}{content}"
         )

@@ -21,12 +21,12 @@ use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, med
 use crate::media::MediaPlan;
 use crate::observe::event::{self, CallStart, SipSummary};
 use crate::observe::{self, TrunkEvent};
-use crate::policy::{self, Candidate, Candidates, Decision, Inquiry, ReliableProvisional};
+use crate::policy::{
+    self, Caller, Candidate, Candidates, Decision, Inquiry, Redirection, ReliableProvisional,
+};
 use crate::sdp;
 use crate::sip::dialog::Dialog;
-use crate::sip::message::{
-    Contact, DisplayName, Draft, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri,
-};
+use crate::sip::message::{Contact, Draft, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
 use std::sync::Arc;
@@ -63,7 +63,9 @@ struct Callee {
     /// The INVITE sent last, for one more of the same dialog.
     invite: Option<Box<Draft>>,
     called: String,
-    caller: (Option<DisplayName>, String),
+    caller: Caller,
+    /// Who passed the call on.
+    redirection: Redirection,
 }
 
 /// Why the caller gets no answer.
@@ -87,7 +89,7 @@ pub(in crate::call) fn begin(
     };
     let start = CallStart {
         call: id,
-        caller: Number::new(callee.caller.1.as_str()),
+        caller: callee.caller.number(),
         called: Number::new(callee.called.as_str()),
         trunk: Arc::from(trunk.name.as_str()),
         source: hop.remote,
@@ -146,7 +148,7 @@ fn prepare(
 ) -> Result<Prepared, Fault> {
     let called = match context.policy.emergency().number(&request.uri) {
         Some(number) => number.to_owned(),
-        None => trunk.numbers.read(&called_number(&request.uri)?).into_owned(),
+        None => called_number(&request.uri, &trunk)?,
     };
     let speaks_100rel = [HeaderName::Supported, HeaderName::Require]
         .iter()
@@ -166,9 +168,8 @@ fn prepare(
     let tag = context.tokens.token();
     let dialog =
         Dialog::from_request(request, &tag, trunk.contact(), false).map_err(|refused| refused.fault())?;
-    let from = &request.head.from;
-    let number = from.uri.user().map(|user| trunk.numbers.read(&user).into_owned()).unwrap_or_default();
-    let caller = (from.display.clone(), number);
+    let caller = Caller::of(request, &trunk);
+    let redirection = Redirection::of(request, &trunk, &caller);
     let mut near = media::open(&trunk, context)?;
     let offered = offer.is_some();
     let taken = match offer {
@@ -195,17 +196,15 @@ fn prepare(
     };
     let has_offer = offered || !to_trunk.sip.delayed_offer;
     let session = Session::default();
-    let callee = Callee { trunk: to_trunk, media: far, has_offer, session, invite: None, called, caller };
+    let callee =
+        Callee { trunk: to_trunk, media: far, has_offer, session, invite: None, called, caller, redirection };
     Ok(Prepared { caller: leg, callee, decision, offered })
 }
 
-/// The called number or name, without parameters (RFC 3261 section 19.1.1, RFC 3966).
-fn called_number(uri: &Uri) -> Result<String, Fault> {
+/// The called number or name, as the trunk's far end means it.
+fn called_number(uri: &Uri, trunk: &TrunkRef) -> Result<String, Fault> {
     match uri {
-        Uri::Sip(_) | Uri::Tel(_) => {
-            let user = uri.user().ok_or(Fault::NoRoute)?;
-            Ok(user.split(';').next().unwrap_or_default().to_owned())
-        }
+        Uri::Sip(_) | Uri::Tel(_) => trunk.numbers.read_uri(uri).ok_or(Fault::NoRoute),
         Uri::Absolute(_) => Err(Fault::UnsupportedUriScheme),
     }
 }
@@ -531,12 +530,8 @@ const INTERVAL_TOO_SMALL: StatusCode = StatusCode::new(422).expect("422 is a sta
 impl Callee {
     /// The INVITE of this side: our own dialog, the numbers and the name of the other.
     fn invite(&self, max_forwards: Option<u8>, peer: &Candidate, context: &mut Context<'_>) -> Draft {
-        let (trunk, (display, number)) = (&self.trunk, &self.caller);
-        let number = trunk.numbers.write(number);
-        let user = Some(&*number).filter(|number| !number.is_empty());
-        let from = trunk.as_phone(trunk.own_uri(user), &number);
-        let mut from = NameAddr::new(from).with_tag(&context.tokens.token());
-        from.display = display.clone();
+        let trunk = &self.trunk;
+        let from = self.caller.from(trunk).with_tag(&context.tokens.token());
         let called = trunk.numbers.write(&self.called);
         let to = NameAddr::new(trunk.as_phone(peer.uri(Some(&called)), &called));
         let target = trunk.target_uri(peer, &called);
@@ -545,6 +540,8 @@ impl Callee {
         draft.max_forwards = max_forwards.map_or(draft.max_forwards, |left| left.saturating_sub(1));
         draft.contact = Contact::one(self.trunk.contact());
         draft.headers.push(HeaderName::Allow, ALLOW);
+        self.caller.assert(trunk, &mut draft.headers);
+        self.redirection.write(trunk, &draft.to.uri, &mut draft.headers);
         self.trunk.sign(&mut draft);
         let sip = &self.trunk.sip;
         // Without our offer a reliable response would bring one, to be answered before the caller can have said

@@ -7,7 +7,7 @@ use super::peer::{media_networks, peer};
 use crate::media::plan::RateLimit;
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::policy::{
-    Advertised, CauseMap, Health, Limits, NumberFormat, NumberPlan, SipPolicy, Trunk, Usual,
+    Advertised, CauseMap, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, SipPolicy, Trunk, Usual,
 };
 use crate::rtp::Encoding;
 use crate::sip::transport::Transport;
@@ -80,6 +80,8 @@ pub(super) fn trunk(
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
         service,
         numbers: numbers(&written.numbers, usual.format),
+        redirection: super::value(&written.identity.redirection, usual.redirection),
+        identity: identity(&written.identity, &usual.identity),
         progress_timeout: Some(milliseconds(&written.progress_timeout_ms, usual.progress_timeout))
             .filter(|timeout| !timeout.is_zero()),
         limits,
@@ -104,6 +106,15 @@ fn numbers(written: &file::TrunkNumbers, usual: NumberFormat) -> NumberPlan {
             file::NumberFormat::E164 => NumberFormat::E164,
             file::NumberFormat::National => NumberFormat::National,
         }),
+    }
+}
+
+fn identity(written: &file::TrunkIdentity, usual: &IdentityPolicy) -> IdentityPolicy {
+    IdentityPolicy {
+        trusted: super::value(&written.trusted, usual.trusted),
+        form: super::value(&written.form, usual.form),
+        from: super::value(&written.from, usual.from),
+        asserted: super::value(&written.asserted, usual.asserted),
     }
 }
 

@@ -287,7 +287,7 @@ pub(super) fn unquote(text: &str) -> Cow<'_, str> {
 }
 
 /// `text` with `%41` and the like decoded (RFC 3261 section 19.1.2); what is no UTF-8 afterwards stays escaped.
-pub(super) fn unescape(text: &str) -> Cow<'_, str> {
+pub fn unescape(text: &str) -> Cow<'_, str> {
     if !text.contains('%') {
         return Cow::Borrowed(text);
     }

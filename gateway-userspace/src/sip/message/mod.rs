@@ -36,7 +36,7 @@ pub use cseq::CSeq;
 pub use framing::{HeadLength, head_length};
 pub use headers::{Header, HeaderName, Headers};
 pub use host::Host;
-pub use lexer::Syntax;
+pub use lexer::{Syntax, unescape};
 pub use limits::Limits;
 pub use method::Method;
 pub use name_addr::{Contact, DisplayName, NameAddr};
