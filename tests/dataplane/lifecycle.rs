@@ -13,6 +13,7 @@ use gateway_userspace::media::plan::{FlowSpec, GateSpec, OutputSpec};
 use mio::{Events, Poll};
 use std::collections::HashSet;
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 use support::namespace::ip;
 
@@ -187,6 +188,47 @@ fn a_far_end_that_moves_is_followed_and_figures_go_on() -> Result<()> {
     talk(&mut caller, &mut elsewhere, 10)?;
     let report = dataplane.report(ids[0]).context("installed")?;
     ensure!((report.packets, report.lost) == (21, 0), "{report:?}");
+    node.detach()?;
+    Ok(())
+}
+
+#[test]
+fn no_packet_is_lost_while_flows_beside_its_own_come_and_go() -> Result<()> {
+    let wires = Wires::new("beside")?;
+    let (mut caller, mut callee) = wires.phones()?;
+    let node = Node::boot(&wires.settings())?;
+    let mut dataplane = node.worker(CoreId(0), 1)?;
+    let mut with_rtcp = plan();
+    with_rtcp.push(crate::row::flow("192.0.2.1:30001", "198.51.100.1:40001", "198.51.100.9:5001"));
+    with_rtcp.push(crate::row::flow("198.51.100.1:40001", "192.0.2.1:30001", "192.0.2.10:4001"));
+    let first = dataplane.install(&with_rtcp)?;
+    wires.resolved("192.0.2.10")?;
+    wires.resolved("198.51.100.9")?;
+    talk(&mut caller, &mut callee, 10)?;
+
+    // As an answer does that accepts rtcp-mux (RFC 5761 section 5.1.1), and one that takes it back.
+    let mut ids = first.clone();
+    let ended = thread::scope(|scope| -> Result<usize> {
+        let talking = scope.spawn(|| talk(&mut caller, &mut callee, 500));
+        let mut ended = 0;
+        while !talking.is_finished() {
+            for flows in [&plan(), &with_rtcp] {
+                let update = dataplane.update(&ids, flows)?;
+                ended += update.ended.len();
+                ids = update.ids;
+            }
+        }
+        talking.join().expect("talk does not panic")?;
+        Ok(ended)
+    })?;
+    ensure!(ended > 0 && ended.is_multiple_of(2), "{ended} flows ended");
+    ensure!(ids[..2] == first[..2] && ids[2..] != first[2..], "{first:?} became {ids:?}");
+    for id in &ids[..2] {
+        let report = dataplane.report(*id).context("installed")?;
+        ensure!((report.packets, report.lost, report.refused) == (510, 0, 0), "{report:?}");
+    }
+    ensure!(node.flows()?.len() == 4 && dataplane.remove(&ids).len() == 4);
+    ensure!(node.flows()?.is_empty());
     node.detach()?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::kernel::monotonic;
 use super::mmap::{Access, SharedArray};
 use super::pins;
 use super::report::{FlowReport, RelayPath};
-use super::table::FlowTable;
+use super::table::KernelFlows;
 use crate::base::id::FlowId;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use gateway_common::abi::name;
@@ -37,7 +37,7 @@ pub struct FlowView {
 
 /// Every flow pinned in `directory`, ordered by where it arrives.
 pub fn flows(directory: &Path) -> Result<Vec<FlowView>, DataplaneFault> {
-    let table = FlowTable::open(directory, Access::Read)?;
+    let table = KernelFlows::open(directory, Access::Read)?;
     let states = states(directory)?;
     let now = monotonic();
     let mut views: Vec<_> = table

@@ -38,7 +38,7 @@ pub use record::Record;
 pub use report::{FlowReport, RelayPath};
 pub use slots::Split;
 pub use watch::Watch;
-pub use worker::Dataplane;
+pub use worker::{Dataplane, Update};
 
 use gateway_common::abi::FLOWS_DEFAULT;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use super::pins::PinDirectory;
 use super::pod::Plain;
 use super::reference::counters::Counters;
 use super::slots::{Slots, Split};
-use super::table::FlowTable;
+use super::table::KernelFlows;
 use super::watch::Watch;
 use super::worker::Dataplane;
 use super::{Mode, Settings};
@@ -68,7 +68,7 @@ struct KernelNode {
     /// Keeps the maps of the object open that are not pinned.
     _ebpf: Ebpf,
     _links: Vec<FdLink>,
-    table: Arc<FlowTable>,
+    table: Arc<KernelFlows>,
     states: Arc<SharedArray<FlowState>>,
     /// Of the program that the links run.
     program: Option<u32>,
@@ -235,7 +235,7 @@ fn boot_kernel(
     unlink_others(&pins, &devices.media_indices())?;
     let (paths, links): (Vec<_>, Vec<_>) = attached.into_iter().unzip();
     let program = links.first().and_then(|link| link.info().ok()).map(|info| info.program_id());
-    let table = Arc::new(FlowTable::open(pins.path(), Access::Write)?);
+    let table = Arc::new(KernelFlows::open(pins.path(), Access::Write)?);
     let states = Arc::new(inspect::states(pins.path())?);
     let taken = table.flows().map(|flow| flow.config.slot).collect();
     Ok(Node {

@@ -24,7 +24,7 @@ pub(super) enum TableFault {
 
 /// Index and slots of a pinned data plane.
 #[derive(Debug)]
-pub(super) struct FlowTable {
+pub(super) struct KernelFlows {
     index: SharedArray<u32>,
     /// Two for each slot.
     entries: SharedArray<FlowEntry>,
@@ -38,7 +38,7 @@ struct Found {
     config: FlowConfig,
 }
 
-impl FlowTable {
+impl KernelFlows {
     /// Maps the table pinned in `directory`.
     pub(super) fn open(directory: &Path, access: Access) -> Result<Self, DataplaneFault> {
         let mapping = || DataplaneFault::system("map the flow table into memory");
@@ -140,7 +140,7 @@ mod tests {
     use std::fs::File;
 
     /// A table over plain files, which are memory as well as a map of the kernel's is.
-    fn table(slots: usize) -> FlowTable {
+    fn table(slots: usize) -> KernelFlows {
         let file = |octets: usize| -> File {
             let file = tempfile::tempfile().unwrap();
             file.set_len(octets as u64).unwrap();
@@ -148,7 +148,7 @@ mod tests {
         };
         let index = file(PLACES as usize * size_of::<u32>());
         let entries = file(2 * slots * size_of::<FlowEntry>());
-        FlowTable {
+        KernelFlows {
             index: SharedArray::map(index.as_fd(), PLACES as usize, Access::Write).unwrap(),
             entries: SharedArray::map(entries.as_fd(), 2 * slots, Access::Write).unwrap(),
         }

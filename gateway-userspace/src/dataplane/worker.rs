@@ -10,7 +10,7 @@ use super::reference::Counters;
 use super::reference::sockets::SocketRelay;
 use super::report::{FlowReport, RelayPath};
 use super::slots::Slots;
-use super::table::{FlowTable, TableFault};
+use super::table::{KernelFlows, TableFault};
 use crate::base::id::FlowId;
 use crate::media::plan::FlowSpec;
 use gateway_common::flow::{FlowConfig, FlowKey};
@@ -20,6 +20,15 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// What [`Dataplane::update`] made of a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Update {
+    /// Of the new plan's flows, in its order.
+    pub ids: Vec<FlowId>,
+    /// Flows of the plan before that are gone: their place in it, and their last figures.
+    pub ended: Vec<(usize, FlowReport)>,
+}
 
 /// One worker's flows.
 #[derive(Debug)]
@@ -40,13 +49,13 @@ struct Installed {
 
 #[derive(Debug)]
 enum Backend {
-    Kernel(Box<KernelFlows>),
+    Kernel(Box<KernelBackend>),
     Sockets(Box<SocketRelay>),
 }
 
 #[derive(Debug)]
-struct KernelFlows {
-    flows: Arc<FlowTable>,
+struct KernelBackend {
+    flows: Arc<KernelFlows>,
     states: Arc<SharedArray<FlowState>>,
     neighbours: Option<Neighbours>,
 }
@@ -54,14 +63,14 @@ struct KernelFlows {
 impl Dataplane {
     pub(super) fn kernel(
         slots: Slots,
-        flows: Arc<FlowTable>,
+        flows: Arc<KernelFlows>,
         states: Arc<SharedArray<FlowState>>,
         capacity: u32,
     ) -> Self {
         let neighbours = Neighbours::open().inspect_err(|error| {
             tracing::warn!("first packets may miss link addresses: no netlink socket: {error}")
         });
-        let backend = Backend::Kernel(Box::new(KernelFlows { flows, states, neighbours: neighbours.ok() }));
+        let backend = Backend::Kernel(Box::new(KernelBackend { flows, states, neighbours: neighbours.ok() }));
         Self { slots, installed: HashMap::new(), backend, capacity }
     }
 
@@ -84,12 +93,13 @@ impl Dataplane {
     pub fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, DataplaneFault> {
         let mut places = Vec::with_capacity(flows.len());
         for _ in flows {
-            let Some((slot, epoch)) = self.slots.take() else {
-                self.give_back(&places);
-                return Err(DataplaneFault::FlowTableFull { flows: self.capacity });
-            };
-            let epoch = self.backend.state(slot).epoch.max(epoch.unwrap_or(0)).wrapping_add(1).max(1);
-            places.push(Place { slot, epoch, latch_epoch: 0 });
+            match self.fresh_place() {
+                Ok(place) => places.push(place),
+                Err(fault) => {
+                    self.give_back(&places);
+                    return Err(fault);
+                }
+            }
         }
         let installed = compile(flows, &places)
             .map_err(DataplaneFault::from)
@@ -98,7 +108,7 @@ impl Dataplane {
             Ok(compiled) => {
                 compiled.iter().for_each(|compiled| self.remember(compiled));
                 self.prepare(&compiled);
-                Ok(places.iter().map(|place| FlowId { slot: place.slot, epoch: place.epoch }).collect())
+                Ok(places.iter().map(id).collect())
             }
             Err(fault) => {
                 self.give_back(&places);
@@ -107,25 +117,37 @@ impl Dataplane {
         }
     }
 
-    /// Replaces the plan of installed flows, in the order of `ids`. Slots and figures stay; a latched source is
-    /// forgotten where the far end may have moved. On an error the plan before stays in force.
-    pub fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
+    /// Replaces the plan of installed flows. Where there are as many as before, each goes on in order, wherever it
+    /// arrives now; else those go on that still arrive where they did, beside others that come or go. What goes on
+    /// keeps its slot and figures; a latched source is forgotten where the far end may have moved. On an error the
+    /// plan before stays in force.
+    pub fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, DataplaneFault> {
         let before = ids.iter().map(|id| self.compiled(*id)).collect::<Result<Vec<_>, _>>()?;
-        let mut places: Vec<_> = before.iter().map(|compiled| place(&compiled.config)).collect();
-        let mut after = compile(flows, &places)?;
-        let configs =
-            |compiled: &[Compiled]| compiled.iter().map(|compiled| compiled.config).collect::<Vec<_>>();
-        let moved = far_end_moved(&configs(&before), &configs(&after));
-        if moved.contains(&true) {
-            for (place, moved) in places.iter_mut().zip(moved) {
-                place.latch_epoch = place.latch_epoch.wrapping_add(u32::from(moved));
-            }
-            after = compile(flows, &places)?;
+        let heirs = heirs(&before, flows);
+        let (mut places, mut fresh) = (Vec::with_capacity(flows.len()), Vec::new());
+        for heir in &heirs {
+            let place = match heir.and_then(|index| before.get(index)) {
+                Some(compiled) => place(&compiled.config),
+                None => match self.fresh_place() {
+                    Ok(place) => {
+                        fresh.push(place);
+                        place
+                    }
+                    Err(fault) => {
+                        self.give_back(&fresh);
+                        return Err(fault);
+                    }
+                },
+            };
+            places.push(place);
         }
-        self.replace_all(&before, &after)?;
+        let changed = self.change(&before, &heirs, &mut places, flows);
+        let after = changed.inspect_err(|_| self.give_back(&fresh))?;
         after.iter().for_each(|compiled| self.remember(compiled));
         self.prepare(&after);
-        Ok(())
+        let ended = (0..ids.len()).filter(|index| !heirs.contains(&Some(*index)));
+        let ended = ended.filter_map(|index| Some((index, self.forget(*ids.get(index)?)?))).collect();
+        Ok(Update { ids: places.iter().map(id).collect(), ended })
     }
 
     /// Takes over flows that a daemon before this one installed: `ids` as it stored them, `flows` the plan that
@@ -164,10 +186,7 @@ impl Dataplane {
             let Some(installed) = self.lookup(id) else { continue };
             self.backend.remove(installed.key);
             // After the removal, so that no packet is missing from it.
-            reports.extend(self.report(id));
-            self.installed.remove(&id.slot);
-            self.slots.free(id.slot, id.epoch);
-            self.backend.forget(id.slot);
+            reports.extend(self.forget(id));
         }
         reports
     }
@@ -222,6 +241,49 @@ impl Dataplane {
     fn remember(&mut self, compiled: &Compiled) {
         let FlowConfig { slot, epoch, clock_rate, .. } = compiled.config;
         self.installed.insert(slot, Installed { key: compiled.key, epoch, clock_rate });
+    }
+
+    fn fresh_place(&mut self) -> Result<Place, DataplaneFault> {
+        let full = DataplaneFault::FlowTableFull { flows: self.capacity };
+        let (slot, epoch) = self.slots.take().ok_or(full)?;
+        let epoch = self.backend.state(slot).epoch.max(epoch.unwrap_or(0)).wrapping_add(1).max(1);
+        Ok(Place { slot, epoch, latch_epoch: 0 })
+    }
+
+    /// Puts the plan in force; raises the latch epoch in `places` where a far end may have moved.
+    fn change(
+        &mut self,
+        before: &[Compiled],
+        heirs: &[Option<usize>],
+        places: &mut [Place],
+        flows: &[FlowSpec],
+    ) -> Result<Vec<Compiled>, DataplaneFault> {
+        let mut after = compile(flows, places)?;
+        let going_on: Vec<_> = heirs
+            .iter()
+            .zip(&after)
+            .filter_map(|(heir, after)| Some((before.get((*heir)?)?.config, after.config)))
+            .collect();
+        let (were, are): (Vec<_>, Vec<_>) = going_on.into_iter().unzip();
+        let moved = far_end_moved(&were, &are);
+        if moved.contains(&true) {
+            let going_on = places.iter_mut().zip(heirs).filter(|(_, heir)| heir.is_some());
+            for ((place, _), moved) in going_on.zip(moved) {
+                place.latch_epoch = place.latch_epoch.wrapping_add(u32::from(moved));
+            }
+            after = compile(flows, places)?;
+        }
+        self.replace_all(before, &after)?;
+        Ok(after)
+    }
+
+    /// Frees the slot of a flow that is no longer in the table, and gives its last figures.
+    fn forget(&mut self, id: FlowId) -> Option<FlowReport> {
+        let report = self.report(id)?;
+        self.installed.remove(&id.slot);
+        self.slots.free(id.slot, id.epoch);
+        self.backend.forget(id.slot);
+        Some(report)
     }
 
     fn give_back(&mut self, places: &[Place]) {
@@ -329,6 +391,19 @@ impl Backend {
             Self::Sockets(relay) => relay.state(slot),
         }
     }
+}
+
+/// Which flow of the plan before goes on as each flow of the new one.
+fn heirs(before: &[Compiled], flows: &[FlowSpec]) -> Vec<Option<usize>> {
+    if before.len() == flows.len() {
+        return (0..flows.len()).map(Some).collect();
+    }
+    let arrivals = flows.iter().map(|flow| super::compile::key(flow.at));
+    arrivals.map(|key| before.iter().position(|compiled| compiled.key == key)).collect()
+}
+
+fn id(place: &Place) -> FlowId {
+    FlowId { slot: place.slot, epoch: place.epoch }
 }
 
 fn place(config: &FlowConfig) -> Place {

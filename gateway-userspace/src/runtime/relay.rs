@@ -3,7 +3,7 @@
 use crate::base::fault::Fault;
 use crate::base::id::{FlowId, Side};
 use crate::base::time::Time;
-use crate::dataplane::{FlowReport, RelayPath};
+use crate::dataplane::{FlowReport, RelayPath, Update};
 use crate::media::MediaPlan;
 use crate::media::plan::FlowSpec;
 use crate::observe::event::MediaQuality;
@@ -17,8 +17,8 @@ use std::time::Duration;
 pub trait FlowTable {
     /// All of them or none.
     fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, Fault>;
-    /// Changes flows in place; what they counted goes on.
-    fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault>;
+    /// Changes flows in place: those that go on keep what they counted ([`crate::dataplane::Dataplane::update`]).
+    fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, Fault>;
     /// Takes over flows that another daemon installed for the same plan.
     fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault>;
     /// The last report of each, in order.
@@ -58,14 +58,16 @@ impl Relay {
         &self.flows
     }
 
-    /// Makes the data plane carry exactly `plan`. After an error nothing is carried.
+    /// Makes the data plane carry exactly `plan`. After an error it carries what it did before.
     pub fn carry(&mut self, table: &mut dyn FlowTable, plan: MediaPlan) -> Result<(), Fault> {
-        if self.flows.len() == plan.flows.len() && !self.flows.is_empty() {
-            table.update(&self.flows, &plan.flows)?;
-        } else {
-            // Old flows go first: the new ones may arrive at the same addresses and ports.
-            self.end(table);
+        if self.flows.is_empty() {
             self.flows = table.install(&plan.flows)?;
+        } else {
+            let Update { ids, ended } = table.update(&self.flows, &plan.flows)?;
+            for (place, report) in &ended {
+                self.count(*place, report);
+            }
+            self.flows = ids;
         }
         self.shape = shape(&plan);
         Ok(())
@@ -74,10 +76,18 @@ impl Relay {
     /// Takes the flows down and keeps what they counted.
     pub fn end(&mut self, table: &mut dyn FlowTable) {
         let flows = std::mem::take(&mut self.flows);
-        for (report, (side, kind)) in table.remove(&flows).iter().zip(std::mem::take(&mut self.shape)) {
-            if kind != FlowKind::Rtcp {
-                add(&mut self.past[index(side)], report);
-            }
+        for (place, report) in table.remove(&flows).iter().enumerate() {
+            self.count(place, report);
+        }
+        self.shape.clear();
+    }
+
+    /// Keeps the figures of a flow that is gone.
+    fn count(&mut self, place: usize, report: &FlowReport) {
+        if let Some(&(side, kind)) = self.shape.get(place)
+            && kind != FlowKind::Rtcp
+        {
+            add(&mut self.past[index(side)], report);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::base::id::{CoreId, FlowId};
 use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::call::Checkpoint;
-use crate::dataplane::{Dataplane, FlowReport, Record, monotonic};
+use crate::dataplane::{Dataplane, FlowReport, Record, Update, monotonic};
 use crate::media::plan::FlowSpec;
 use crate::net::{self, Closed, Net, NetEvent};
 use crate::observe;
@@ -281,7 +281,7 @@ impl FlowTable for Dataplane {
         Dataplane::install(self, flows).map_err(|error| told(&error))
     }
 
-    fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault> {
+    fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, Fault> {
         Dataplane::update(self, ids, flows).map_err(|error| told(&error))
     }
 

@@ -4,7 +4,7 @@ use gateway_common::flow::FlowKind;
 use gateway_userspace::base::fault::Fault;
 use gateway_userspace::base::id::{FlowId, Side};
 use gateway_userspace::base::time::Time;
-use gateway_userspace::dataplane::{FlowReport, RelayPath};
+use gateway_userspace::dataplane::{FlowReport, RelayPath, Update};
 use gateway_userspace::media::plan::FlowSpec;
 use gateway_userspace::runtime::relay::FlowTable;
 use std::collections::BTreeMap;
@@ -102,12 +102,43 @@ impl FlowTable for MemoryFlows {
         Ok(ids)
     }
 
-    fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault> {
+    fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, Fault> {
         for id in ids {
             assert!(self.flows.get(&id.slot).is_some_and(|(own, _)| own == id), "{id:?} is nobody's");
         }
-        self.put(ids, flows, "now:");
-        Ok(())
+        if ids.len() == flows.len() {
+            self.put(ids, flows, "now:");
+            return Ok(Update { ids: ids.to_vec(), ended: Vec::new() });
+        }
+        // As the kernel's: who still arrives where it did goes on.
+        let before: Vec<_> = ids.iter().filter_map(|id| self.flows.get(&id.slot).cloned()).collect();
+        let goes_on = |at| flows.iter().any(|flow| flow.at == at);
+        let ended: Vec<_> = before
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, flow))| !goes_on(flow.at))
+            .map(|(index, _)| index)
+            .collect();
+        let ended: Vec<_> =
+            ended.into_iter().filter_map(|index| Some((index, self.report(*ids.get(index)?)?))).collect();
+        for id in ids {
+            self.flows.remove(&id.slot);
+        }
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let mut ids = Vec::new();
+        for flow in flows {
+            let heir = before.iter().find(|(_, own)| own.at == flow.at).map(|(id, _)| *id);
+            let taken = |slot: &u32| {
+                self.flows.contains_key(slot)
+                    || ids.iter().any(|id: &FlowId| id.slot == *slot)
+                    || before.iter().any(|(id, _)| id.slot == *slot)
+            };
+            let slot = (0..).find(|slot| !taken(slot)).unwrap_or_default();
+            ids.push(heir.unwrap_or(FlowId { slot, epoch }));
+        }
+        self.put(&ids, flows, "now:");
+        Ok(Update { ids, ended })
     }
 
     fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault> {
