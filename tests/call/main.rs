@@ -9,6 +9,7 @@ mod admission;
 mod adoption;
 mod chance;
 mod changes;
+mod digest;
 mod endings;
 mod first_packet;
 mod forks;

@@ -10,7 +10,7 @@ use crate::media::MediaPlan;
 use crate::policy::{Permit, Snapshot, Trunk};
 use crate::sdp;
 use crate::sip::dialog::Dialog;
-use crate::sip::message::{Draft, HeaderName, Method, Request, Response, StatusCode};
+use crate::sip::message::{Draft, Header, HeaderName, Method, Request, Response, StatusCode};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
 use std::fmt;
@@ -79,6 +79,8 @@ pub(super) struct Leg {
     /// The session description that our last ACK carried, for copies of the 2xx that it answers (RFC 3261 section
     /// 13.2.2.4); empty where the INVITE carried the offer.
     pub(super) acknowledged_with: String,
+    /// Sequence number of our INVITE, and its answers to challenges, which its ACK repeats (RFC 3261 section 13.2.2.4).
+    pub(super) authorization: (u32, Vec<Header>),
 }
 
 impl Leg {
@@ -100,6 +102,11 @@ impl Leg {
     pub(super) fn acknowledge(&self, context: &mut Context<'_>, sequence: u32) {
         let mut draft = self.dialog.ack(sequence);
         self.trunk.sign(&mut draft);
+        if self.authorization.0 == sequence {
+            for header in &self.authorization.1 {
+                draft.headers.push(header.name.clone(), header.value.as_str());
+            }
+        }
         if !self.acknowledged_with.is_empty() {
             draft.set_body(SDP, self.acknowledged_with.as_str());
         }

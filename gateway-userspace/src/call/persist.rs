@@ -180,6 +180,8 @@ impl LegCheckpoint {
             abilities: self.abilities,
             session: self.session,
             acknowledged_with: self.acknowledged_with,
+            // The ACK went before the checkpoint was of use; copies of a 2xx end with the transaction.
+            authorization: (0, Vec::new()),
         })
     }
 }

@@ -6,6 +6,7 @@ use crate::policy::{
     AssertedSource, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm, ReliableProvisional,
     Service,
 };
+use crate::sip::auth::Password;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -134,6 +135,7 @@ pub(super) struct Trunk {
     pub(super) progress_timeout_ms: Field<u32>,
     pub(super) numbers: TrunkNumbers,
     pub(super) identity: TrunkIdentity,
+    pub(super) digest: Option<TrunkDigest>,
     pub(super) limits: TrunkLimits,
     pub(super) overload_control: Field<bool>,
     pub(super) health: TrunkHealth,
@@ -182,6 +184,15 @@ pub(super) struct TrunkIdentity {
     pub(super) from: Field<FromSource>,
     pub(super) asserted: Field<AssertedSource>,
     pub(super) redirection: Field<RedirectionForm>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkDigest {
+    pub(super) realm: Field<String>,
+    pub(super) user: Field<String>,
+    pub(super) password: Field<Password>,
+    pub(super) md5: Field<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -187,6 +187,10 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
         ("port range", spoilt("20000-39999", "39999-20000")),
         ("port range too small", spoilt("20000-39999", "20000-20004")),
         ("no cause", spoilt("dscp = 46", "dscp = 46\n\n[trunk.sip]\ncauses = { 34 = 0 }")),
+        (
+            "digest without password",
+            spoilt("dscp = 46", "dscp = 46\n\n[trunk.digest]\nrealm = \"core.example\""),
+        ),
         ("session too short", spoilt("dscp = 46", "dscp = 46\n\n[trunk.sip]\nsession_expires_seconds = 30")),
         ("SIP among media", spoilt("udp:192.0.2.1:5060", "udp:192.0.2.1:20000")),
         ("other family", spoilt("198.51.100.50:5060", "[2001:db8::50]:5060")),

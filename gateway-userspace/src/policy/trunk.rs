@@ -7,6 +7,7 @@ use super::{
 };
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::resolve::{Family, Wanted};
+use crate::sip::auth::Credentials;
 use crate::sip::message::{Draft, HeaderName, Host, NameAddr, Uri};
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
@@ -37,6 +38,8 @@ pub struct Trunk {
     pub identity: IdentityPolicy,
     /// How its peers hear who passed a call on.
     pub redirection: RedirectionForm,
+    /// Who we are to its peers, where they ask.
+    pub digest: Option<Credentials>,
     pub sip: SipPolicy,
     /// How long a peer may leave an INVITE without any answer before the next one is tried.
     pub peer_timeout: Duration,
@@ -82,6 +85,7 @@ impl Trunk {
             numbers: NumberPlan::default(),
             identity: usual.identity,
             redirection: usual.redirection,
+            digest: None,
             sip: usual.sip,
             peer_timeout: Duration::from_secs(4),
             progress_timeout: Some(usual.progress_timeout),

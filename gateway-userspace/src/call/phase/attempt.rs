@@ -6,7 +6,7 @@ use crate::call::leg::{TrunkRef, next_hop};
 use crate::call::{Action, Context, RequestKey};
 use crate::sdp;
 use crate::sip::dialog::{Dialog, Origin};
-use crate::sip::message::{Contact, Draft, HeaderName, Method, Response};
+use crate::sip::message::{Contact, Draft, Header, HeaderName, Method, Response};
 use crate::sip::transport::Hop;
 
 /// An INVITE of ours that has no final response yet, or may still get a second 2xx from another branch.
@@ -17,6 +17,10 @@ pub(in crate::call) struct Attempt {
     pub(super) sequence: u32,
     pub(super) origin: Origin,
     pub(super) hop: Hop,
+    /// Times that it was sent again because the peer asked who we are.
+    pub(super) challenged: u8,
+    /// What answered that: its ACK says it again (RFC 3261 section 13.2.2.4).
+    pub(super) authorization: Vec<Header>,
     /// No final response came yet.
     pub(super) open: bool,
     /// Some response came, and so the INVITE was sent.
@@ -72,6 +76,8 @@ impl Attempt {
             sequence: invite.sequence,
             origin: Origin::new(invite, false),
             hop,
+            challenged: 0,
+            authorization: Vec::new(),
             open: true,
             heard: false,
             rang: false,
@@ -80,6 +86,13 @@ impl Attempt {
             flowing: None,
             released: Vec::new(),
         }
+    }
+
+    /// Sends the INVITE again by the next number, after a refusal that it now heeds.
+    pub(super) fn try_again(&mut self, draft: &mut Draft, context: &mut Context<'_>) {
+        draft.sequence += 1;
+        (self.sequence, self.open) = (draft.sequence, true);
+        context.push(Action::Request { key: self.key(), draft: Box::new(draft.clone()), hop: self.hop });
     }
 
     pub(super) fn key(&self) -> RequestKey {
@@ -138,6 +151,9 @@ impl Attempt {
         let Some(mut dialog) = self.dialog_of(response) else { return };
         let mut ack = dialog.ack(self.sequence);
         self.trunk.sign(&mut ack);
+        for Header { name, value } in self.authorization.clone() {
+            ack.headers.push(name, value);
+        }
         context.push(Action::Acknowledge { draft: Box::new(ack), hop: self.hop });
         let tag = dialog.remote_tag().to_owned();
         if !self.released.contains(&tag) {

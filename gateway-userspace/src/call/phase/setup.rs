@@ -26,7 +26,9 @@ use crate::policy::{
 };
 use crate::sdp;
 use crate::sip::dialog::Dialog;
-use crate::sip::message::{Contact, Draft, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri};
+use crate::sip::message::{
+    Contact, Draft, Header, HeaderName, Method, NameAddr, Request, Response, StatusCode, Uri,
+};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
 use std::sync::Arc;
@@ -193,6 +195,7 @@ fn prepare(
         abilities,
         session: Session::default(),
         acknowledged_with: String::new(),
+        authorization: (0, Vec::new()),
     };
     let has_offer = offered || !to_trunk.sip.delayed_offer;
     let session = Session::default();
@@ -430,6 +433,11 @@ impl Setup {
             // It rang: what timed out is the callee, and others shall not ring after it.
             StatusCode::REQUEST_TIMEOUT if rang => self.fail(facts, context, Failure::Fault(Fault::NoAnswer)),
             INTERVAL_TOO_SMALL if self.callee.session.raise(response) => self.ask_for_longer(context),
+            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                if self.authenticate(response, context) =>
+            {
+                Phase::Setup(self)
+            }
             status if policy::retries(status.code()) => {
                 self.honour_pause(response, context);
                 self.dial_next(facts, context, Failure::Status(status, reasons))
@@ -444,12 +452,29 @@ impl Setup {
         let (Some(mut draft), Some(attempt)) = (self.callee.invite.take(), self.attempts.last_mut()) else {
             return Phase::Setup(self);
         };
-        draft.sequence += 1;
-        (attempt.sequence, attempt.open) = (draft.sequence, true);
         session_timer::ask(&mut draft, &self.callee.session, self.callee.trunk.sip.session_expires);
-        self.callee.invite = Some(draft.clone());
-        context.push(Action::Request { key: attempt.key(), draft, hop: attempt.hop });
+        attempt.try_again(&mut draft, context);
+        self.callee.invite = Some(draft);
         Phase::Setup(self)
+    }
+
+    /// The peer asks who we are, and the trunk says what to answer: the same INVITE once more, by the next number (RFC
+    /// 3261 section 22.2). `false` leaves the refusal to the caller.
+    fn authenticate(&mut self, response: &Response, context: &mut Context<'_>) -> bool {
+        let (Some(draft), Some(attempt)) = (&mut self.callee.invite, self.attempts.last_mut()) else {
+            return false;
+        };
+        let credentials = self.callee.trunk.digest.as_ref().filter(|_| attempt.challenged < MAX_CHALLENGES);
+        let cnonce = context.tokens.token();
+        if !credentials.is_some_and(|credentials| credentials.answer(response, draft, &cnonce)) {
+            return false;
+        }
+        let answers = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+        let is_answer = |header: &&Header| answers.contains(&header.name);
+        attempt.authorization = draft.headers.iter().filter(is_answer).cloned().collect();
+        attempt.challenged += 1;
+        attempt.try_again(draft, context);
+        true
     }
 
     /// A peer that says how long it is out of service gets no new calls for so long (RFC 3261 section 21.5.4).
@@ -525,6 +550,8 @@ impl Setup {
     }
 }
 
+/// A proxy and the callee may each ask, and each find a nonce too old.
+const MAX_CHALLENGES: u8 = 4;
 const INTERVAL_TOO_SMALL: StatusCode = StatusCode::new(422).expect("422 is a status code");
 
 impl Callee {

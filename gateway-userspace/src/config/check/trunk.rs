@@ -10,6 +10,7 @@ use crate::policy::{
     Advertised, CauseMap, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, SipPolicy, Trunk, Usual,
 };
 use crate::rtp::Encoding;
+use crate::sip::auth::Credentials;
 use crate::sip::transport::Transport;
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
@@ -81,6 +82,10 @@ pub(super) fn trunk(
         service,
         numbers: numbers(&written.numbers, usual.format),
         redirection: super::value(&written.identity.redirection, usual.redirection),
+        digest: match &written.digest {
+            None => None,
+            Some(digest) => Some(credentials(entry, digest, label, errors)?),
+        },
         identity: identity(&written.identity, &usual.identity),
         progress_timeout: Some(milliseconds(&written.progress_timeout_ms, usual.progress_timeout))
             .filter(|timeout| !timeout.is_zero()),
@@ -116,6 +121,26 @@ fn identity(written: &file::TrunkIdentity, usual: &IdentityPolicy) -> IdentityPo
         from: super::value(&written.from, usual.from),
         asserted: super::value(&written.asserted, usual.asserted),
     }
+}
+
+fn credentials(
+    entry: &Span,
+    written: &file::TrunkDigest,
+    label: &str,
+    errors: &mut ConfigErrors,
+) -> Option<Credentials> {
+    let realm = required(entry, &written.realm, label, "digest.realm = \"core.example.net\"", errors);
+    let user = required(entry, &written.user, label, "digest.user = \"gateway\"", errors);
+    if written.password.is_none() {
+        let field = format!("{label} digest.password");
+        errors.add(Some(entry.clone()), field, "is missing", "add digest.password = \"…\"");
+    }
+    Some(Credentials {
+        realm: realm?.get_ref().clone(),
+        user: user?.get_ref().clone(),
+        password: written.password.as_ref()?.get_ref().clone(),
+        md5: super::value(&written.md5, false),
+    })
 }
 
 fn health(written: &file::TrunkHealth, standard: Health) -> Health {

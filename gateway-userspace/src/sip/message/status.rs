@@ -17,6 +17,8 @@ impl StatusCode {
     pub const TEMPORARILY_UNAVAILABLE: Self = Self(480);
     pub const NO_SUCH_TRANSACTION: Self = Self(481);
     pub const BUSY_HERE: Self = Self(486);
+    pub const UNAUTHORIZED: Self = Self(401);
+    pub const PROXY_AUTHENTICATION_REQUIRED: Self = Self(407);
     pub const REQUEST_TERMINATED: Self = Self(487);
     pub const NOT_ACCEPTABLE_HERE: Self = Self(488);
     pub const REQUEST_PENDING: Self = Self(491);

@@ -36,6 +36,7 @@ impl Setup {
             return Phase::Setup(self);
         };
         let hop = attempt.hop;
+        let authorization = (attempt.sequence, attempt.authorization.clone());
         self.callee.media = media;
         let answer = match self.agree(response) {
             Ok(answer) => answer,
@@ -51,7 +52,7 @@ impl Setup {
         let abilities = Abilities::of(&response.headers);
         session.learn(response, context.now);
         let acknowledged_with = String::new();
-        let callee = Leg { trunk, hop, dialog, media, abilities, session, acknowledged_with };
+        let callee = Leg { trunk, hop, dialog, media, abilities, session, acknowledged_with, authorization };
         Established::begin(Legs { caller, callee }, (server, request), answer, attempts, facts, context)
     }
 
