@@ -77,3 +77,86 @@ fn without_a_daemon_flows_are_looked_for_in_the_kernel_and_this_is_said() {
     let told = text(&flows.stderr);
     assert!(told.contains("no daemon answers") && told.contains(pins), "{told}");
 }
+
+/// One worked example of the manual of rules.
+struct Example<'a> {
+    heading: &'a str,
+    rules: &'a str,
+    message: &'a str,
+    difference: &'a str,
+}
+
+fn examples() -> Vec<Example<'static>> {
+    let manual = include_str!("../../docs/manipulation.md");
+    let block = |text: &'static str, kind: &str| {
+        let (_, rest) =
+            text.split_once(&format!("```{kind}\n")).unwrap_or_else(|| panic!("no {kind} in {text}"));
+        rest.split_once("```").expect("a block ends").0
+    };
+    let parts = manual.split("\n### ").skip(1);
+    parts
+        .map(|part| Example {
+            heading: part.lines().next().unwrap_or_default(),
+            rules: block(part, "toml"),
+            message: block(part, "sip"),
+            difference: block(part, "diff"),
+        })
+        .collect()
+}
+
+#[test]
+fn the_examples_of_the_manual_do_exactly_what_it_says() {
+    let examples = examples();
+    assert_eq!(examples.len(), 10);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (rules, message) = (path("rules.toml"), path("message.sip"));
+    for Example { heading, rules: text_of_rules, message: text_of_message, difference } in examples {
+        fs::write(&rules, text_of_rules).unwrap();
+        fs::write(&message, text_of_message).unwrap();
+        let direction = if text_of_rules.contains("\"send\"") { "send" } else { "receive" };
+        let shown = causeway(&["rules", "test", "--rule", &rules, "--direction", direction, &message]);
+        assert_eq!(shown.status.code(), Some(0), "{heading}: {}", text(&shown.stderr));
+        let shown = text(&shown.stdout);
+        let changed: String = shown
+            .lines()
+            .filter(|line| line.starts_with(['+', '-']))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        assert_eq!(changed, difference, "{heading}\n{shown}");
+        assert!(shown.starts_with("# ") && shown.contains("changed something"), "{heading}: {shown}");
+        let json =
+            causeway(&["rules", "test", "--rule", &rules, "--direction", direction, &message, "--json"]);
+        let told: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(
+            (&told["changed"], &told["rules"][0]["changed"]),
+            (&true.into(), &true.into()),
+            "{heading}"
+        );
+    }
+}
+
+#[test]
+fn rules_of_a_trunk_are_tried_from_its_configuration_and_wrong_ones_end_with_code_2() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let (config, message) = (path("causeway.toml"), path("message.sip"));
+    let trunk = "[[trunk]]\nname = \"core\"\nlisten = \"udp:192.0.2.1\"\npeers = [{ address = \"192.0.2.2\" }]\ndefault_to = \"core\"\n";
+    let rule = |action: &str| {
+        format!("{trunk}[[trunk.rule]]\nname = \"r\"\ndirection = \"send\"\ndo = [{action}]\n")
+    };
+    fs::write(&config, rule("{ set = \"header.X-Trunk\", value = \"${trunk} ${called}\" }")).unwrap();
+    fs::write(&message, examples()[0].message).unwrap();
+    let test = |trunk: &str, message: &str| {
+        causeway(&["rules", "test", "--config", &config, "--trunk", trunk, "--direction", "send", message])
+    };
+    assert!(text(&test("core", &message).stdout).contains("\n+X-Trunk: core +12025550147\n"));
+    let unknown = test("cor", &message);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("trunks are core"), "{}", text(&unknown.stderr));
+    assert_eq!(test("core", "/nonexistent.sip").status.code(), Some(1));
+    fs::write(&config, rule("{ remove = \"header.Via\" }")).unwrap();
+    let wrong = test("core", &message);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(text(&wrong.stderr).contains("causeway.toml:9:"), "{}", text(&wrong.stderr));
+}

@@ -25,6 +25,7 @@ mod preconditions;
 mod reasons;
 mod refusals;
 mod reliable;
+mod rules;
 mod services;
 mod sessions;
 mod setup;

@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod rules;
 mod run;
 
 use clap::{Args, Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     Run(run::Run),
     /// Read a configuration and say what is wrong with it
     Check(check::Check),
+    /// Try the rules that change messages
+    Rules(rules::Rules),
     /// Show how the node is
     Status(Daemon),
     /// List calls in progress and those that ended last
@@ -110,6 +113,7 @@ impl Cli {
         let result = match self.command {
             Command::Run(run) => run.run(),
             Command::Check(check) => check.run(),
+            Command::Rules(rules) => rules.run(),
             Command::Status(daemon) => daemon.status(),
             Command::Calls(calls) => calls.run(),
             Command::Call { id, daemon } => daemon.call(id),
@@ -144,6 +148,7 @@ impl Command {
         match self {
             Self::Run(_) => false,
             Self::Check(check) => check.json,
+            Self::Rules(rules) => rules.json(),
             Self::Calls(calls) => calls.daemon.json,
             Self::Flows(flows) => flows.daemon.json,
             Self::Status(daemon) | Self::Reload(daemon) | Self::Trunks(daemon) => daemon.json,

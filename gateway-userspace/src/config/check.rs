@@ -24,6 +24,7 @@ use toml::Spanned;
 mod connections;
 mod peer;
 mod policy;
+pub(super) mod rule;
 mod tls;
 mod trunk;
 

@@ -2,6 +2,7 @@
 //! be told by itself. What a missing one means is said in `check`.
 
 use crate::dataplane::Mode;
+use crate::policy::manipulation;
 use crate::policy::{
     AssertedSource, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm, ReliableProvisional,
     Service,
@@ -142,6 +143,67 @@ pub(super) struct Trunk {
     pub(super) media: TrunkMedia,
     pub(super) sip: TrunkSip,
     pub(super) tls: Option<TrunkTls>,
+    pub(super) variables: Field<BTreeMap<String, String>>,
+    pub(super) rule: Vec<Spanned<Rule>>,
+}
+
+/// A file of rules by itself.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RuleFile {
+    pub(super) variables: Field<BTreeMap<String, String>>,
+    pub(super) rule: Vec<Spanned<Rule>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Rule {
+    pub(super) name: Field<String>,
+    pub(super) direction: Field<manipulation::Direction>,
+    pub(super) message: Field<manipulation::Kind>,
+    pub(super) method: Vec<Spanned<String>>,
+    pub(super) status: Vec<Spanned<String>>,
+    pub(super) dialog: Field<RuleDialog>,
+    pub(super) when: Vec<Spanned<Condition>>,
+    #[serde(rename = "do")]
+    pub(super) actions: Vec<Spanned<Action>>,
+    pub(super) last: Field<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RuleDialog {
+    Outside,
+    Inside,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Condition {
+    pub(super) value: Field<String>,
+    pub(super) present: Field<bool>,
+    pub(super) is: Field<Vec<String>>,
+    pub(super) matches: Field<String>,
+    pub(super) not: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Action {
+    pub(super) add: Field<String>,
+    pub(super) set: Field<String>,
+    pub(super) remove: Field<String>,
+    pub(super) rename: Field<String>,
+    pub(super) rewrite: Field<String>,
+    pub(super) copy: Field<String>,
+    pub(super) remove_codecs: Field<Vec<String>>,
+    pub(super) keep_codecs: Field<Vec<String>>,
+    pub(super) order_codecs: Field<Vec<String>>,
+    pub(super) value: Field<String>,
+    pub(super) to: Field<String>,
+    pub(super) pattern: Field<String>,
+    pub(super) with: Field<String>,
+    pub(super) matching: Field<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,9 +10,11 @@ mod check;
 mod error;
 mod file;
 mod read;
+mod rules;
 mod summary;
 
 pub use error::{ConfigError, ConfigErrors};
+pub use rules::{load_rules, parse_rules};
 pub use summary::Summary;
 
 use crate::dataplane;

@@ -2,7 +2,7 @@
 //! of its fields by itself, so that one error does not hide the next.
 
 use super::error::{ConfigErrors, nearest};
-use super::file::{File, Span};
+use super::file::{File, RuleFile, Span};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
@@ -49,6 +49,18 @@ pub(super) fn read(text: &str, errors: &mut ConfigErrors) -> Option<File> {
         }
     }
     errors.is_empty().then_some(file)
+}
+
+/// The same for a file of rules.
+pub(super) fn rule_file(text: &str, errors: &mut ConfigErrors) -> Option<RuleFile> {
+    match toml::from_str(text) {
+        Ok(file) => Some(file),
+        Err(error) => {
+            let span = error.span().unwrap_or_default();
+            explain("[[rule]]", "", &span, &error, errors);
+            None
+        }
+    }
 }
 
 /// A section's name as it stands in the file.

@@ -1,5 +1,6 @@
 //! Files as operators write them, and what they are told.
 
+mod rule;
 mod tls;
 
 use super::file;
@@ -282,6 +283,9 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[trunk.media]", fields_of::<file::TrunkMedia>()),
         ("[trunk.sip]", fields_of::<file::TrunkSip>()),
         ("[trunk.tls]", fields_of::<file::TrunkTls>()),
+        ("[[trunk.rule]]", fields_of::<file::Rule>()),
+        ("when", fields_of::<file::Condition>()),
+        ("do", fields_of::<file::Action>()),
         ("[[route]]", fields_of::<file::Route>()),
     ];
     for (section, fields) in sections {

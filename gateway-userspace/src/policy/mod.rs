@@ -10,6 +10,7 @@ mod cause;
 mod emergency;
 mod health;
 mod identity;
+pub mod manipulation;
 mod number;
 mod overload;
 mod peer;
@@ -62,6 +63,7 @@ pub struct Snapshot {
     /// By trunk.
     live: Vec<LiveTrunk>,
     names: Arc<Findings>,
+    has_rules: bool,
 }
 
 /// What a call asks of policy before it goes anywhere.
@@ -111,7 +113,8 @@ impl Snapshot {
         let routes = Arc::new(RouteTable::new(&trunks, routes)?);
         let live = trunks.iter().map(LiveTrunk::new).collect();
         let emergency = Arc::default();
-        Ok(Self { trunks: trunks.into(), sources, routes, emergency, live, names: Arc::default() })
+        let has_rules = trunks.iter().any(|trunk| trunk.rules != manipulation::Manipulation::default());
+        Ok(Self { trunks: trunks.into(), sources, routes, emergency, live, names: Arc::default(), has_rules })
     }
 
     /// With emergency calls known and routed so.
@@ -155,6 +158,11 @@ impl Snapshot {
             }
         }
         next
+    }
+
+    /// Whether any trunk has rules that change messages.
+    pub fn has_rules(&self) -> bool {
+        self.has_rules
     }
 
     /// A trunk of this snapshot; `None` for an id of an older one with more trunks.

@@ -1,5 +1,6 @@
 //! A trunk: a named group of peers that one service or one operator's core has, and how we deal with them.
 
+use super::manipulation::Manipulation;
 use super::sip::SipPolicy;
 use super::{
     Candidate, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, PeerAddress, PolicyError,
@@ -41,6 +42,8 @@ pub struct Trunk {
     /// Who we are to its peers, where they ask.
     pub digest: Option<Credentials>,
     pub sip: SipPolicy,
+    /// What is changed in its messages.
+    pub rules: Manipulation,
     /// How long a peer may leave an INVITE without any answer before the next one is tried.
     pub peer_timeout: Duration,
     /// How long a caller of this trunk waits at most for a 18x or a final response: at the end it hears 408. `None`
@@ -87,6 +90,7 @@ impl Trunk {
             redirection: usual.redirection,
             digest: None,
             sip: usual.sip,
+            rules: Manipulation::default(),
             peer_timeout: Duration::from_secs(4),
             progress_timeout: Some(usual.progress_timeout),
             limits: Limits::default(),

@@ -10,6 +10,7 @@ use super::execute;
 use super::names;
 use super::probes;
 use super::relay::{FlowTable, Relay};
+use super::rules::{self, Unanswered};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, FlowId, Side};
 use crate::base::share::Share;
@@ -75,6 +76,8 @@ pub struct Core {
     pub(super) legs: HashMap<Box<str>, Legs>,
     pub(super) clients: HashMap<ClientId, (CallId, RequestKey)>,
     pub(super) servers: HashMap<ServerId, (CallId, Side)>,
+    /// Requests of peers that have no final answer, where trunks have rules.
+    pub(super) unanswered: HashMap<ServerId, Unanswered>,
     /// BYEs under way that end dialogs of no call, by Call-ID and remote tag.
     pub(super) releases: HashMap<ClientId, DialogId>,
     /// Asks peers by OPTIONS once the core has begun.
@@ -135,6 +138,7 @@ impl Core {
             legs: HashMap::new(),
             clients: HashMap::new(),
             servers: HashMap::new(),
+            unanswered: HashMap::new(),
             releases: HashMap::new(),
             prober: None,
             probes: HashMap::new(),
@@ -294,6 +298,7 @@ impl Core {
             && self.legs.is_empty()
             && self.clients.is_empty()
             && self.servers.is_empty()
+            && self.unanswered.is_empty()
             && self.releases.is_empty()
             && self.probes.is_empty()
             && self.slots.is_empty()
@@ -373,7 +378,8 @@ impl Core {
         execute::actions(self, turn, id, actions);
     }
 
-    pub(super) fn respond(&mut self, turn: &Turn<'_>, server: ServerId, response: Response) {
+    pub(super) fn respond(&mut self, turn: &Turn<'_>, server: ServerId, mut response: Response) {
+        rules::response_sent(self, server, &mut response);
         self.transactions.respond(turn.now, server, response, &mut self.outputs);
     }
 

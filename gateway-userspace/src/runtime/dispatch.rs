@@ -3,6 +3,7 @@
 use super::admission;
 use super::core::{Core, Entry, Turn};
 use super::probes;
+use super::rules;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Call, Context, Event, Invitation, TrunkRef};
@@ -19,11 +20,15 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
             core.note_sent(turn.now, &bytes, again);
             turn.out.sends.push((hop, bytes));
         }
-        Output::Request { id, request, hop } => match request.head.to.tag() {
-            Some(_) => inside_dialog(core, turn, id, request, hop),
-            None => outside_dialog(core, turn, id, request, hop),
-        },
-        Output::Ack { request, .. } => {
+        Output::Request { id, mut request, hop } => {
+            rules::request_received(core, id, &mut request, &hop);
+            match request.head.to.tag() {
+                Some(_) => inside_dialog(core, turn, id, request, hop),
+                None => outside_dialog(core, turn, id, request, hop),
+            }
+        }
+        Output::Ack { answered, mut request } => {
+            rules::ack_received(core, answered, &mut request);
             if let Some((call, side)) = leg_of(core, &request) {
                 core.advance(turn, call, Event::Acknowledged { side, request });
             }
@@ -33,8 +38,14 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
                 core.advance(turn, call, Event::Cancelled { side, cancel });
             }
         }
-        Output::Response { id, response, hop } => response_of(core, turn, id, response, hop),
-        Output::StrayAnswer { response, hop } => stray_answer(core, turn, response, hop),
+        Output::Response { id, mut response, hop } => {
+            rules::response_received(core, &mut response, &hop);
+            response_of(core, turn, id, response, hop);
+        }
+        Output::StrayAnswer { mut response, hop } => {
+            rules::response_received(core, &mut response, &hop);
+            stray_answer(core, turn, response, hop);
+        }
         Output::TimedOut { id } => {
             if !probes::outcome(core, turn, id, ProbeOutcome::Silence) {
                 failed(core, turn, id, |key| Event::TimedOut { key });
@@ -63,6 +74,7 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
         }
         Output::ServerEnded { id } => {
             core.servers.remove(&id);
+            core.unanswered.remove(&id);
         }
     }
 }
@@ -115,7 +127,9 @@ fn stray_answer(core: &mut Core, turn: &mut Turn<'_>, response: Box<Response>, h
     let Some(trunk) = trunk.and_then(|trunk| TrunkRef::new(Arc::clone(&core.policy), trunk)) else {
         return core.publish(turn.now, &observe::Event::Silenced { source: hop.remote });
     };
-    let Some((ack, bye)) = crate::call::release(&response, &trunk) else { return };
+    let Some((mut ack, mut bye)) = crate::call::release(&response, &trunk) else { return };
+    rules::request_sent(core, &mut ack, &hop);
+    rules::request_sent(core, &mut bye, &hop);
     core.transactions.send_ack(ack, hop, &mut core.outputs);
     if !core.releases.values().any(|own| *own == dialog) {
         let client = core.transactions.request(turn.now, bye, hop, &mut core.outputs);

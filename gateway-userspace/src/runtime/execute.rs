@@ -1,6 +1,7 @@
 //! Carries out what a call wants, in order, once.
 
 use super::core::{CheckpointChange, Core, Turn};
+use super::rules;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Action, CallTimer, Checkpoint, Event, RequestKey};
@@ -15,7 +16,8 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
     for action in actions {
         match action {
             Action::Request { key, draft, hop } => request(core, turn, id, key, *draft, hop),
-            Action::Acknowledge { draft, hop } => {
+            Action::Acknowledge { mut draft, hop } => {
+                rules::request_sent(core, &mut draft, &hop);
                 core.transactions.send_ack(*draft, hop, &mut core.outputs);
             }
             Action::Respond { server, response } => core.respond(turn, server, *response),
@@ -44,7 +46,8 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
     }
 }
 
-fn request(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey, draft: Draft, hop: Hop) {
+fn request(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey, mut draft: Draft, hop: Hop) {
+    rules::request_sent(core, &mut draft, &hop);
     let client = core.transactions.request(turn.now, draft, hop, &mut core.outputs);
     core.clients.insert(client, (id, key));
     if let Some(entry) = core.calls.get_mut(&id) {

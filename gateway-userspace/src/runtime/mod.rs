@@ -19,6 +19,7 @@ pub mod offline;
 mod probes;
 mod readings;
 pub mod relay;
+mod rules;
 pub mod supervisor;
 pub mod watcher;
 pub mod worker;

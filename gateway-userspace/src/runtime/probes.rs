@@ -1,6 +1,7 @@
 //! The core's part in asking peers: sends what the prober wants sent, and brings it what became of it.
 
 use super::core::{Core, Turn};
+use super::rules;
 use crate::observe::{self, ProbeOutcome, TrunkEvent};
 use crate::policy::{ProbeSettings, Prober};
 use crate::sip::transaction::ClientId;
@@ -24,7 +25,8 @@ pub(super) fn expire(core: &mut Core, turn: &Turn<'_>) {
     }
     let (mut probes, mut events) = (Vec::new(), Vec::new());
     prober.expire(turn.now, core.draining, &mut core.tokens, &mut probes, &mut events);
-    for probe in probes {
+    for mut probe in probes {
+        rules::request_sent(core, &mut probe.draft, &probe.hop);
         let client = core.transactions.request(turn.now, probe.draft, probe.hop, &mut core.outputs);
         core.probes.insert(client, probe.id);
     }

@@ -65,6 +65,8 @@ pub(super) fn trunk(
             errors,
         ),
     };
+    let variables = super::rule::variables(&written.variables, label, errors);
+    let rules = super::rule::manipulation(&written.rule, &variables, label, errors);
     let service = written.service.as_ref().map(|service| *service.get_ref());
     let usual = Usual::of(service);
     let (transport, listen) = listen?;
@@ -77,6 +79,7 @@ pub(super) fn trunk(
         advertised: advertised?,
         media_address: media_address?.unwrap_or_else(|| listen.ip()),
         media: media?,
+        rules,
         sip: sip(&written.sip, usual.sip, label, errors),
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
         service,

@@ -14,6 +14,13 @@ pub enum MediaType {
     Other(String),
 }
 
+impl MediaType {
+    /// The media type of a body that goes with these headers; `None` as for a message.
+    pub fn of(headers: &Headers, body: &[u8]) -> Option<Self> {
+        media_type(headers, body)
+    }
+}
+
 /// The media type of `body`; `None` if there is no body or the header says nothing readable.
 pub(super) fn media_type(headers: &Headers, body: &[u8]) -> Option<MediaType> {
     if body.is_empty() { None } else { parse(headers.value(&HeaderName::ContentType)?) }

@@ -205,6 +205,11 @@ impl Headers {
         self.0.iter()
     }
 
+    /// The same for change in place, line by line.
+    pub fn lines_mut(&mut self) -> &mut Vec<Header> {
+        &mut self.0
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }
