@@ -24,7 +24,8 @@ pub struct Admitted {
     pub event: bool,
     /// The latch took this packet's source: tell userspace.
     pub latched: bool,
-    /// To be heard and counted, then dropped with [`Reason::Muted`].
+    /// RTP is to be heard and counted, then dropped with [`Reason::Muted`]; RTCP goes on while media is held
+    /// (RFC 3264 section 5.1).
     pub muted: bool,
 }
 
@@ -48,13 +49,9 @@ pub fn admit(
     if !gate_opens(config, source, port) {
         return Err(Reason::SourceRefused);
     }
-    let (payload_type, event, muted) = match media {
-        Media::Rtp(rtp) => {
-            let (payload_type, event) = payload_type(config, rtp.payload_type)?;
-            (payload_type, event, config.flags & flag::MUTED != 0)
-        }
-        // Reports go on while media is held (RFC 3264 section 5.1).
-        Media::Rtcp(_) => (0, false, false),
+    let (payload_type, event) = match media {
+        Media::Rtp(rtp) => payload_type(config, rtp.payload_type)?,
+        Media::Rtcp(_) => (0, false),
     };
     let latched = latch_moves(config, state, source, port, media)?;
     if !within_rate(config, state, now) {
@@ -63,7 +60,7 @@ pub fn admit(
     if latched {
         latch(config, state, source, port);
     }
-    Ok(Admitted { payload_type, event, latched, muted })
+    Ok(Admitted { payload_type, event, latched, muted: config.flags & flag::MUTED != 0 })
 }
 
 /// Whether the source gate lets this address and port in.

@@ -221,10 +221,8 @@ impl Relay {
                 }
             }
         }
-        if admitted.muted {
-            return Err(Reason::Muted);
-        }
         let output = match media {
+            Media::Rtp(_) if admitted.muted => return Err(Reason::Muted),
             Media::Rtp(_) => &config.rtp,
             Media::Rtcp(_) => &config.rtcp,
         };
