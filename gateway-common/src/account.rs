@@ -72,13 +72,22 @@ pub fn hear_rtp(config: &FlowConfig, state: &mut FlowState, rtp: &Rtp, event: bo
         begin_source(config, state, rtp, now);
     } else {
         follow_sequence(config, state, rtp, now);
-        if !event && (index < TIMED_FIRST || index % TIMED_EVERY == 1) {
-            measure_jitter(config, state, rtp, now);
+        if now != 0 && !event {
+            measure_timing(config, state, rtp, index, now);
         }
-        if !event && (index < TIMED_FIRST || index % TIMED_EVERY <= 1) {
-            state.timestamp = rtp.timestamp;
-            state.heard_at = now;
-        }
+    }
+}
+
+/// A packet between those that [`is_timed`] chooses has its time taken after a pause, and measures nothing.
+#[inline(always)]
+fn measure_timing(config: &FlowConfig, state: &mut FlowState, rtp: &Rtp, index: u64, now: u64) {
+    let place = index % TIMED_EVERY;
+    if index < TIMED_FIRST || place == 1 {
+        measure_jitter(config, state, rtp, now);
+    }
+    if index < TIMED_FIRST || place <= 1 {
+        state.timestamp = rtp.timestamp;
+        state.heard_at = now;
     }
 }
 

@@ -98,9 +98,13 @@ fn compile(workspace: &Workspace, step: &Step, ebpf: &Ebpf, feature: Option<&str
 /// Why each: the head of `gateway-ebpf/Cargo.toml`.
 fn compiler_flags() -> String {
     let architecture = format!("--cfg=bpf_target_arch=\"{}\"", std::env::consts::ARCH);
-    let rest = ["-Cdebuginfo=2", "-Ctarget-cpu=v3"];
-    let flags = [&[architecture.as_str()], &rest[..], &["-Clink-arg=--btf"]].concat();
-    flags.join("\x1f")
+    let rest = [
+        "-Cdebuginfo=2",
+        "-Ctarget-cpu=v3",
+        "-Clink-arg=--btf",
+        "-Clink-arg=--llvm-args=-phi-elim-split-all-critical-edges",
+    ];
+    [&[architecture.as_str()], &rest[..]].concat().join("\x1f")
 }
 
 fn place(workspace: &Workspace, built: &Path, name: &str) -> Result<PathBuf> {
