@@ -113,3 +113,33 @@ fn a_status_that_a_rule_changed_is_the_one_that_the_call_goes_by() {
     assert_eq!(first(scene.tap().said_to_operator(), "SIP/2.0 603 "), "");
     scene.ends();
 }
+
+// Statement 94.
+#[test]
+fn a_header_is_added_for_the_numbers_that_have_one_and_for_no_other() {
+    let service = |trunk: &mut Trunk| {
+        rules(
+            trunk,
+            r#"
+            [[rule]]
+            name = "numbers of one customer"
+            direction = "send"
+            method = ["INVITE"]
+            message = "request"
+            when = [{ value = "called", is = ["+12025550100", "+12025550147"] }]
+            do = [{ set = "header.X-Customer", value = "contoso" }]
+            "#,
+        );
+    };
+    for (number, expected) in [(BOBS_NUMBER, 1), ("+12025550148", 0)] {
+        let mut scene = Scene::new(Stage { service, ..Stage::default() });
+        scene.alice_dials(number);
+        scene.run(5_000);
+        let invite = first(scene.tap().said_to_service(), "INVITE ");
+        assert!(invite.contains(number), "{invite}");
+        assert_eq!(invite.matches("\r\nX-Customer: contoso\r\n").count(), expected, "{invite}");
+        assert!(!scene.tap().said_to_operator().any(|text| text.contains("X-Customer")));
+        scene.hangs_up(ALICE);
+        scene.ends();
+    }
+}
