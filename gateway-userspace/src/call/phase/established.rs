@@ -1,26 +1,26 @@
 //! From the callee's 2xx to the first BYE: the caller's ACK, changes from either side, the watch over media.
 
+mod agreement;
 mod change;
+mod end;
 mod own;
 mod refresh;
+mod watch;
 
 use super::attempt::Attempt;
-use super::ending::Ending;
-use super::{Phase, alerted, conclude};
+use super::{Phase, alerted};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::feature::reason::Reasons;
-use crate::call::leg::{Leg, Legs};
-use crate::call::{Action, CallTimer, Checkpoint, Context, Event, RequestKey, media};
+use crate::call::leg::Legs;
+use crate::call::{Action, CallTimer, Checkpoint, Context, Event, RequestKey};
 use crate::observe;
-use crate::observe::event::MediaSummary;
-use crate::sdp::{Direction, Finality};
+use crate::sdp::Direction;
 use crate::sip::message::{Method, Request, Response, StatusCode};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
-use std::time::Duration;
 
 #[derive(Debug)]
 pub(in crate::call) struct Established {
@@ -299,261 +299,7 @@ impl Established {
         }
     }
 
-    /// A 2xx again, or one from another branch or an earlier peer.
-    fn late_answer(&mut self, number: u8, response: &Response, context: &mut Context<'_>) {
-        let callee = &self.legs.callee;
-        let ours = callee.dialog.call_id() == response.head.call_id
-            && Some(callee.dialog.remote_tag()) == response.head.to.tag();
-        if ours {
-            if !self.acknowledges_later() {
-                callee.acknowledge(context, response.head.cseq.number);
-            }
-        } else if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.number == number) {
-            attempt.release(response, context);
-        }
-    }
-
-    fn acknowledges_later(&self) -> bool {
-        let Stage::Agreed(accepted) = &self.stage else { return false };
-        matches!(accepted.awaits, Awaits::AnswerFor(_))
-    }
-
-    /// Acknowledges the other side's 2xx with `sequence` if nothing more is needed for it, makes media follow, answers
-    /// who asked.
-    fn agree(
-        &mut self,
-        (from, server, request): (Side, ServerId, Box<Request>),
-        (exchange, sequence): (Exchange, u32),
-        body: Option<String>,
-        context: &mut Context<'_>,
-    ) {
-        let awaits = match exchange {
-            Exchange::Complete => Awaits::Ack,
-            Exchange::Offered => Awaits::AnswerFor(sequence),
-            Exchange::OwnOffer => Awaits::Answer,
-        };
-        if exchange != Exchange::Offered {
-            let answered = self.legs.of_mut(from.other());
-            answered.acknowledged_with = String::new();
-            answered.acknowledge(context, sequence);
-        }
-        self.accept((from, server, request), awaits, body, context);
-    }
-
-    /// Makes media follow and answers who asked.
-    fn accept(
-        &mut self,
-        (from, server, request): (Side, ServerId, Box<Request>),
-        awaits: Awaits,
-        body: Option<String>,
-        context: &mut Context<'_>,
-    ) {
-        // Also of an offer that is still open: what comes together with the ACK that answers it is heard.
-        self.legs.relay(context);
-        let number = request.head.cseq.number;
-        self.legs.of_mut(from).respond(context, (server, &request), StatusCode::OK, body);
-        self.agreed = context.now;
-        self.stage = Stage::Agreed(Accepted { from, number, asked: Some((server, request)), awaits });
-    }
-
-    fn acknowledged(
-        mut self: Box<Self>,
-        facts: &mut Facts,
-        side: Side,
-        request: &Request,
-        context: &mut Context<'_>,
-    ) -> Phase {
-        let awaits = match std::mem::replace(&mut self.stage, Stage::Steady) {
-            Stage::Agreed(accepted)
-                if accepted.from == side && accepted.number == request.head.cseq.number =>
-            {
-                accepted.awaits
-            }
-            stage => {
-                self.stage = stage;
-                return Phase::Established(self);
-            }
-        };
-        self.legs.of_mut(side).dialog.settle();
-        let (sequence, answer) = match awaits {
-            Awaits::Ack => {
-                self.offer_to_unaware(facts, context);
-                return Phase::Established(self);
-            }
-            Awaits::AnswerFor(sequence) => (Some(sequence), self.answer_with_ack(side, request)),
-            Awaits::Answer => (None, self.take_answer(side, request).map(|()| String::new())),
-        };
-        let fault = match answer {
-            Ok(body) => {
-                if let Some(sequence) = sequence {
-                    let offering = self.legs.of_mut(side.other());
-                    offering.acknowledged_with = body;
-                    offering.acknowledge(context, sequence);
-                }
-                self.legs.relay(context);
-                self.publish_media(facts, context);
-                self.save(facts, context);
-                self.offer_to_unaware(facts, context);
-                return Phase::Established(self);
-            }
-            Err(fault) => fault,
-        };
-        if let Some(sequence) = sequence {
-            self.legs.of(side.other()).acknowledge(context, sequence);
-        }
-        self.end(facts, Outcome::fault(fault, true), &BOTH, context)
-    }
-
-    /// The answer that an ACK carries to an offer of our own.
-    fn take_answer(&mut self, side: Side, request: &Request) -> Result<(), Fault> {
-        let answer = media::description_of_request(request)?.ok_or(Fault::NotAcceptableHere)?;
-        let taken = self.legs.of_mut(side).media.receive_answer(&answer, Finality::Final);
-        taken.map(|_| ()).map_err(|refusal| refusal.fault())
-    }
-
-    /// The answer that an ACK carries, written for the side that made the offer.
-    fn answer_with_ack(&mut self, side: Side, request: &Request) -> Result<String, Fault> {
-        let answer = media::description_of_request(request)?.ok_or(Fault::NotAcceptableHere)?;
-        let (answering, offering) = self.legs.pair(side);
-        answering
-            .media
-            .receive_answer(&answer, Finality::Final)
-            .and_then(|_| offering.media.relay_answer(&answering.media, Finality::Final))
-            .map_err(|refusal| refusal.fault())
-    }
-
-    /// Ends the call if it is a 2xx that `side` never acknowledged; a refusal has done its work without.
-    fn never_acknowledged(
-        mut self: Box<Self>,
-        facts: &mut Facts,
-        side: Side,
-        context: &mut Context<'_>,
-    ) -> Phase {
-        match &self.stage {
-            Stage::Agreed(accepted) if accepted.from == side => {
-                self.legs.of_mut(side).dialog.settle();
-                self.end(facts, Outcome::fault(Fault::NoAck, true), &BOTH, context)
-            }
-            Stage::Agreed(..)
-            | Stage::Asking(..)
-            | Stage::Waiting(_)
-            | Stage::Offering(..)
-            | Stage::Steady => Phase::Established(self),
-        }
-    }
-
-    fn flows_refused(
-        mut self: Box<Self>,
-        facts: &mut Facts,
-        fault: Fault,
-        context: &mut Context<'_>,
-    ) -> Phase {
-        // The 200 that stood behind the flows was not sent: its asker is told, and the call ends.
-        if let Stage::Agreed(accepted) = std::mem::replace(&mut self.stage, Stage::Steady) {
-            let Accepted { from, asked, awaits, .. } = accepted;
-            if let Awaits::AnswerFor(sequence) = awaits {
-                self.legs.of(from.other()).acknowledge(context, sequence);
-            }
-            let asking = self.legs.of_mut(from);
-            asking.dialog.settle();
-            if let Some((server, request)) = asked {
-                asking.refuse(context, (server, &request), fault);
-                if request.head.to.tag().is_none() {
-                    facts.answered = None;
-                    return self.end(facts, Outcome::fault(fault, false), &[Side::Callee], context);
-                }
-            }
-        }
-        self.end(facts, Outcome::fault(fault, true), &BOTH, context)
-    }
-
-    /// Hangs up on `sides`, writes the record; who still waits for an answer to a re-INVITE, or for the ACK of a 2xx
-    /// (RFC 3261 section 13.2.2.4), gets it.
-    fn end(
-        self: Box<Self>,
-        facts: &mut Facts,
-        outcome: Outcome,
-        sides: &[Side],
-        context: &mut Context<'_>,
-    ) -> Phase {
-        let reason = outcome.fault.map(crate::call::answer::reason);
-        self.end_with(facts, outcome, (sides, reason), context)
-    }
-
-    fn end_with(
-        mut self: Box<Self>,
-        facts: &mut Facts,
-        outcome: Outcome,
-        (sides, reason): (&[Side], Option<String>),
-        context: &mut Context<'_>,
-    ) -> Phase {
-        if let Some(to) = self.inviting() {
-            // Its dialog ends, and with it the peer's reason to answer: nothing else would end the transaction.
-            context.push(Action::Cancel { key: RequestKey::Reinvite { to }, reason: None });
-        }
-        match std::mem::replace(&mut self.stage, Stage::Steady) {
-            Stage::Asking(asked, _) | Stage::Waiting(asked) => {
-                let asking = self.legs.of_mut(asked.from);
-                asking.respond(context, (asked.server, &asked.request), StatusCode::REQUEST_TERMINATED, None);
-            }
-            Stage::Agreed(Accepted { from, awaits: Awaits::AnswerFor(sequence), .. }) => {
-                self.legs.of(from.other()).acknowledge(context, sequence);
-            }
-            Stage::Agreed(_) | Stage::Offering(..) | Stage::Steady => {}
-        }
-        let Self { legs: Legs { caller, callee }, attempts, .. } = *self;
-        conclude(facts, outcome, (&caller, Some(&callee)), context);
-        Ending::begin((Some(caller), Some(callee)), sides, reason, attempts, context)
-    }
-
-    /// The side that has a re-INVITE of ours without a final answer.
-    fn inviting(&self) -> Option<Side> {
-        match &self.stage {
-            Stage::Asking(asked, _) if asked.request.method == Method::Invite => Some(asked.from.other()),
-            Stage::Offering(side, ..) => Some(*side),
-            Stage::Asking(..) | Stage::Waiting(_) | Stage::Agreed(_) | Stage::Steady => None,
-        }
-    }
-
-    fn watch_media(&self, context: &mut Context<'_>) {
-        let timeout = context.settings.media_timeout;
-        if !timeout.is_zero() {
-            context.arm(CallTimer::MediaCheck, (timeout / 4).max(Duration::from_secs(1)));
-        }
-    }
-
-    /// Whether neither side was heard for the media timeout. A call on hold may be silent, also one that is held by
-    /// `sendonly`: few phones play music.
-    fn is_dead(&self, heard: [Option<Duration>; 2], context: &Context<'_>) -> bool {
-        let since_agreed = context.now.since(self.agreed);
-        let talks = |leg: &Leg| {
-            leg.media.media().is_some_and(|media| media.direction.sends() && media.direction.receives())
-        };
-        let silent = |heard: Option<Duration>| {
-            heard.unwrap_or(since_agreed).min(since_agreed) >= context.settings.media_timeout
-        };
-        talks(&self.legs.caller) && talks(&self.legs.callee) && heard.into_iter().all(silent)
-    }
-
-    fn publish_media(&self, facts: &Facts, context: &mut Context<'_>) {
-        let (Some(near), Some(far)) = (self.legs.caller.media.media(), self.legs.callee.media.media()) else {
-            return;
-        };
-        let codec = |media: &crate::sdp::Negotiated| {
-            media.formats.first().map(|format| format.codec.to_string()).unwrap_or_default().into()
-        };
-        let both_ways =
-            |media: &crate::sdp::Negotiated| media.direction.sends() && media.direction.receives();
-        let media = MediaSummary {
-            caller_codec: codec(near),
-            callee_codec: codec(far),
-            early: facts.answered.is_none(),
-            held: !both_ways(near) || !both_ways(far),
-        };
-        context.push(Action::Publish(observe::Event::MediaPlanned { call: facts.start.call, media }));
-    }
-
-    fn save(&self, facts: &Facts, context: &mut Context<'_>) {
+    pub(super) fn save(&self, facts: &Facts, context: &mut Context<'_>) {
         let unanswered = match &self.stage {
             Stage::Agreed(Accepted { from, number, awaits, .. }) if *awaits != Awaits::Ack => {
                 Some(Unanswered { from: *from, number: *number, awaits: *awaits })

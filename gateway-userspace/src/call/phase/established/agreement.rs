@@ -1,0 +1,157 @@
+//! 2xx and ACK: who asked is answered, what the other side offered in its 2xx is answered by the ACK, and copies are
+//! acknowledged again.
+
+use super::{Accepted, Awaits, BOTH, Established, Exchange, Stage};
+use crate::base::fault::Fault;
+use crate::base::id::Side;
+use crate::call::facts::{Ending as Outcome, Facts};
+use crate::call::phase::Phase;
+use crate::call::{Context, media};
+use crate::sdp::Finality;
+use crate::sip::message::{Request, Response, StatusCode};
+use crate::sip::transaction::ServerId;
+
+impl Established {
+    /// Acknowledges the other side's 2xx with `sequence` if nothing more is needed for it, makes media follow, answers
+    /// who asked.
+    pub(super) fn agree(
+        &mut self,
+        (from, server, request): (Side, ServerId, Box<Request>),
+        (exchange, sequence): (Exchange, u32),
+        body: Option<String>,
+        context: &mut Context<'_>,
+    ) {
+        let awaits = match exchange {
+            Exchange::Complete => Awaits::Ack,
+            Exchange::Offered => Awaits::AnswerFor(sequence),
+            Exchange::OwnOffer => Awaits::Answer,
+        };
+        if exchange != Exchange::Offered {
+            let answered = self.legs.of_mut(from.other());
+            answered.acknowledged_with = String::new();
+            answered.acknowledge(context, sequence);
+        }
+        self.accept((from, server, request), awaits, body, context);
+    }
+
+    /// Makes media follow and answers who asked.
+    pub(super) fn accept(
+        &mut self,
+        (from, server, request): (Side, ServerId, Box<Request>),
+        awaits: Awaits,
+        body: Option<String>,
+        context: &mut Context<'_>,
+    ) {
+        // Also of an offer that is still open: what comes together with the ACK that answers it is heard.
+        self.legs.relay(context);
+        let number = request.head.cseq.number;
+        self.legs.of_mut(from).respond(context, (server, &request), StatusCode::OK, body);
+        self.agreed = context.now;
+        self.stage = Stage::Agreed(Accepted { from, number, asked: Some((server, request)), awaits });
+    }
+
+    pub(super) fn acknowledged(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        side: Side,
+        request: &Request,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        let awaits = match std::mem::replace(&mut self.stage, Stage::Steady) {
+            Stage::Agreed(accepted)
+                if accepted.from == side && accepted.number == request.head.cseq.number =>
+            {
+                accepted.awaits
+            }
+            stage => {
+                self.stage = stage;
+                return Phase::Established(self);
+            }
+        };
+        self.legs.of_mut(side).dialog.settle();
+        let (sequence, answer) = match awaits {
+            Awaits::Ack => {
+                self.offer_to_unaware(facts, context);
+                return Phase::Established(self);
+            }
+            Awaits::AnswerFor(sequence) => (Some(sequence), self.answer_with_ack(side, request)),
+            Awaits::Answer => (None, self.take_answer(side, request).map(|()| String::new())),
+        };
+        let fault = match answer {
+            Ok(body) => {
+                if let Some(sequence) = sequence {
+                    let offering = self.legs.of_mut(side.other());
+                    offering.acknowledged_with = body;
+                    offering.acknowledge(context, sequence);
+                }
+                self.legs.relay(context);
+                self.publish_media(facts, context);
+                self.save(facts, context);
+                self.offer_to_unaware(facts, context);
+                return Phase::Established(self);
+            }
+            Err(fault) => fault,
+        };
+        if let Some(sequence) = sequence {
+            self.legs.of(side.other()).acknowledge(context, sequence);
+        }
+        self.end(facts, Outcome::fault(fault, true), &BOTH, context)
+    }
+
+    /// The answer that an ACK carries to an offer of our own.
+    pub(super) fn take_answer(&mut self, side: Side, request: &Request) -> Result<(), Fault> {
+        let answer = media::description_of_request(request)?.ok_or(Fault::NotAcceptableHere)?;
+        let taken = self.legs.of_mut(side).media.receive_answer(&answer, Finality::Final);
+        taken.map(|_| ()).map_err(|refusal| refusal.fault())
+    }
+
+    /// The answer that an ACK carries, written for the side that made the offer.
+    pub(super) fn answer_with_ack(&mut self, side: Side, request: &Request) -> Result<String, Fault> {
+        let answer = media::description_of_request(request)?.ok_or(Fault::NotAcceptableHere)?;
+        let (answering, offering) = self.legs.pair(side);
+        answering
+            .media
+            .receive_answer(&answer, Finality::Final)
+            .and_then(|_| offering.media.relay_answer(&answering.media, Finality::Final))
+            .map_err(|refusal| refusal.fault())
+    }
+
+    /// Ends the call if it is a 2xx that `side` never acknowledged; a refusal has done its work without.
+    pub(super) fn never_acknowledged(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        side: Side,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match &self.stage {
+            Stage::Agreed(accepted) if accepted.from == side => {
+                self.legs.of_mut(side).dialog.settle();
+                self.end(facts, Outcome::fault(Fault::NoAck, true), &BOTH, context)
+            }
+            Stage::Agreed(..)
+            | Stage::Asking(..)
+            | Stage::Waiting(_)
+            | Stage::Offering(..)
+            | Stage::Steady => Phase::Established(self),
+        }
+    }
+
+    /// A 2xx again, or one from another branch or an earlier peer.
+    pub(super) fn late_answer(&mut self, number: u8, response: &Response, context: &mut Context<'_>) {
+        let callee = &self.legs.callee;
+        let ours = callee.dialog.call_id() == response.head.call_id
+            && Some(callee.dialog.remote_tag()) == response.head.to.tag();
+        if ours {
+            if !self.acknowledges_later() {
+                callee.acknowledge(context, response.head.cseq.number);
+            }
+        } else if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.number == number) {
+            attempt.release(response, context);
+        }
+    }
+
+    pub(super) fn acknowledges_later(&self) -> bool {
+        let Stage::Agreed(accepted) = &self.stage else { return false };
+        matches!(accepted.awaits, Awaits::AnswerFor(_))
+    }
+}
