@@ -2,7 +2,7 @@
 //! XDP program that this crate embeds and loads.
 //!
 //! Rooms, lowest first; a room uses only those above it in this list, through their doors (`mod.rs`):
-//! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`), SIP state (`sip::transaction`, `sip::dialog`,
+//! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`, `srtp`), SIP state (`sip::transaction`, `sip::dialog`,
 //! `sip::transport`), decisions (`media`, `policy`, `resolve`), `call`, effects (`net`, `dataplane`, `store`, `admin`),
 //! `config`, `runtime`.
 
@@ -20,4 +20,5 @@ pub mod rtp;
 pub mod runtime;
 pub mod sdp;
 pub mod sip;
+pub mod srtp;
 pub mod store;

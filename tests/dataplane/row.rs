@@ -228,6 +228,8 @@ pub fn flow(at: &str, from: &str, to: &str) -> FlowSpec {
         rtcp_copy: false,
         rtp: output(from, to),
         rtcp: output(from, to),
+        unprotect: None,
+        protect: None,
     }
 }
 

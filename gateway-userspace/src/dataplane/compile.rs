@@ -251,6 +251,8 @@ mod tests {
                 learned_from: Some(1),
             }),
             rtcp: None,
+            unprotect: None,
+            protect: None,
         }
     }
 

@@ -76,6 +76,11 @@ pub enum DataplaneFault {
     AddressInUse { at: SocketAddr },
     #[error("flow {}/{} is not installed here", id.slot, id.epoch)]
     UnknownFlow { id: FlowId },
+    #[error(
+        "this data plane does not protect media (SRTP) yet: set media_security = \"off\" for the trunk, or \
+         [dataplane] mode = \"sockets\""
+    )]
+    SrtpNotCarried,
     #[error(transparent)]
     Plan(#[from] CompileFault),
     #[error("cannot open a media socket on {at}: {source}")]

@@ -91,6 +91,7 @@ impl Dataplane {
     ///
     /// The kernel is asked for link addresses of far ends at once, so that the first packet finds them.
     pub fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, DataplaneFault> {
+        carried(flows)?;
         let mut places = Vec::with_capacity(flows.len());
         for _ in flows {
             match self.fresh_place() {
@@ -122,6 +123,7 @@ impl Dataplane {
     /// keeps its slot and figures; a latched source is forgotten where the far end may have moved. On an error the
     /// plan before stays in force.
     pub fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, DataplaneFault> {
+        carried(flows)?;
         let before = ids.iter().map(|id| self.compiled(*id)).collect::<Result<Vec<_>, _>>()?;
         let heirs = heirs(&before, flows);
         let (mut places, mut fresh) = (Vec::with_capacity(flows.len()), Vec::new());
@@ -390,6 +392,14 @@ impl Backend {
             Self::Kernel(kernel) => kernel.states.read(slot as usize).unwrap_or_default(),
             Self::Sockets(relay) => relay.state(slot),
         }
+    }
+}
+
+/// Refuses what would be relayed as cipher text.
+fn carried(flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
+    match flows.iter().any(|flow| flow.unprotect.is_some() || flow.protect.is_some()) {
+        true => Err(DataplaneFault::SrtpNotCarried),
+        false => Ok(()),
     }
 }
 

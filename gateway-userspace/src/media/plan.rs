@@ -5,7 +5,8 @@
 use super::policy::MediaPolicy;
 use crate::base::id::Side;
 use crate::rtp::Encoding;
-use crate::sdp::{Negotiated, NegotiatedFormat};
+use crate::sdp::{Negotiated, NegotiatedFormat, Security};
+use crate::srtp::MasterKey;
 use gateway_common::flow::{FlowKind, Latch, PT_EVENT, PT_REFUSED};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,6 +35,9 @@ pub fn plan(caller: LegMedia<'_>, callee: LegMedia<'_>, settings: PlanSettings) 
 ///
 /// In the shape that the answer usually leads to, so that the flows are then changed in place: where we offered RTP and
 /// RTCP on one port, RTCP is heard there and on the port above.
+///
+/// Where our offer speaks of SRTP, nothing that comes before the answer can be read, and nothing of it is relayed: the
+/// answer brings the key (RFC 4568 section 5.1.2).
 pub fn plan_before_answer(
     offering: LegMedia<'_>,
     answering: LegMedia<'_>,
@@ -54,6 +58,9 @@ pub fn plan_before_answer(
         }
         if flow.from == answerer {
             flow.gate = answering.policy.gate.before_answer();
+            if matches!(two_ports.security, Security::Awaited) {
+                (flow.rtp, flow.rtcp) = (None, None);
+            }
         }
     }
     let rtcp = plan.flows.iter().find(|flow| flow.from == answerer && flow.kind == FlowKind::Rtcp).cloned();
@@ -111,6 +118,12 @@ pub struct FlowSpec {
     pub rtcp_copy: bool,
     pub rtp: Option<OutputSpec>,
     pub rtcp: Option<OutputSpec>,
+    /// What packets that arrive are protected with (RFC 3711); `None` for plain ones. The flows that hear one peer have
+    /// the same.
+    pub unprotect: Option<MasterKey>,
+    /// What packets that leave are to be protected with. Flows that lead to one peer have the same, and the RTCP of all
+    /// of them counts by one index for each source: an index must not be met twice under a key (RFC 3711 section 9.1).
+    pub protect: Option<MasterKey>,
 }
 
 /// Which sources a flow hears.
@@ -214,6 +227,8 @@ fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> Flow
         rtcp_copy: rtcp_mux && settings.rtcp_copy,
         rtp: far.rtp_output(),
         rtcp: if rtcp_mux { far.rtcp_output() } else { None },
+        unprotect: near.leg.negotiated.security.from_peer().cloned(),
+        protect: far.leg.negotiated.security.to_peer().cloned(),
     }
 }
 
@@ -234,6 +249,8 @@ fn rtcp_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowS
         rtcp_copy: settings.rtcp_copy,
         rtp: None,
         rtcp: far.rtcp_output(),
+        unprotect: near.leg.negotiated.security.from_peer().cloned(),
+        protect: far.leg.negotiated.security.to_peer().cloned(),
     }
 }
 
@@ -272,6 +289,7 @@ mod tests {
     use super::*;
     use crate::media::policy::GatePolicy;
     use crate::sdp::Direction;
+    use crate::srtp::Suite;
 
     const SETTINGS: PlanSettings = PlanSettings { continuity: true, rtcp_copy: true };
 
@@ -302,6 +320,7 @@ mod tests {
             formats: vec![format("PCMA/8000", 8, 8)],
             ptime: None,
             maxptime: None,
+            security: Security::Plain,
         }
     }
 
@@ -554,6 +573,28 @@ mod tests {
                 (GateSpec::Exact(at("[2001:db8::9]:5001")), None, Some(10)),
             ]
         );
+    }
+
+    #[test]
+    fn packets_are_read_by_the_near_peers_key_and_written_by_ours_toward_the_far_one() {
+        let suite = Suite::AesCm128HmacSha1_80;
+        let key = |octet| MasterKey::new(suite, &[octet; 30]).unwrap();
+        let callee = Negotiated { security: Security::keyed(key(1), key(2)), ..callee(false) };
+        let plan = planned(&caller(true), &callee);
+        let keys: Vec<_> =
+            plan.flows.iter().map(|flow| (flow.unprotect.clone(), flow.protect.clone())).collect();
+        assert_eq!(keys, [(None, Some(key(2))), (Some(key(1)), None), (Some(key(1)), None)]);
+    }
+
+    #[test]
+    fn before_the_answer_to_an_offer_of_srtp_nothing_of_the_answerer_is_relayed() {
+        let policy = MediaPolicy::default();
+        let offer =
+            Negotiated { remote: None, remote_rtcp: None, security: Security::Awaited, ..callee(true) };
+        let caller = caller(false);
+        let leg = |negotiated| LegMedia { negotiated, policy: &policy };
+        let plan = plan_before_answer(leg(&caller), leg(&offer), Side::Callee, SETTINGS);
+        assert!(plan.flows.iter().all(|flow| (flow.rtp, flow.rtcp) == (None, None)), "{:?}", summary(&plan));
     }
 
     #[test]

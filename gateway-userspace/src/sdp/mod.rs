@@ -21,7 +21,7 @@ mod print;
 pub use fault::{Refusal, SdpFault};
 pub use leg::{Finality, Leg, Progress, Terms};
 pub use model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};
-pub use negotiated::{Negotiated, NegotiatedFormat};
+pub use negotiated::{Keys, Negotiated, NegotiatedFormat, Security};
 pub use offer_answer::{Event, OfferAnswer, State};
 pub use parse::parse;
 pub use precondition::Preconditions;

@@ -4,6 +4,7 @@ use super::capability::{counterpart, same_payload};
 use super::fault::Refusal;
 use super::model::{Audio, Direction, Format};
 use crate::rtp::Codec;
+use crate::srtp::MasterKey;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
@@ -29,6 +30,48 @@ pub struct Negotiated {
     pub ptime: Option<u16>,
     /// Milliseconds of audio that a packet to the peer may carry.
     pub maxptime: Option<u16>,
+    #[serde(default)]
+    pub security: Security,
+}
+
+/// What packets of a leg are protected with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Security {
+    #[default]
+    Plain,
+    /// Our offer speaks of SRTP, and the peer's key comes with its answer.
+    Awaited,
+    Srtp(Box<Keys>),
+}
+
+/// A key for each direction (RFC 4568 section 6.1: each side chooses the one that it sends with).
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Keys {
+    pub from_peer: MasterKey,
+    pub to_peer: MasterKey,
+}
+
+impl Security {
+    pub fn keyed(from_peer: MasterKey, to_peer: MasterKey) -> Self {
+        Self::Srtp(Box::new(Keys { from_peer, to_peer }))
+    }
+
+    /// What packets from the peer are protected with.
+    pub fn from_peer(&self) -> Option<&MasterKey> {
+        self.keys().map(|keys| &keys.from_peer)
+    }
+
+    /// What packets to the peer are protected with.
+    pub fn to_peer(&self) -> Option<&MasterKey> {
+        self.keys().map(|keys| &keys.to_peer)
+    }
+
+    fn keys(&self) -> Option<&Keys> {
+        match self {
+            Self::Srtp(keys) => Some(keys),
+            Self::Plain | Self::Awaited => None,
+        }
+    }
 }
 
 /// A format that both may use, with the numbers of either direction (RFC 3264 section 5.1 lets them differ).
@@ -163,7 +206,17 @@ fn negotiated(
         false => peer.rtcp().or(held.and_then(|held| held.remote_rtcp)),
     };
     let Audio { ptime, maxptime, .. } = *peer;
-    Negotiated { local, remote, remote_rtcp, rtcp_mux, direction, formats, ptime, maxptime }
+    Negotiated {
+        local,
+        remote,
+        remote_rtcp,
+        rtcp_mux,
+        direction,
+        formats,
+        ptime,
+        maxptime,
+        security: Security::Plain,
+    }
 }
 
 /// Whether RTCP can be told from packets of these formats on one port.

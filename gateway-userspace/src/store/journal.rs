@@ -4,6 +4,10 @@
 //! memory and go out in one write when the core ends a turn ([`Journal::flush`]). There is no `fsync`: what was
 //! written survives the death of the process, and calls do not survive the death of the host.
 //!
+//! Checkpoints hold the SRTP keys of their calls, so segments are readable by the daemon's user alone. Encrypting them
+//! would not help: the key would have to lie beside them for the next daemon, and who may read them may read the kernel's
+//! maps, which hold the same keys.
+//!
 //! When garbage dominates, live records of the oldest segment are copied forward a few at a time, so that no
 //! turn waits for a compaction, and the segment is deleted. Segments are cleaned oldest first: a removal is
 //! never deleted before the record it removes.
@@ -14,7 +18,7 @@ use crate::base::id::{CallId, CoreId};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 const SUFFIX: &str = "calls";
@@ -217,6 +221,7 @@ impl Journal {
             .create_new(true)
             .append(true)
             .read(true)
+            .mode(0o600)
             .open(&path)
             .map_err(StoreFault::file("create", &path))?;
         self.segments.insert(sequence, Segment { path, file, length: 0 });
@@ -310,6 +315,7 @@ mod tests {
     use super::*;
     use rand::rngs::StdRng;
     use rand::{Rng as _, SeedableRng as _};
+    use std::os::unix::fs::PermissionsExt as _;
 
     const CORE: CoreId = CoreId(0);
 
@@ -319,6 +325,17 @@ mod tests {
 
     fn bytes_on_disk(directory: &Path) -> u64 {
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+    }
+
+    #[test]
+    fn a_segment_is_readable_by_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let _journal = journal(directory.path());
+        let modes: Vec<_> = fs::read_dir(directory.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().permissions().mode() & 0o777)
+            .collect();
+        assert_eq!(modes, [0o600]);
     }
 
     #[test]

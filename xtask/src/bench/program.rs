@@ -168,6 +168,8 @@ impl Ring {
             rtcp_copy: false,
             rtp: Some(OutputSpec { from: self.source, to: self.at(self.next(flow)), learned_from: None }),
             rtcp: None,
+            unprotect: None,
+            protect: None,
         };
         (0..self.count).map(flow).collect()
     }

@@ -12,7 +12,7 @@ use gateway_userspace::base::id::{CoreId, FlowId};
 use gateway_userspace::dataplane::{Dataplane, Mode, Node, PathKind, Settings};
 use gateway_userspace::media::plan::{FlowSpec, LegMedia, MediaPlan, PlanSettings, plan};
 use gateway_userspace::media::policy::MediaPolicy;
-use gateway_userspace::sdp::{Direction, Negotiated, NegotiatedFormat};
+use gateway_userspace::sdp::{Direction, Negotiated, NegotiatedFormat, Security};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -158,6 +158,7 @@ fn flows(path: &Path<'_>, relay: u16, endpoint: u16) -> MediaPlan {
             ptime: Some(20),
             maxptime: None,
             formats: vec![format("PCMA/8000", 8), format("telephone-event/8000", 101)],
+            security: Security::Plain,
         }
     };
     let (caller, callee) = (leg(Side::Caller), leg(Side::Callee));
