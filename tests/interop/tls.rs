@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use std::fs;
 use support::certificate::{Authority, Credentials, Key};
-use support::daemon::{Daemon, SOON};
+use support::daemon::{Daemon, SERVICE, SOON};
 use support::kamailio::Kamailio;
 use support::lab::{Host, Lab};
 use support::openssl::OpenSsl;
@@ -358,7 +358,7 @@ fn a_request_inside_a_dialog_may_come_by_a_new_connection_from_another_allowed_a
     let scene = Scene::new()?;
     let trunks = scene.trunks();
     let (tls, _) = trunks.split_once("[[trunk]]\nname = \"service\"").context("the last trunk")?;
-    let daemon = Daemon::start(&scene.lab, &format!("{tls}{PLAIN_SERVICE}"))?;
+    let daemon = Daemon::start(&scene.lab, &format!("{tls}{SERVICE}{TO_SERVICE}"))?;
     let _callee = Sipp::callee(&scene.lab, "uas", 5060, &[])?;
     let mut add = scene.lab.command(Host::Caller, "ip");
     assert!(add.args(["address", "add", "10.81.1.9/24", "dev", "to-gateway"]).status()?.success());
@@ -379,20 +379,11 @@ fn a_request_inside_a_dialog_may_come_by_a_new_connection_from_another_allowed_a
     assert!(said.contains("SIP/2.0 200 OK"), "{said}");
     assert!(!first.output().contains("CSeq: 2 BYE"), "{}", first.output());
     let record = daemon.records(1)?.pop().context("a record")?;
-    assert_eq!((record.sip_status, record.to_trunk.as_deref()), (200, Some("plain")));
+    assert_eq!((record.sip_status, record.to_trunk.as_deref()), (200, Some("service")));
     Ok(())
 }
 
-const PLAIN_SERVICE: &str = r#"
-[[trunk]]
-name = "plain"
-listen = "udp:10.81.2.1:5060"
-peers = [{ address = "10.81.2.2:5060" }]
-
-[[route]]
-prefix = ""
-to = "plain"
-"#;
+const TO_SERVICE: &str = "\n[[route]]\nprefix = \"\"\nto = \"service\"\n";
 
 /// A request of one call; `tag` is the gateway's once it is known.
 fn request(method: &str, sequence: u32, tag: &str, sdp: &str) -> String {

@@ -176,19 +176,31 @@ name = "to-callee"
     )
 }
 
+macro_rules! service {
+    () => {
+        r#"
+[[trunk]]
+name = "service"
+listen = "udp:10.81.2.1:5060"
+peers = [{ address = "10.81.2.2:5060" }]
+"#
+    };
+}
+
+/// The trunk to the callee over UDP, without a route to it.
+pub const SERVICE: &str = service!();
+
 /// Calls from the caller's network to the callee over UDP, and over TCP.
-pub const TRUNKS: &str = r#"
+pub const TRUNKS: &str = concat!(
+    r#"
 [[trunk]]
 name = "operator"
 listen = "udp:10.81.1.1:5060"
 peers = [{ address = "10.81.1.2:5060" }]
 allowed = ["10.81.1.0/24"]
-
-[[trunk]]
-name = "service"
-listen = "udp:10.81.2.1:5060"
-peers = [{ address = "10.81.2.2:5060" }]
-
+"#,
+    service!(),
+    r#"
 [[trunk]]
 name = "operator-tcp"
 listen = "tcp:10.81.1.1:5060"
@@ -209,7 +221,8 @@ to = "service"
 prefix = ""
 from = "operator-tcp"
 to = "service-tcp"
-"#;
+"#
+);
 
 /// The `causeway` binary beside this test, built of the same sources.
 ///
