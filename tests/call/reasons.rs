@@ -1,6 +1,6 @@
 //! Why a call ends, as the other side hears it: causes cross, mapped for the trunk that they go to; texts do not.
 
-use gateway_userspace::policy::CauseMap;
+use gateway_userspace::policy::{CauseMap, CauseTable};
 use support::stage::phone::Reaction::{Branch, Describe, Say};
 use support::stage::scene::{ALICE, BOB, Scene, Stage};
 
@@ -27,7 +27,7 @@ fn a_bye_carries_its_cause_to_the_other_side_and_into_the_record() {
 #[test]
 fn a_cause_is_mapped_for_the_trunk_that_it_goes_to() {
     let mut scene = Scene::new(Stage {
-        service: |trunk| trunk.sip.causes = CauseMap::new([(31, 16)]),
+        service: |trunk| trunk.sip.causes = CauseMap::new(CauseTable::AsReceived, [(31, 16)], []),
         ..Stage::default()
     });
     scene.talk();
@@ -71,6 +71,27 @@ fn a_486_with_cause_34_reaches_the_caller_with_cause_17() {
     scene.run(1_000);
     assert_eq!(reason(&scene, ALICE, "SIP/2.0 486"), Some("Q.850;cause=17"));
     assert_eq!(scene.ends().records[0].cause, 17);
+}
+
+#[test]
+fn a_refusal_gets_the_cause_that_the_callers_trunk_has_for_it() {
+    let rfc4497 = |trunk: &mut gateway_userspace::policy::Trunk| {
+        trunk.sip.causes = CauseMap::new(CauseTable::Rfc4497, [], [(480, 19)]);
+    };
+    for (status, told, cause) in
+        [(603, None, 21), (500, Some(17), 41), (480, Some(20), 19), (404, Some(3), 3)]
+    {
+        let mut scene = Scene::new(Stage { operator: rfc4497, ..Stage::default() });
+        scene.bob().on_invite = vec![(50, Say(status))];
+        let header = told.map(|told| ("Reason", format!("Q.850;cause={told}")));
+        scene.bob().adds = header.into_iter().collect();
+        scene.alice_calls();
+        scene.run(1_000);
+        let expected = format!("Q.850;cause={cause}");
+        let start = format!("SIP/2.0 {status}");
+        assert_eq!(reason(&scene, ALICE, &start), Some(expected.as_str()), "{status} with {told:?}");
+        scene.ends();
+    }
 }
 
 #[test]

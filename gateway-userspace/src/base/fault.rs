@@ -65,6 +65,8 @@ faults! {
     MessageTooLarge, Malformed, 513, 95, "message_too_large";
     /// The Request-URI is longer than the limit.
     UriTooLong, Malformed, 414, 95, "uri_too_long";
+    /// A name, a URI or an option in a header is longer than the limit.
+    ElementTooLong, Malformed, 400, 95, "element_too_long";
     /// The session description breaks SDP's grammar.
     MalformedSdp, Malformed, 400, 100, "malformed_sdp";
     /// A SIP version other than 2.0.

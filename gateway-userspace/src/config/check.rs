@@ -9,7 +9,6 @@ use super::{
 };
 use crate::media::ports::PortPool;
 use crate::policy::{CallRate, Service};
-use crate::sip::message::Limits;
 use crate::sip::transaction::{self, Intervals};
 use crate::sip::transport::Transport;
 use gateway_common::index::FLOWS_MAX;
@@ -22,6 +21,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 mod connections;
+mod limits;
 mod peer;
 mod policy;
 pub(super) mod rule;
@@ -242,25 +242,7 @@ fn sip(file: &File, errors: &mut ConfigErrors) -> SipSettings {
         let fix = "T2 is the longest pause between retransmissions and T1 the first: write t2_ms above t1_ms";
         errors.add(span(&file.sip.t2_ms).or(span(&file.sip.t1_ms)), "[sip] t2_ms", "is below t1_ms", fix);
     }
-    let limits = Limits {
-        message: size(&file.sip.max_message_bytes, Limits::DEFAULT.message),
-        headers: usize::from(value(
-            &file.sip.max_headers,
-            u16::try_from(Limits::DEFAULT.headers).unwrap_or(u16::MAX),
-        )),
-        ..Limits::DEFAULT
-    };
-    // RFC 3261 section 18.1.1: implementations must be able to handle messages up to the maximum datagram size,
-    // and a message with SDP and the usual headers does not fit much less than this.
-    if limits.message < 2_048 {
-        let fix = "write 2048 or more; 65535 is the largest UDP datagram";
-        let message = "real messages would not fit";
-        errors.add(span(&file.sip.max_message_bytes), "[sip] max_message_bytes", message, fix);
-    }
-    if limits.headers < 32 {
-        let fix = "write 32 or more";
-        errors.add(span(&file.sip.max_headers), "[sip] max_headers", "real messages would be refused", fix);
-    }
+    let limits = limits::limits(&file.sip, errors);
     let limit = size(&file.sip.max_transactions, standard.limit);
     if limit == 0 {
         let fix = "write how many may run at once, or leave it out";

@@ -4,8 +4,8 @@
 use crate::dataplane::Mode;
 use crate::policy::manipulation;
 use crate::policy::{
-    AssertedSource, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm, ReliableProvisional,
-    Service,
+    AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm,
+    ReliableProvisional, Service,
 };
 use crate::sip::auth::Password;
 use serde::Deserialize;
@@ -80,6 +80,15 @@ pub(super) struct Sip {
     pub(super) retry_after_seconds: Field<u16>,
     pub(super) max_message_bytes: Field<u32>,
     pub(super) max_headers: Field<u16>,
+    pub(super) max_body_bytes: Field<u32>,
+    pub(super) max_request_uri_bytes: Field<u32>,
+    pub(super) max_contact_uri_bytes: Field<u32>,
+    pub(super) max_userinfo_bytes: Field<u32>,
+    pub(super) max_from_host_bytes: Field<u32>,
+    pub(super) max_header_name_bytes: Field<u32>,
+    pub(super) max_media_type_bytes: Field<u32>,
+    pub(super) max_options_bytes: Field<u32>,
+    pub(super) max_option_bytes: Field<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -326,6 +335,7 @@ pub(super) struct TrunkSip {
     pub(super) hold: Field<HoldForm>,
     pub(super) session_expires_seconds: Field<u32>,
     pub(super) tcp_when_large: Field<bool>,
+    pub(super) cause_table: Field<CauseTable>,
     pub(super) causes: Field<BTreeMap<String, u8>>,
 }
 

@@ -188,6 +188,7 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
         ("port range", spoilt("20000-39999", "39999-20000")),
         ("port range too small", spoilt("20000-39999", "20000-20004")),
         ("no cause", spoilt("dscp = 46", "dscp = 46\n\n[trunk.sip]\ncauses = { 34 = 0 }")),
+        ("no refusal", spoilt("dscp = 46", "dscp = 46\n\n[trunk.sip]\ncauses = { 200 = 16 }")),
         (
             "digest without password",
             spoilt("dscp = 46", "dscp = 46\n\n[trunk.digest]\nrealm = \"core.example\""),

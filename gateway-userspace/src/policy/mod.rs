@@ -24,7 +24,7 @@ pub mod standing;
 mod trunk;
 
 pub use admission::{CallRate, Limits, Meter, Permit};
-pub use cause::CauseMap;
+pub use cause::{CauseMap, CauseTable};
 pub use emergency::Emergency;
 pub use health::Health;
 pub use identity::{AssertedSource, Caller, FromSource, IdentityForm, IdentityPolicy, Party, Privacy};

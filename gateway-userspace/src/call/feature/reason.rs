@@ -49,12 +49,21 @@ impl Reasons {
 
     /// The header for a peer whose trunk reads causes by `map`; `None` if there is nothing to say.
     pub(in crate::call) fn line(&self, map: &CauseMap) -> Option<String> {
+        self.line_with(self.q850.map(|cause| map.of(cause)))
+    }
+
+    /// The same in a refusal with this status code.
+    pub(in crate::call) fn line_of_refusal(&self, status: StatusCode, map: &CauseMap) -> Option<String> {
+        self.line_with(map.of_refusal(status.code(), self.q850))
+    }
+
+    fn line_with(&self, q850: Option<u8>) -> Option<String> {
         let sip = self.sip.map(|cause| match cause {
             // What phones look for, to leave the call out of those missed (RFC 3326 section 3.1).
             200 => format!("SIP;cause={cause};text=\"Call completed elsewhere\""),
             _ => format!("SIP;cause={cause}"),
         });
-        let q850 = self.q850.map(|cause| format!("Q.850;cause={}", map.of(cause)));
+        let q850 = q850.map(|cause| format!("Q.850;cause={cause}"));
         let lines: Vec<_> = [sip, q850].into_iter().flatten().collect();
         (!lines.is_empty()).then(|| lines.join(", "))
     }
@@ -66,6 +75,7 @@ const USER_BUSY: u8 = 17;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::CauseTable;
 
     fn reasons(value: &str) -> Reasons {
         let mut headers = Headers::default();
@@ -87,7 +97,7 @@ mod tests {
             ("preemption;cause=1", None),
             ("", None),
         ];
-        let map = CauseMap::new([(34, 3)]);
+        let map = CauseMap::new(CauseTable::AsReceived, [(34, 3)], []);
         for (value, expected) in table {
             assert_eq!(reasons(value).line(&map).as_deref(), expected, "{value}");
         }

@@ -473,7 +473,7 @@ impl Setup {
             }
             Failure::Status(status, reasons) => {
                 let status = crossing(status);
-                let reason = reasons.line(&self.caller.trunk.sip.causes);
+                let reason = reasons.line_of_refusal(status, &self.caller.trunk.sip.causes);
                 self.caller.pass_refusal(context, invite, status, reason);
                 Outcome::refused(status.code(), reasons.q850())
             }

@@ -7,14 +7,14 @@ use super::peer::{media_networks, peer};
 use crate::media::plan::RateLimit;
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::policy::{
-    Advertised, CauseMap, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, SipPolicy, Trunk, Usual,
+    Advertised, CauseMap, CauseTable, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, SipPolicy,
+    Trunk, Usual,
 };
 use crate::rtp::Encoding;
 use crate::sip::auth::Credentials;
 use crate::sip::transport::Transport;
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use toml::Spanned;
@@ -315,20 +315,26 @@ fn media(trunk: &file::Trunk, label: &str, errors: &mut ConfigErrors) -> Option<
     })
 }
 
-/// Q.850 causes are 1 to 127 (ITU-T Q.850 table 1).
-fn causes(written: &Field<BTreeMap<String, u8>>, label: &str, errors: &mut ConfigErrors) -> CauseMap {
-    let Some(written) = written else { return CauseMap::default() };
-    let pair = |(from, to): (&String, &u8)| {
-        let from: u8 = from.parse().ok()?;
-        ((1..128).contains(&from) && (1..128).contains(to)).then_some((from, *to))
-    };
-    let pairs: Vec<_> = written.get_ref().iter().map(pair).collect();
-    if pairs.contains(&None) {
-        let fix = "write causes of 1 to 127, as in { 34 = 17 }";
-        let message = "holds what is no cause";
-        errors.add(Some(written.span()), format!("{label} sip.causes"), message, fix);
+/// Q.850 causes are 1 to 127 (ITU-T Q.850 table 1); what is larger is the status code of a refusal.
+fn causes(written: &file::TrunkSip, label: &str, errors: &mut ConfigErrors) -> CauseMap {
+    let table = super::value(&written.cause_table, CauseTable::default());
+    let Some(entries) = &written.causes else { return CauseMap::new(table, [], []) };
+    let (mut causes, mut refusals) = (Vec::new(), Vec::new());
+    for (from, to) in entries.get_ref() {
+        match from.parse::<u16>() {
+            Ok(from @ 1..=127) if (1..128).contains(to) => {
+                causes.extend(u8::try_from(from).map(|from| (from, *to)))
+            }
+            Ok(from @ 300..=699) if (1..128).contains(to) => refusals.push((from, *to)),
+            _ => {
+                let message = format!("{from} = {to} is neither of a cause nor of a refusal");
+                let fix = "write causes of 1 to 127, as in { 34 = 17 }, or the status code of a refusal and its \
+                           cause, as in { 486 = 17 }";
+                errors.add(Some(entries.span()), format!("{label} sip.causes"), message, fix);
+            }
+        }
     }
-    CauseMap::new(pairs.into_iter().flatten())
+    CauseMap::new(table, causes, refusals)
 }
 
 fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut ConfigErrors) -> SipPolicy {
@@ -344,7 +350,7 @@ fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut 
         early_media: super::value(&written.early_media, standard.early_media),
         p_early_media: super::value(&written.p_early_media, standard.p_early_media),
         hold: super::value(&written.hold, standard.hold),
-        causes: causes(&written.causes, label, errors),
+        causes: causes(written, label, errors),
         session_expires: Some(session).filter(|session| *session > 0),
         delayed_offer: super::value(&written.delayed_offer, standard.delayed_offer),
         tcp_when_large: super::value(&written.tcp_when_large, standard.tcp_when_large),

@@ -4,6 +4,7 @@ use super::authority::{Authority, Leaf, roots};
 use super::*;
 use crate::net::tls::{HandshakeFault, Identity, Roots, Suite, TrunkSettings, Version};
 use crate::policy::{Peer, Trunk};
+use crate::sip::message::Limits;
 use std::sync::LazyLock;
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("Root"));
@@ -24,7 +25,8 @@ impl Gateway {
     }
 
     fn of(identity: Identity, roots: Roots, peer: &str) -> Self {
-        let mut rig = Rig::new();
+        // Messages of more than one record are among what crosses.
+        let mut rig = Rig::with(Settings { limits: Limits::WIDEST, ..Settings::default() });
         let local = rig.listen(Transport::Tls);
         let settings = TrunkSettings {
             trunk: "service".into(),

@@ -276,7 +276,7 @@ impl Subject<'_> {
             return Ok(false);
         }
         let body = session.print()?;
-        if body.len() > Limits::DEFAULT.body || self.head_len() + body.len() > Limits::DEFAULT.message {
+        if body.len() > Limits::WIDEST.body || self.head_len() + body.len() > Limits::WIDEST.message {
             return Err(LeftOut::TooLarge);
         }
         *self.body = body;
@@ -331,7 +331,7 @@ impl Subject<'_> {
         if new.as_sip().is_some_and(|uri| uri.headers.is_some()) {
             return Err(LeftOut::Invalid);
         }
-        if new.to_string().len() > Limits::DEFAULT.uri {
+        if new.to_string().len() > Limits::WIDEST.uri {
             return Err(LeftOut::TooLarge);
         }
         let before = std::mem::replace(*uri, new);
@@ -442,9 +442,9 @@ impl Subject<'_> {
         Err(LeftOut::TooLarge)
     }
 
-    /// Whether the message is within [`Limits::DEFAULT`]: anyone may take it, and our own parser does.
+    /// Whether the message is within [`Limits::WIDEST`]: a parser should bear it.
     fn fits(&self) -> bool {
-        let limits = Limits::DEFAULT;
+        let limits = Limits::WIDEST;
         let lines = self.fixed.1 + self.contact.addresses().len() + self.headers.len();
         let head = self.head_len();
         let addresses = [&*self.from, &*self.to].into_iter().chain(self.contact.addresses());

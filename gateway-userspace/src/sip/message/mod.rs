@@ -39,7 +39,7 @@ pub use headers::{Header, HeaderName, Headers};
 pub use host::Host;
 pub use item::Item;
 pub use lexer::{Syntax, unescape};
-pub use limits::Limits;
+pub use limits::{ElementLimits, Limits};
 pub use method::Method;
 pub use name_addr::{Contact, DisplayName, NameAddr};
 pub use params::Params;

@@ -2,7 +2,7 @@
 
 use super::headers::{HeaderName, Headers};
 use super::lexer::{self, Line, Lines, Syntax};
-use super::limits::Limits;
+use super::limits::{ElementLimits, Limits, TooLong};
 use super::refusal::{Refusal, refuse};
 use super::{CSeq, Contact, Head, Message, Method, NameAddr, Request, Response, StatusCode, Uri, Via};
 use crate::base::fault::Fault;
@@ -106,6 +106,11 @@ fn read(bytes: &[u8], limits: &Limits) -> Result<Message, Problem> {
         return Err(Problem::new(Fault::MalformedMessage, Place::Head, "no empty line behind the headers"));
     };
     // `start_line` ends at the first CRLF, which is at or before the CRLFCRLF that ends the head.
+    let elements = match start {
+        StartLine::Request(..) => limits.elements,
+        StartLine::Response(..) => ElementLimits::WIDEST,
+    };
+    let limits = &Limits { elements, ..*limits };
     let mut fields = Fields::default();
     for (index, line) in Lines::new(&bytes[start_line.len() + 2..head_len]).enumerate() {
         let line = line.map_err(|Syntax(what)| Problem::new(Fault::MalformedMessage, Place::Head, what))?;
@@ -156,6 +161,8 @@ fn read_start_line(line: &[u8], limits: &Limits) -> Result<StartLine, Problem> {
     if uri.as_sip().is_some_and(|uri| uri.headers.is_some()) {
         return Err(malformed("headers in the Request-URI"));
     }
+    let too_long = |TooLong { fault, what }| Problem::new(fault, Place::StartLine, what);
+    limits.elements.request_uri(&uri).map_err(too_long)?;
     Ok(StartLine::Request(method, uri))
 }
 
@@ -204,9 +211,11 @@ impl Fields {
             return Err(Problem::new(Fault::MessageTooLarge, Place::Header { name, line: number }, what));
         }
         let value = lexer::text(&line.value);
-        let (fault, what) = match self.put(&name, value, limits) {
+        let named = limits.elements.name(line.name).map_err(Misfit::TooLong);
+        let (fault, what) = match named.and_then(|()| self.put(&name, value, limits)) {
             Ok(()) => return Ok(()),
             Err(Misfit::Syntax(Syntax(what))) => (Fault::MalformedHeader, what),
+            Err(Misfit::TooLong(TooLong { fault, what })) => (fault, what),
             Err(Misfit::TooMany) => (Fault::MessageTooLarge, "too many values"),
         };
         Err(Problem::new(fault, Place::Header { name, line: number }, what))
@@ -218,20 +227,22 @@ impl Fields {
                 Via::parse_list(&value, &mut self.via)?;
                 at_most(self.via.len(), limits.vias)
             }
-            HeaderName::From => once(&mut self.from, value.parse()?),
-            HeaderName::To => once(&mut self.to, value.parse()?),
+            HeaderName::From => once(&mut self.from, address(name, &value, limits)?),
+            HeaderName::To => once(&mut self.to, address(name, &value, limits)?),
             HeaderName::CallId if is_call_id(value.as_bytes()) => once(&mut self.call_id, value.into_owned()),
             HeaderName::CallId => Err(Syntax("Call-ID is no word").into()),
             HeaderName::CSeq => once(&mut self.cseq, CSeq::parse(&value)?),
             HeaderName::MaxForwards => once(&mut self.max_forwards, number(&value)?),
             HeaderName::ContentLength => once(&mut self.content_length, number(&value)?),
             HeaderName::Contact => self.put_contact(&value, limits),
-            HeaderName::Route => put_list(&value, &mut self.route, limits),
-            HeaderName::RecordRoute => put_list(&value, &mut self.record_route, limits),
+            HeaderName::Route => put_list(name, &value, &mut self.route, limits),
+            HeaderName::RecordRoute => put_list(name, &value, &mut self.record_route, limits),
             HeaderName::ContentType if std::mem::replace(&mut self.has_content_type, true) => {
                 Err(TWICE.into())
             }
             _ => {
+                let before = self.headers.values(name).map(str::len).sum();
+                limits.elements.value(name, &value, before)?;
                 self.headers.push(name.clone(), value);
                 Ok(())
             }
@@ -244,7 +255,9 @@ impl Fields {
                 self.contact = Contact::Wildcard;
                 Ok(())
             }
-            Contact::Addresses(addresses) if value != "*" => put_list(value, addresses, limits),
+            Contact::Addresses(addresses) if value != "*" => {
+                put_list(&HeaderName::Contact, value, addresses, limits)
+            }
             Contact::Addresses(_) | Contact::Wildcard => Err(Syntax("* and an address as Contact").into()),
         }
     }
@@ -276,6 +289,13 @@ const TWICE: Syntax = Syntax("single-value header stands twice");
 enum Misfit {
     Syntax(Syntax),
     TooMany,
+    TooLong(TooLong),
+}
+
+impl From<TooLong> for Misfit {
+    fn from(too_long: TooLong) -> Self {
+        Self::TooLong(too_long)
+    }
 }
 
 impl From<Syntax> for Misfit {
@@ -292,9 +312,22 @@ fn at_most(count: usize, limit: usize) -> Result<(), Misfit> {
     if count > limit { Err(Misfit::TooMany) } else { Ok(()) }
 }
 
-fn put_list(value: &str, addresses: &mut Vec<NameAddr>, limits: &Limits) -> Result<(), Misfit> {
+fn address(name: &HeaderName, value: &str, limits: &Limits) -> Result<NameAddr, Misfit> {
+    let address = value.parse()?;
+    limits.elements.addresses(name, value, std::slice::from_ref(&address))?;
+    Ok(address)
+}
+
+fn put_list(
+    name: &HeaderName,
+    value: &str,
+    addresses: &mut Vec<NameAddr>,
+    limits: &Limits,
+) -> Result<(), Misfit> {
+    let before = addresses.len();
     NameAddr::parse_list(value, addresses)?;
-    at_most(addresses.len(), limits.list)
+    at_most(addresses.len(), limits.list)?;
+    Ok(limits.elements.addresses(name, value, &addresses[before..])?)
 }
 
 fn number<N: TryFrom<u64>>(value: &str) -> Result<N, Syntax> {

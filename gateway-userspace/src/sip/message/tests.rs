@@ -119,6 +119,109 @@ fn a_bound_is_reached_before_it_is_passed() {
     assert!(parse(&invite_with(&vias)).is_ok());
 }
 
+/// An INVITE with one of its parts as long as `octets`.
+fn sized(part: &str, octets: usize) -> Vec<u8> {
+    let filled = |prefix: &str, suffix: &str| {
+        format!("{prefix}{}{suffix}", "x".repeat(octets - prefix.len() - suffix.len()))
+    };
+    let letters = "x".repeat(octets);
+    let line = |line: String| invite_with(&format!("{line}\r\n"));
+    let instead = |old: &str, new: &str| INVITE.replacen(old, new, 1).into_bytes();
+    match part {
+        "message" => {
+            let bare = invite_with("X-Fill: \r\nX-Fill: \r\n").len();
+            let (one, other) = ("x".repeat(8_000), "x".repeat(octets - bare - 8_000));
+            invite_with(&format!("X-Fill: {one}\r\nX-Fill: {other}\r\n"))
+        }
+        "body" => [
+            INVITE.replace("Content-Length: 4", &format!("Content-Length: {octets}")).as_bytes(),
+            letters.as_bytes(),
+        ]
+        .concat(),
+        "Request-URI" => instead("sip:+442079460123@192.0.2.20:5060;user=phone", &filled("sip:a@h;p=", "")),
+        "Contact URI" => {
+            instead("Contact: <sip:192.0.2.1:5060>", &format!("Contact: <{}>", filled("sip:a@h;p=", "")))
+        }
+        "userinfo of From" => instead("sip:+441632960123@", &format!("sip:{letters}@")),
+        "userinfo with password" => instead("sip:+441632960123@", &format!("sip:{}@", filled("user:", ""))),
+        "userinfo of To" => instead("To: <sip:+442079460123@", &format!("To: <sip:{letters}@")),
+        "userinfo of Route" => line(format!("Route: <sip:a@h>, <sip:{letters}@h;lr>")),
+        "userinfo of an asserted identity" => line(format!("P-Asserted-Identity: <sip:{letters}@h>")),
+        "userinfo of Refer-To" => line(format!("Refer-To: <sip:{letters}@h>")),
+        "host of From" => instead("60123@192.0.2.1;user=phone>;tag", &format!("60123@{letters}>;tag")),
+        "header name" => line(format!("{letters}: 1")),
+        "media type" => instead("application/sdp", &filled("application/", "")),
+        "Supported" => instead("100rel,timer", &filled(&"100rel,".repeat(33), "")),
+        "Require" => line(format!(
+            "Require: {}\r\nRequire: {}",
+            "timer,".repeat(20),
+            &"timer,".repeat(40)[..octets - 120]
+        )),
+        "Proxy-Require" => line(format!("Proxy-Require: {}", &"timer,".repeat(60)[..octets])),
+        "option" => line(format!("Require: timer, {letters}")),
+        other => panic!("no part {other}"),
+    }
+}
+
+/// The limits that certified gateways have: each is reached, and passed by one octet.
+#[test]
+fn each_limit_of_size_is_kept_to_the_octet_and_answered_with_513_414_or_400() {
+    let roomy = Limits { message: 1024 * 1024, ..Limits::DEFAULT };
+    let table = [
+        ("message", 10_240, 513, Limits::DEFAULT),
+        ("body", 131_072, 513, roomy),
+        ("Request-URI", 256, 414, Limits::DEFAULT),
+        ("Contact URI", 256, 400, Limits::DEFAULT),
+        ("userinfo of From", 256, 400, Limits::DEFAULT),
+        ("userinfo with password", 256, 400, Limits::DEFAULT),
+        ("userinfo of To", 256, 400, Limits::DEFAULT),
+        ("userinfo of Route", 256, 400, Limits::DEFAULT),
+        ("userinfo of an asserted identity", 256, 400, Limits::DEFAULT),
+        ("userinfo of Refer-To", 256, 400, Limits::DEFAULT),
+        ("host of From", 255, 400, Limits::DEFAULT),
+        ("header name", 32, 400, Limits::DEFAULT),
+        ("media type", 64, 400, Limits::DEFAULT),
+        ("Supported", 256, 400, Limits::DEFAULT),
+        ("Require", 256, 400, Limits::DEFAULT),
+        ("Proxy-Require", 256, 400, Limits::DEFAULT),
+        ("option", 32, 400, Limits::DEFAULT),
+    ];
+    for (part, limit, status, limits) in table {
+        assert_eq!(parse_within(&sized(part, limit), &limits).map(|_| ()), Ok(()), "{part}");
+        let error = parse_within(&sized(part, limit + 1), &limits).expect_err(part);
+        assert_eq!(error.refusal.map(|refusal| refusal.status.code()), Some(status), "{part}");
+        assert_eq!(
+            parse_within(
+                &sized(part, limit + 1),
+                &Limits { body: 131_073, message: 1024 * 1024, ..Limits::WIDEST }
+            )
+            .map(|_| ()),
+            Ok(()),
+            "{part}"
+        );
+    }
+    let long_userinfo = Limits { uri: 1_000, ..Limits::DEFAULT };
+    let called = |octets| INVITE.replacen("sip:+442079460123@", &format!("sip:{}@", "1".repeat(octets)), 1);
+    assert!(parse_within(called(256).as_bytes(), &long_userinfo).is_ok());
+    assert_eq!(
+        parse_within(called(257).as_bytes(), &long_userinfo).expect_err("long").fault,
+        Fault::UriTooLong
+    );
+}
+
+#[test]
+fn a_response_is_held_to_no_limit_that_only_a_refusal_could_enforce() {
+    let contact = format!("Contact: <{}>", "sip:a@h;p=".to_owned() + &"x".repeat(1_000));
+    let answer = INVITE
+        .replacen("INVITE sip:+442079460123@192.0.2.20:5060;user=phone SIP/2.0", "SIP/2.0 200 OK", 1)
+        .replacen("Contact: <sip:192.0.2.1:5060>", &contact, 1);
+    assert!(matches!(parse(answer.as_bytes()), Ok(Message::Response(_))));
+    assert_eq!(
+        fault_of(INVITE.replacen("Contact: <sip:192.0.2.1:5060>", &contact, 1).as_bytes()),
+        Fault::ElementTooLong
+    );
+}
+
 #[test]
 fn control_octets_and_bare_line_ends_are_refused() {
     for (what, lines) in [
