@@ -1,4 +1,5 @@
-//! Embeds the XDP objects that `cargo xtask ebpf` left in `<target>/ebpf/` into the daemon.
+//! Embeds the XDP objects that `cargo xtask ebpf` left in `<target>/ebpf/` into the daemon, and finds the codecs'
+//! libraries.
 //!
 //! Writes `$OUT_DIR/object.rs`, to be included once by the loader:
 //!
@@ -23,6 +24,7 @@ use std::{env, fs, io};
 const OBJECTS: [(&str, &str); 2] = [("OBJECT", "causeway.o"), ("TRACED_OBJECT", "causeway-traced.o")];
 
 fn main() -> io::Result<()> {
+    find_codec_libraries();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
     let triple = env::var("TARGET").expect("cargo sets TARGET for build scripts");
     let objects = target_directory(&out, &triple).join("ebpf");
@@ -68,5 +70,35 @@ fn built_object(path: &Path) -> io::Result<Vec<u8>> {
             Ok(Vec::new())
         }
         read => read,
+    }
+}
+
+/// Feature of this crate, the library as pkg-config calls it, and the Debian package.
+const CODEC_LIBRARIES: [(&str, &str, &str); 4] = [
+    ("OPUS", "opus", "libopus-dev"),
+    ("AMR", "opencore-amrnb", "libopencore-amrnb-dev"),
+    ("AMR", "opencore-amrwb", "libopencore-amrwb-dev"),
+    ("AMR", "vo-amrwbenc", "libvo-amrwbenc-dev"),
+];
+
+/// Links the libraries of codecs that are wanted; says all at once what is missing.
+fn find_codec_libraries() {
+    let wanted = |feature: &str| env::var_os(format!("CARGO_FEATURE_{feature}")).is_some();
+    let missing: Vec<_> = CODEC_LIBRARIES
+        .iter()
+        .filter(|(feature, ..)| wanted(feature))
+        .filter_map(|(_, library, package)| {
+            let error = pkg_config::Config::new().env_metadata(true).probe(library).err()?;
+            println!("cargo::warning={library}: {}", error.to_string().lines().next().unwrap_or_default());
+            Some(*package)
+        })
+        .collect();
+    if !missing.is_empty() {
+        let packages = missing.join(" ");
+        println!(
+            "cargo::error=libraries of codecs are missing: `cargo xtask setup`, or \
+             `apt-get install pkg-config {packages}`; without these codecs: --no-default-features"
+        );
+        std::process::exit(1);
     }
 }

@@ -2,13 +2,14 @@
 //! XDP program that this crate embeds and loads.
 //!
 //! Rooms, lowest first; a room uses only those above it in this list, through their doors (`mod.rs`):
-//! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`, `srtp`), SIP state (`sip::transaction`, `sip::dialog`,
-//! `sip::transport`), decisions (`media`, `policy`, `resolve`), `call`, effects (`net`, `dataplane`, `store`, `admin`),
+//! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`, `srtp`, `codec`), SIP state (`sip::transaction`,
+//! `sip::dialog`, `sip::transport`), decisions (`media`, `policy`, `resolve`), `call`, effects (`net`, `dataplane`, `store`, `admin`),
 //! `config`, `runtime`.
 
 pub mod admin;
 pub mod base;
 pub mod call;
+pub mod codec;
 pub mod config;
 pub mod dataplane;
 pub mod media;

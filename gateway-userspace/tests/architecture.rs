@@ -25,7 +25,7 @@ const EFFECTS: &[&str] = &["net", "dataplane", "store", "ha", "admin"];
 const TOP: [&str; 2] = ["main", "cli"];
 
 /// What is allowed in a few rooms only: a word in the source, and the rooms.
-const CONFINED: [(&str, &[&str]); 14] = [
+const CONFINED: [(&str, &[&str]); 16] = [
     ("rsip::", &["sip::message"]),
     ("tokio::", &["admin"]),
     ("hickory_resolver::", &["admin"]),
@@ -36,6 +36,8 @@ const CONFINED: [(&str, &[&str]); 14] = [
     ("mio::", &["net", "runtime", "dataplane"]),
     ("aya::", &["dataplane"]),
     ("sdp_types::", &["sdp"]),
+    ("audio_codec::", &["codec"]),
+    ("opusic_c::", &["codec"]),
     ("Instant::now", &["runtime", "net", "dataplane", "admin", "store"]),
     ("SystemTime::now", &["runtime", "config"]),
     ("thread::spawn", &["runtime", "net", "dataplane", "admin", "store"]),

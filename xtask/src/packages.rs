@@ -17,6 +17,8 @@ use std::{fs, io};
 pub(crate) enum Need {
     /// Build the XDP objects: a Rust compiler for BPF, and bpf-linker
     Ebpf,
+    /// Build the daemon: the libraries of codecs
+    Codecs,
     /// Load them from xtask and from tests: libelf and zlib, for libbpf
     Kernel,
     /// The lab of network namespaces: ip, ethtool, and a file system for pinned maps
@@ -28,12 +30,21 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 5] = [Self::Ebpf, Self::Kernel, Self::Lab, Self::Peers, Self::Verify];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ebpf, Self::Codecs, Self::Kernel, Self::Lab, Self::Peers, Self::Verify];
 
     /// Packages that are wanted as they are; the compiler of [`Self::Ebpf`] is `crate::toolchain`'s affair.
     fn packages(self) -> &'static [Package] {
         match self {
             Self::Ebpf => &[],
+            Self::Codecs => &[
+                Package("pkg-config", Probe::Program("pkg-config")),
+                Package("gcc", Probe::Program("cc")),
+                Package("libopus-dev", Probe::Files(&["/usr/include/opus/opus.h"])),
+                Package("libopencore-amrnb-dev", Probe::Files(&["/usr/include/opencore-amrnb/interf_dec.h"])),
+                Package("libopencore-amrwb-dev", Probe::Files(&["/usr/include/opencore-amrwb/dec_if.h"])),
+                Package("libvo-amrwbenc-dev", Probe::Files(&["/usr/include/vo-amrwbenc/enc_if.h"])),
+            ],
             Self::Kernel => &[
                 Package("libelf-dev", Probe::Files(&["/usr/include/libelf.h"])),
                 Package("zlib1g-dev", Probe::Files(&["/usr/include/zlib.h"])),

@@ -42,7 +42,9 @@ pub(crate) enum Transport {
 pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
     let lab = Lab { workspace: &workspace, prefix: arguments.prefix.clone() };
-    let ready = setup::ensure(&steps, &workspace, &[Need::Ebpf, Need::Lab], &arguments.options)?.or_fail()?;
+    let ready =
+        setup::ensure(&steps, &workspace, &[Need::Ebpf, Need::Codecs, Need::Lab], &arguments.options)?
+            .or_fail()?;
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
     let daemon = build_daemon(&steps, &workspace, arguments.release)?;
     lab.up(&steps)?;

@@ -93,7 +93,7 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     let (workspace, steps, started) = (Workspace::find()?, Steps::new(), Instant::now());
     let checks = if arguments.only.is_empty() { Check::value_variants() } else { arguments.only.as_slice() };
     let root = Host::inspect()?.root;
-    let mut needs = vec![Need::Ebpf];
+    let mut needs = vec![Need::Ebpf, Need::Codecs];
     needs.extend(checks.iter().flat_map(|check| check.needs()).filter(|&&need| need != Need::Ebpf));
     let ready = setup::ensure(&steps, &workspace, &needs, &arguments.options)?;
     let ready = if root { ready.or_fail()? } else { ready };

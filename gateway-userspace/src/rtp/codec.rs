@@ -58,6 +58,14 @@ impl fmt::Display for Codec {
     }
 }
 
+/// The value of `name` in an `a=fmtp` line of the form `key=value;key=value`, keys in any case.
+pub fn parameter<'a>(fmtp: &'a str, name: &str) -> Option<&'a str> {
+    fmtp.split(';')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| key.trim().eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+}
+
 /// Text that is no `name/clock[/channels]`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no codec: write name/clock or name/clock/channels, as in PCMA/8000")]

@@ -1,7 +1,7 @@
 //! When two formats are the same, so that packets of one can be relayed as the other without a codec.
 
 use super::model::Format;
-use crate::rtp::{Codec, Encoding};
+use crate::rtp::{Codec, Encoding, codec};
 
 /// Whether packets of both have one meaning: equal encoding, clock and channels, and equal values of those
 /// `a=fmtp` parameters that change the payload itself.
@@ -41,13 +41,8 @@ fn shaping_parameters(encoding: &Encoding) -> &'static [(&'static str, &'static 
     }
 }
 
-/// The value of `name` in `key=value;key=value`, keys in any case.
 fn parameter<'a>(fmtp: Option<&'a str>, name: &str, default: &'a str) -> &'a str {
-    fmtp.unwrap_or_default()
-        .split(';')
-        .filter_map(|pair| pair.split_once('='))
-        .find(|(key, _)| key.trim().eq_ignore_ascii_case(name))
-        .map_or(default, |(_, value)| value.trim())
+    fmtp.and_then(|fmtp| codec::parameter(fmtp, name)).unwrap_or(default)
 }
 
 #[cfg(test)]

@@ -67,7 +67,8 @@ struct Figures {
 pub(super) fn run(arguments: &Arguments, json: bool, options: &Options) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
     let ready =
-        setup::ensure(&steps, &workspace, &[Need::Ebpf, Need::Lab, Need::Peers], options)?.or_fail()?;
+        setup::ensure(&steps, &workspace, &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers], options)?
+            .or_fail()?;
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
     let program = build_daemon(&steps, &workspace, true)?;
     let directory = workspace.target.join("xtask/bench-calls");

@@ -68,9 +68,9 @@ impl Bench {
     fn needs(&self) -> &'static [crate::packages::Need] {
         use crate::packages::Need;
         match self {
-            Self::Relay(_) => &[Need::Ebpf, Need::Lab, Need::Peers],
-            Self::Program(_) => &[Need::Ebpf, Need::Lab],
-            Self::Calls(_) => &[Need::Ebpf, Need::Lab, Need::Peers],
+            Self::Relay(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
+            Self::Program(_) => &[Need::Ebpf, Need::Codecs, Need::Lab],
+            Self::Calls(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
         }
     }
 }

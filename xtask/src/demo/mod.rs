@@ -73,7 +73,7 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
         "the demo makes namespaces and loads programs: sudo cargo xtask demo"
     );
     let (workspace, steps) = (Workspace::find()?, Steps::new());
-    let needs = [Need::Ebpf, Need::Lab, Need::Peers];
+    let needs = [Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers];
     let ready = setup::ensure(&steps, &workspace, &needs, &arguments.options)?.or_fail()?;
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
     let program = build_daemon(&steps, &workspace, false)?;
