@@ -6,6 +6,8 @@
 
 mod calls;
 #[cfg(feature = "bench")]
+mod in_service;
+#[cfg(feature = "bench")]
 mod program;
 #[cfg(feature = "bench")]
 mod relay;
@@ -33,7 +35,7 @@ enum Bench {
     Relay(RelayArguments),
     /// Whole SIP calls: processor time a call, set-up delay, memory of a held call
     Calls(calls::Arguments),
-    /// Nanoseconds of the XDP program alone, by test-run: against an empty program, and by number of flows
+    /// Nanoseconds of the XDP program alone, by test-run and in service: against an empty program, by number of flows
     Program(ProgramArguments),
 }
 

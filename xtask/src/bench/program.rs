@@ -7,8 +7,11 @@
 //! went proves that the program relayed every one of them. It arrives by the interface that it leaves by, so
 //! that all programs end in `XDP_TX`. A third program fetches the memory of as many flows and does nothing with it:
 //! what is left of the relay's figure above that one is the relay's own work, whatever the number of flows.
+//!
+//! What the programs take where packets come over the lab is measured by [`in_service`].
 
 use super::ProgramArguments;
+use super::in_service::{self, InService};
 use super::relay::causeway::Causeway;
 use super::relay::lab::{Path, Port, Side, enter};
 use super::relay::programs::{Bench, Loaded};
@@ -60,6 +63,7 @@ struct Figures {
     memory_100_ns: f64,
     memory_10000_ns: f64,
     memory_100000_ns: f64,
+    in_service: InService,
     repetitions: u8,
 }
 
@@ -118,6 +122,7 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
         memory_100_ns,
         memory_10000_ns,
         memory_100000_ns,
+        in_service: in_service::measure(&steps, &workspace, &bench, arguments.repetitions)?,
         repetitions: arguments.repetitions,
     };
     print_table(&figures);
@@ -286,6 +291,17 @@ fn print_table(figures: &Figures) {
         table.add_row([program.to_owned(), flows.to_owned(), format!("{ns:.0}"), ratio]);
     }
     println!("{table}");
+    let InService { empty_redirect_ns, flows_100_ns, flows_100000_ns } = figures.in_service;
+    let mut in_service = report::table(["program, in service", "flows", "ns a packet", "× empty"], &[1, 2, 3]);
+    let rows = [
+        ("empty redirect", "", empty_redirect_ns),
+        ("Causeway relay", "100", flows_100_ns),
+        ("", "100,000", flows_100000_ns),
+    ];
+    for (program, flows, ns) in rows {
+        let ratio = format!("{:.2}", ns / empty_redirect_ns);
+        in_service.add_row([program.to_owned(), flows.to_owned(), format!("{ns:.0}"), ratio]);
+    }
     println!("by test-run of {PACKETS} packets, each for another flow; medians of {}.", figures.repetitions);
     println!(
         "memory of flows alone: a program that only fetches, of each packet's flow, the cache lines that a"
@@ -293,4 +309,6 @@ fn print_table(figures: &Figures) {
     println!(
         "relay needs, and counts in two of them. What it takes more with more flows is this machine's memory."
     );
+    println!("{in_service}");
+    println!("by the kernel's statistics of running programs, its two looks at the clock included.");
 }

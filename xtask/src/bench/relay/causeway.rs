@@ -1,8 +1,8 @@
 //! Causeway's relay in a lab: attached and programmed by the daemon's own loader, with the flows that the
 //! daemon's own planner makes of a negotiated call.
 
-use super::lab::{Path, Side, enter};
-use super::traffic::{CallPorts, endpoint_port};
+use super::lab::{CALLS_PER_ADDRESS, Path, Side, enter};
+use super::traffic::{CallPorts, endpoint_port, port_from};
 use anyhow::{Context, Result, ensure};
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
@@ -64,10 +64,15 @@ impl Causeway {
     /// # Errors
     /// The flow table is full.
     pub(crate) fn call(&mut self, path: &Path<'_>, call: usize) -> Result<CallPorts> {
-        let relay = RELAY_PORTS + 2 * call as u16;
-        let plan = flows(path, relay, endpoint_port(call));
-        self.install(&plan.flows)?;
-        Ok(CallPorts { endpoint: [endpoint_port(call); 2], relay: [relay; 2] })
+        if call > 0 && call.is_multiple_of(CALLS_PER_ADDRESS) {
+            for side in Side::BOTH {
+                let endpoint = path.endpoint(side).of_call(call);
+                path.remember_neighbour("gateway", side.gateway_interface(), endpoint)?;
+            }
+        }
+        let (relay, endpoint) = (port_from(RELAY_PORTS, call), endpoint_port(call));
+        self.install(&flows(path, call, relay, endpoint).flows)?;
+        Ok(CallPorts { endpoint: [endpoint; 2], relay: [relay; 2] })
     }
 
     /// # Errors
@@ -144,11 +149,11 @@ impl Drop for Causeway {
 
 /// What the daemon programs for a call that was answered with G.711 A-law and telephone-events, RTCP beside
 /// RTP, between trunks that latch to the real source and mark their media.
-fn flows(path: &Path<'_>, relay: u16, endpoint: u16) -> MediaPlan {
+fn flows(path: &Path<'_>, call: usize, relay: u16, endpoint: u16) -> MediaPlan {
     let policy =
         MediaPolicy { latch: Latch::SameSsrc, dscp: Some(EXPEDITED_FORWARDING), ..MediaPolicy::default() };
     let leg = |side: Side| {
-        let (local, remote) = (path.gateway(side).address, path.endpoint(side).address);
+        let [local, remote] = [path.gateway(side), path.endpoint(side)].map(|port| port.of_call(call).address);
         Negotiated {
             local: SocketAddr::from((local, relay)),
             remote: Some(SocketAddr::from((remote, endpoint))),

@@ -7,9 +7,10 @@ use super::processor_time::{self, Reading, Use};
 use super::programs::{Bench, Counter, Loaded};
 use super::recording::Recording;
 use super::rtpengine::Rtpengine;
-use super::traffic::{CallPorts, Pace, Replay, Sent, endpoint_port};
+use super::traffic::{CallPorts, Pace, Replay, Sent, endpoint_port, port_from};
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use aya::programs::ProgramInfo;
 use std::thread;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub(crate) enum Relay {
     /// Packets end at the gateway's interface: a run costs what the sender costs.
     Nothing,
     /// Each interface redirects all it gets to the other one.
-    Empty(#[expect(dead_code, reason = "keeps the programs attached")] [Loaded; 2]),
+    Empty([Loaded; 2]),
     Causeway(Causeway),
     Rtpengine(Rtpengine),
 }
@@ -99,8 +100,11 @@ impl<'a> Maker<'a> {
     }
 
     fn unread_calls(&self) -> Vec<CallPorts> {
-        let calls = (0..self.calls).map(|call| (endpoint_port(call.into()), UNREAD_PORT + 2 * call));
-        calls.map(|(endpoint, relay)| CallPorts { endpoint: [endpoint; 2], relay: [relay; 2] }).collect()
+        let calls = (0..usize::from(self.calls)).map(|call| CallPorts {
+            endpoint: [endpoint_port(call); 2],
+            relay: [port_from(UNREAD_PORT, call); 2],
+        });
+        calls.collect()
     }
 
     fn contender(
@@ -142,6 +146,21 @@ impl Contender<'_> {
             charged: per_packet(charged + used.softirq_threads),
         };
         Ok((run, used))
+    }
+
+    /// Runs of a relay's programs and the time they took, which the kernel counts while statistics are enabled.
+    ///
+    /// # Errors
+    /// The relay is none of XDP.
+    pub(crate) fn program_time(&self) -> Result<(u64, Duration)> {
+        let infos = match &self.relay {
+            Relay::Empty(programs) => {
+                programs.iter().map(|loaded| Ok(loaded.program()?.info()?)).collect::<Result<Vec<_>>>()?
+            }
+            Relay::Causeway(causeway) => vec![causeway.program()?.info()?],
+            Relay::Nothing | Relay::Rtpengine(_) => bail!("{} is no program of XDP", self.name),
+        };
+        Ok((infos.iter().map(ProgramInfo::run_count).sum(), infos.iter().map(ProgramInfo::run_time).sum()))
     }
 
     /// Waits until nothing arrives any more. Sleeping, it adds nothing to the time that processors are awake.

@@ -54,6 +54,19 @@ pub(crate) struct Port {
     pub(crate) mac: [u8; 6],
 }
 
+/// Calls whose ports fit one address; the next ones have addresses of their own.
+pub(crate) const CALLS_PER_ADDRESS: usize = 20_000;
+
+impl Port {
+    /// The same interface by the address that call number `call` has there.
+    pub(crate) fn of_call(self, call: usize) -> Self {
+        /// Keeps the addresses of either end apart, which begin at 1 and 2.
+        const BETWEEN: u32 = 10;
+        let group = (call / CALLS_PER_ADDRESS) as u32;
+        Self { address: Ipv4Addr::from(u32::from(self.address) + BETWEEN * group), ..self }
+    }
+}
+
 /// The way from caller to callee by one relay; its lab goes when this is dropped.
 pub(crate) struct Path<'a> {
     lab: Lab<'a>,

@@ -22,12 +22,12 @@
 
 mod bencode;
 pub(super) mod causeway;
-mod contender;
+pub(super) mod contender;
 pub(super) mod lab;
 mod latency;
 mod processor_time;
 pub(super) mod programs;
-mod recording;
+pub(super) mod recording;
 mod rtpengine;
 pub(super) mod traffic;
 

@@ -5,7 +5,7 @@
 //! octets of a frame change from packet to packet, the audio is never copied in userspace, and 64 frames go
 //! to the kernel at once.
 
-use super::lab::{ENDPOINT_INTERFACE, Path, Port, Side, enter};
+use super::lab::{CALLS_PER_ADDRESS, ENDPOINT_INTERFACE, Path, Port, Side, enter};
 use super::processor_time;
 use super::recording::{Packet, Recording};
 use crate::packet_socket::{BATCH, Frame, PacketSocket};
@@ -63,7 +63,12 @@ const ENDPOINT_PORTS: u16 = 10_000;
 
 /// Where the ends of call number `call` receive.
 pub(crate) fn endpoint_port(call: usize) -> u16 {
-    ENDPOINT_PORTS + 2 * call as u16
+    port_from(ENDPOINT_PORTS, call)
+}
+
+/// The even port of call number `call` where those of its address begin with `first`.
+pub(crate) fn port_from(first: u16, call: usize) -> u16 {
+    first + 2 * (call % CALLS_PER_ADDRESS) as u16
 }
 
 /// All calls over one relay.
@@ -90,8 +95,9 @@ impl<'a> Replay<'a> {
             let namespace = path.endpoint_namespace(side);
             let socket = enter(&namespace, || PacketSocket::sender(ENDPOINT_INTERFACE))?;
             let (from, to) = (path.endpoint(side), path.gateway(side));
-            let streams = (1_u32..).zip(calls).map(|(call, ports)| {
-                let ssrc = call << 1 | u32::from(side == Side::Callee);
+            let streams = calls.iter().enumerate().map(|(call, ports)| {
+                let ssrc = (call as u32 + 1) << 1 | u32::from(side == Side::Callee);
+                let (from, to) = (from.of_call(call), to.of_call(call));
                 Stream::new((from, ports.endpoint[side as usize]), (to, ports.relay[side as usize]), ssrc)
             });
             Ok(Lane { socket, streams: streams.collect(), sent: 0 })
