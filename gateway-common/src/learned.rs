@@ -16,6 +16,12 @@ pub struct StreamStatistics {
     pub packets: u64,
     /// Octets of UDP payload relayed, RTP only.
     pub octets: u64,
+    /// RTP packets received, repeats included; [`FlowState::expected`] less these is RFC 3550's cumulative loss.
+    pub received: u64,
+    /// RTP packets that came after one with a higher sequence number.
+    pub late: u32,
+    /// Changes of the stream's SSRC.
+    pub source_changes: u32,
     /// RTCP packets relayed.
     pub rtcp_packets: u64,
     /// Packets of this flow that were refused or dropped, whatever the reason.
@@ -24,15 +30,9 @@ pub struct StreamStatistics {
     /// 0 before the first. Time is taken of every packet after a pause, and in a dense stream every quarter of
     /// a second at least (at 250 ticks a second).
     pub last_seen: u64,
-    /// RTP packets received, repeats included; [`FlowState::expected`] less these is RFC 3550's cumulative loss.
-    pub received: u64,
-    /// RTP packets that came after one with a higher sequence number.
-    pub late: u32,
     /// Interarrival jitter in units of the RTP clock, times 16 (RFC 3550 appendix A.8), over the pairs of packets
     /// that [`crate::account::is_timed`] chooses.
     pub jitter_scaled: u32,
-    /// Changes of the stream's SSRC.
-    pub source_changes: u32,
     /// Changes of the latched source address.
     pub latch_changes: u32,
 }
@@ -60,7 +60,8 @@ pub struct NextHop {
 /// State of one flow, indexed by [`crate::flow::FlowConfig::slot`].
 ///
 /// In whole cache lines, split by how often they are written: the latch is read for every packet of the
-/// opposite flow, on another processor, and must not share a line with counters.
+/// opposite flow, on another processor, and must not share a line with counters. What every RTP packet counts in
+/// is the second line; what only some do, the third.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
@@ -92,31 +93,31 @@ pub struct FlowState {
     /// When userspace was last asked to resolve a neighbour, kernel monotonic nanoseconds.
     pub wanted_at: u64,
 
-    pub statistics: StreamStatistics,
     /// Highest sequence number heard, with the count of wraps in the upper half.
     pub highest: u32,
     /// The sequence number that would confirm a restart of the sequence (RFC 3550 appendix A.1), or a value
     /// above 65535 for none.
     pub restart: u32,
-    /// RTP timestamp of the last packet that jitter was measured on.
-    pub timestamp: u32,
-    /// Timestamp sent at `sent_at`.
-    pub out_timestamp: u32,
-    /// When the packet with `timestamp` came, kernel monotonic nanoseconds.
-    pub heard_at: u64,
+    /// Coarse ticks of the kernel when time was last taken; of the XDP program alone.
+    pub ticks: u64,
     /// When the packet with `out_timestamp` was sent, kernel monotonic nanoseconds.
     pub sent_at: u64,
-    /// Rate limit as virtual scheduling: when the next packet is due, kernel monotonic nanoseconds.
-    pub due_at: u64,
     /// Last sequence number sent.
     pub out_sequence: u16,
     /// Of the telephone-event being heard: 0 none, 1 begun, 2 ended (its repeats may still come).
     pub event_phase: u8,
     pub padding_2: u8,
+    /// Timestamp sent at `sent_at`.
+    pub out_timestamp: u32,
+    pub statistics: StreamStatistics,
+    /// When the packet with `timestamp` came, kernel monotonic nanoseconds.
+    pub heard_at: u64,
+    /// Rate limit as virtual scheduling: when the next packet is due, kernel monotonic nanoseconds.
+    pub due_at: u64,
+    /// RTP timestamp of the last packet that jitter was measured on.
+    pub timestamp: u32,
     /// RTP timestamp that names the telephone-event; valid while `event_phase` is not 0.
     pub event_timestamp: u32,
-    /// Coarse ticks of the kernel when time was last taken; of the XDP program alone.
-    pub ticks: u64,
     pub padding_3: u64,
 
     pub rtp_hop: NextHop,
@@ -137,7 +138,8 @@ impl FlowState {
 }
 
 const _: () = {
-    assert!(offset_of!(FlowState, statistics) == 64);
+    assert!(offset_of!(FlowState, highest) == 64);
+    assert!(offset_of!(FlowState, statistics) + offset_of!(StreamStatistics, rtcp_packets) == 128);
     assert!(offset_of!(FlowState, rtp_hop) == 192);
     assert!(offset_of!(FlowState, rtcp_hop) == 256);
     assert!(size_of::<FlowState>() == 320);

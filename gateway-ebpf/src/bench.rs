@@ -76,9 +76,8 @@ pub fn memory(context: XdpContext) -> u32 {
         return xdp_action::XDP_ABORTED;
     };
     // SAFETY: an array's element lives as long as the array.
-    let [latch, counts, sequence, hop, ..] = unsafe { &mut (*state).lines };
+    let [latch, counts, _, hop, ..] = unsafe { &mut (*state).lines };
     counts[0] += 1;
-    sequence[0] += 1;
     let read = |word: &u64| {
         // SAFETY: a reference.
         unsafe { (&raw const *word).read_volatile() };

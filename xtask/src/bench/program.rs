@@ -292,7 +292,8 @@ fn print_table(figures: &Figures) {
     }
     println!("{table}");
     let InService { empty_redirect_ns, flows_100_ns, flows_100000_ns } = figures.in_service;
-    let mut in_service = report::table(["program, in service", "flows", "ns a packet", "× empty"], &[1, 2, 3]);
+    let mut in_service =
+        report::table(["program, in service", "flows", "ns a packet", "× empty"], &[1, 2, 3]);
     let rows = [
         ("empty redirect", "", empty_redirect_ns),
         ("Causeway relay", "100", flows_100_ns),
@@ -307,7 +308,7 @@ fn print_table(figures: &Figures) {
         "memory of flows alone: a program that only fetches, of each packet's flow, the cache lines that a"
     );
     println!(
-        "relay needs, and counts in two of them. What it takes more with more flows is this machine's memory."
+        "relay needs, and counts in one of them. What it takes more with more flows is this machine's memory."
     );
     println!("{in_service}");
     println!("by the kernel's statistics of running programs, its two looks at the clock included.");

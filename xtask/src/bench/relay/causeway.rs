@@ -153,7 +153,8 @@ fn flows(path: &Path<'_>, call: usize, relay: u16, endpoint: u16) -> MediaPlan {
     let policy =
         MediaPolicy { latch: Latch::SameSsrc, dscp: Some(EXPEDITED_FORWARDING), ..MediaPolicy::default() };
     let leg = |side: Side| {
-        let [local, remote] = [path.gateway(side), path.endpoint(side)].map(|port| port.of_call(call).address);
+        let [local, remote] =
+            [path.gateway(side), path.endpoint(side)].map(|port| port.of_call(call).address);
         Negotiated {
             local: SocketAddr::from((local, relay)),
             remote: Some(SocketAddr::from((remote, endpoint))),
