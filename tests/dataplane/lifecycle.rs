@@ -7,10 +7,10 @@ use aya::maps::{Array, Map, MapData};
 use gateway_common::abi::name;
 use gateway_userspace::base::id::CoreId;
 use gateway_userspace::dataplane::{
-    Dataplane, DataplaneFault, Mode, Node, PathKind, Record, RelayPath, Settings, inspect,
+    Dataplane, DataplaneFault, Mode, Node, PathKind, Record, RelayPath, Settings, Watch, inspect,
 };
 use gateway_userspace::media::plan::{FlowSpec, GateSpec, OutputSpec};
-use mio::{Events, Poll};
+use mio::{Events, Poll, Token};
 use std::collections::HashSet;
 use std::path::Path;
 use std::thread;
@@ -111,10 +111,50 @@ fn a_boot_that_cannot_be_says_why_by_name() -> Result<()> {
 }
 
 #[test]
+fn an_interface_made_anew_has_the_program_at_once_and_its_calls_go_on() -> Result<()> {
+    let wires = Wires::new("anew")?;
+    let node = Node::boot(&wires.settings())?;
+    let mut dataplane = node.worker(CoreId(0), 1)?;
+    dataplane.install(&plan())?;
+    let mut watch = node.watch()?;
+    let mut poll = Poll::new()?;
+    watch.register(poll.registry(), Token(0))?;
+    // Until the data plane has heard of what happened to the interface.
+    let hears = |watch: &mut Watch, poll: &mut Poll, path: PathKind| -> Result<()> {
+        for _ in 0..100 {
+            watch.drain(&mut Vec::new())?;
+            if node.paths().iter().any(|on| on.interface == "wan" && on.path == path) {
+                return Ok(());
+            }
+            poll.poll(&mut Events::with_capacity(8), Some(Duration::from_millis(50)))?;
+        }
+        bail!("{:?}", node.paths())
+    };
+
+    ip("link del wan")?;
+    hears(&mut watch, &mut poll, PathKind::None)?;
+    wires.connect_callee()?;
+    hears(&mut watch, &mut poll, PathKind::Native)?;
+    let (mut caller, mut callee) = wires.phones()?;
+    wires.resolved("192.0.2.10")?;
+    // The first packet to a host that is new on the wire has it resolved.
+    caller.say()?;
+    poll.poll(&mut Events::with_capacity(8), Some(Duration::from_secs(5)))?;
+    watch.drain(&mut Vec::new())?;
+    wires.resolved("198.51.100.9")?;
+    watch.drain(&mut Vec::new())?;
+    talk(&mut caller, &mut callee, 20)?;
+    drop((watch, dataplane));
+    node.detach()?;
+    Ok(())
+}
+
+#[test]
 fn an_interface_without_xdp_of_its_own_is_served_by_the_generic_path_and_says_so() -> Result<()> {
     let wires = Wires::new("generic")?;
     let node = Node::boot(&Settings { interfaces: vec!["lo".into()], ..wires.settings() })?;
-    let [path] = node.paths() else { bail!("{:?}", node.paths()) };
+    let paths = node.paths();
+    let [path] = &paths[..] else { bail!("{paths:?}") };
     ensure!(path.path == PathKind::Generic && !path.why.is_empty(), "{path:?}");
     node.detach()?;
 

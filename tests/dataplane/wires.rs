@@ -34,24 +34,15 @@ impl Wires {
     pub fn new(name: &str) -> Result<Self> {
         let (gateway, caller, callee) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
         gateway.enter()?;
-        for (near, far, near_address, far_address, namespace) in [
-            ("lan", "lan-far", "192.0.2.1/24", "192.0.2.10/24", &caller),
-            ("wan", "wan-far", "198.51.100.1/24", "198.51.100.9/24", &callee),
-        ] {
-            ip(&format!("link add {near} type veth peer name {far}"))?;
-            ip(&format!("addr add {near_address} dev {near}"))?;
-            ip(&format!("link set {near} up"))?;
-            namespace.take(far)?;
-            namespace.inside(|| {
-                run("sysctl", &["-qw", "net.ipv6.conf.default.disable_ipv6=1"])?;
-                ip(&format!("addr add {far_address} dev {far}"))?;
-                ip(&format!("link set {far} up"))?;
-                // A veth takes redirected packets only when its other end polls, and leaves checksums to
-                // hardware that is not there.
-                run("ethtool", &["-K", far, "gro", "on", "tx", "off"])
-            })?;
-        }
-        Ok(Self { caller, callee, _gateway: gateway, name: name.to_owned() })
+        let wires = Self { caller, callee, _gateway: gateway, name: name.to_owned() };
+        connect(["lan", "lan-far"], ["192.0.2.1/24", "192.0.2.10/24"], &wires.caller)?;
+        wires.connect_callee()?;
+        Ok(wires)
+    }
+
+    /// The wire `wan` to the callee.
+    pub fn connect_callee(&self) -> Result<()> {
+        connect(["wan", "wan-far"], ["198.51.100.1/24", "198.51.100.9/24"], &self.callee)
     }
 
     pub fn settings(&self) -> Settings {
@@ -84,6 +75,26 @@ impl Wires {
         }
         anyhow::bail!("nobody resolved {far_end}")
     }
+}
+
+/// A wire from the gateway, whose namespace the thread is in, to `namespace`.
+fn connect(
+    [near, far]: [&str; 2],
+    [near_address, far_address]: [&str; 2],
+    namespace: &Namespace,
+) -> Result<()> {
+    ip(&format!("link add {near} type veth peer name {far}"))?;
+    ip(&format!("addr add {near_address} dev {near}"))?;
+    ip(&format!("link set {near} up"))?;
+    namespace.take(far)?;
+    namespace.inside(|| {
+        run("sysctl", &["-qw", "net.ipv6.conf.default.disable_ipv6=1"])?;
+        ip(&format!("addr add {far_address} dev {far}"))?;
+        ip(&format!("link set {far} up"))?;
+        // A veth takes redirected packets only when its other end polls, and leaves checksums to hardware that is
+        // not there.
+        run("ethtool", &["-K", far, "gro", "on", "tx", "off"])
+    })
 }
 
 /// One end of a call.

@@ -10,6 +10,7 @@
 //!                               → watch()      → Watch: records, routes, neighbours
 //! ```
 
+mod attachment;
 pub mod compile;
 mod fault;
 pub mod inspect;
@@ -30,10 +31,11 @@ mod table;
 mod watch;
 mod worker;
 
+pub use attachment::{InterfacePath, PathKind};
 pub use fault::DataplaneFault;
 pub use kernel::monotonic;
 pub use load::object;
-pub use node::{InterfacePath, Node, PathKind};
+pub use node::Node;
 pub use record::Record;
 pub use report::{FlowReport, RelayPath};
 pub use slots::Split;

@@ -1,11 +1,12 @@
 //! The data plane of this host: loaded or adopted once, then handed out to workers and the watch.
 
+use super::attachment::{Attachments, InterfacePath, PathKind, attach, unlink_others};
 use super::fault::DataplaneFault;
 use super::inspect::{self, FlowView};
 use super::links::ways_out;
 use super::load::{self, PINNED_MAPS};
 use super::mmap::{Access, SharedArray};
-use super::netlink::{AttachedProgram, Device, Requests};
+use super::netlink::{Device, Requests};
 use super::pins::PinDirectory;
 use super::pod::Plain;
 use super::reference::counters::Counters;
@@ -17,41 +18,18 @@ use super::{Mode, Settings};
 use crate::base::id::{CoreId, FlowId};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::{XdpLink, XdpMode};
-use aya::programs::{ProgramError, Xdp, loaded_programs};
 use gateway_common::abi::{FINGERPRINT, name};
 use gateway_common::learned::FlowState;
 use gateway_common::verdict::{Reason, Traffic};
+use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Who takes packets from an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PathKind {
-    /// XDP in the driver.
-    Native,
-    /// XDP in the kernel's generic receive path: slower.
-    Generic,
-    /// Plain sockets: slowest.
-    Sockets,
-}
-
-/// The path in use on one interface.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct InterfacePath {
-    pub interface: String,
-    pub path: PathKind,
-    /// Why this path and not the faster one, for people.
-    pub why: String,
-}
-
 /// The data plane of this host. Dropping it leaves everything pinned and relaying; [`Node::detach`] does not.
 #[derive(Debug)]
 pub struct Node {
-    paths: Vec<InterfacePath>,
+    paths: Arc<Mutex<Vec<InterfacePath>>>,
     split_flows: u32,
     backend: Backend,
 }
@@ -67,11 +45,11 @@ struct KernelNode {
     pins: PinDirectory,
     /// Keeps the maps of the object open that are not pinned.
     _ebpf: Ebpf,
-    _links: Vec<FdLink>,
     table: Arc<KernelFlows>,
     states: Arc<SharedArray<FlowState>>,
     /// Of the program that the links run.
     program: Option<u32>,
+    mode: Mode,
     media: Vec<u32>,
     /// Slots of the flows that were pinned at boot and survived the sweep.
     taken: HashSet<u32>,
@@ -104,8 +82,8 @@ impl Node {
     }
 
     /// The path in use on each media interface.
-    pub fn paths(&self) -> &[InterfacePath] {
-        &self.paths
+    pub fn paths(&self) -> Vec<InterfacePath> {
+        self.paths.lock().clone()
     }
 
     /// Flows pinned now, with their figures; none over plain sockets, where nothing outlives a daemon.
@@ -151,7 +129,15 @@ impl Node {
     /// The one listener to the kernel's records and to changes of routes and neighbours.
     pub fn watch(&self) -> Result<Watch, DataplaneFault> {
         match &self.backend {
-            Backend::Kernel(kernel) => Watch::kernel(&kernel.pins, kernel.program, kernel.media.clone()),
+            Backend::Kernel(kernel) => {
+                let attachments = Attachments {
+                    directory: kernel.pins.path().to_owned(),
+                    mode: kernel.mode,
+                    media: kernel.media.clone(),
+                    paths: Arc::clone(&self.paths),
+                };
+                Watch::kernel(&kernel.pins, kernel.program, attachments)
+            }
             Backend::Sockets { .. } => Ok(Watch::silent()),
         }
     }
@@ -190,7 +176,7 @@ impl Node {
             why: why.to_owned(),
         };
         Self {
-            paths: settings.interfaces.iter().map(path).collect(),
+            paths: Arc::new(Mutex::new(settings.interfaces.iter().map(path).collect())),
             split_flows: settings.flows,
             backend: Backend::Sockets { counters: Arc::default() },
         }
@@ -221,7 +207,7 @@ fn boot_kernel(
 
     let mut attached = Vec::new();
     for device in &devices.media {
-        match attach(settings.mode, &mut ebpf, &pins, device) {
+        match attach(settings.mode, load::program(&mut ebpf)?, &pins, device) {
             Ok(done) => attached.push(done),
             Err(fault) => {
                 if !adopting {
@@ -239,15 +225,15 @@ fn boot_kernel(
     let states = Arc::new(inspect::states(pins.path())?);
     let taken = table.flows().map(|flow| flow.config.slot).collect();
     Ok(Node {
-        paths,
+        paths: Arc::new(Mutex::new(paths)),
         split_flows: capacity,
         backend: Backend::Kernel(Box::new(KernelNode {
             pins,
             _ebpf: ebpf,
-            _links: links,
             table,
             states,
             program,
+            mode: settings.mode,
             media: devices.media_indices(),
             taken,
         })),
@@ -295,137 +281,6 @@ fn adoptable(pins: &PinDirectory) -> Result<bool, DataplaneFault> {
         FINGERPRINT => pins.clear().map_err(removing).map(|()| false),
         found => Err(DataplaneFault::AbiMismatch { path: pins.path().to_owned(), found, ours: FINGERPRINT }),
     }
-}
-
-/// Attaches the program to one interface, or takes over the link that is pinned for it.
-fn attach(
-    mode: Mode,
-    ebpf: &mut Ebpf,
-    pins: &PinDirectory,
-    device: &Device,
-) -> Result<(InterfacePath, FdLink), DataplaneFault> {
-    let xdp = load::program(ebpf)?;
-    let adopted = adopt_link(xdp, &pins.link(device.index), device)?;
-    let (link, path, why) = match adopted {
-        Some((link, native)) => {
-            let path = if native { PathKind::Native } else { PathKind::Generic };
-            (link, path, "adopted as it was attached".to_owned())
-        }
-        None => attach_fresh(mode, xdp, device)?,
-    };
-    let pinning = |error| DataplaneFault::map("pin the program and its links", &error);
-    if !pins.program().exists() {
-        xdp.pin(pins.program()).map_err(pinning)?;
-    }
-    let link = match pins.link(device.index) {
-        there if there.exists() => link,
-        missing => FdLink::from(link.pin(missing).map_err(pinning)?),
-    };
-    match path {
-        PathKind::Native => tracing::info!(interface = device.name, "XDP in the driver: {why}"),
-        _ => tracing::warn!(
-            interface = device.name,
-            "XDP in the generic path, slower than the driver's: {why}"
-        ),
-    }
-    Ok((InterfacePath { interface: device.name.clone(), path, why }, link))
-}
-
-/// The pinned link of an interface, running our program from now on; `None` when there is none, or the device
-/// that it was for is gone.
-fn adopt_link(xdp: &mut Xdp, pin: &Path, device: &Device) -> Result<Option<(FdLink, bool)>, DataplaneFault> {
-    if !pin.exists() {
-        return Ok(None);
-    }
-    let failed = |error: &dyn std::error::Error| DataplaneFault::map("take over a pinned link", error);
-    let link = FdLink::from(PinnedLink::from_pin(pin).map_err(|error| failed(&error))?);
-    let runs = link.info().map_err(|error| failed(&error))?.program_id();
-    let Some(AttachedProgram { native, .. }) = device.xdp.filter(|attached| attached.id == runs) else {
-        super::pins::remove_if_there(pin)
-            .map_err(DataplaneFault::system("remove the link of a device that is gone"))?;
-        return Ok(None);
-    };
-    let ours = xdp.info().map_err(|error| failed(&error))?.tag();
-    let theirs =
-        loaded_programs().flatten().find(|program| program.id() == runs).map(|program| program.tag());
-    if theirs == Some(ours) {
-        return Ok(Some((link, native)));
-    }
-    let link = XdpLink::try_from(link).map_err(|error| failed(&error))?;
-    let id = xdp.attach_to_link(link).map_err(|error| failed(&error))?;
-    let link = xdp.take_link(id).map_err(|error| failed(&error))?;
-    let program = pin.with_file_name("../program");
-    super::pins::remove_if_there(&program).map_err(DataplaneFault::system("replace the pinned program"))?;
-    tracing::info!(interface = device.name, "replaced the program of another build in place");
-    Ok(Some((FdLink::try_from(link).map_err(|error| failed(&error))?, native)))
-}
-
-/// Attaches by the fastest way that `mode` and the interface allow.
-fn attach_fresh(
-    mode: Mode,
-    xdp: &mut Xdp,
-    device: &Device,
-) -> Result<(FdLink, PathKind, String), DataplaneFault> {
-    let native = match mode {
-        Mode::Generic => Err("configured: dataplane.mode = \"generic\"".to_owned()),
-        _ => match try_attach(xdp, device, XdpMode::Driver) {
-            Ok(link) => Ok(link),
-            Err(AttachError::Refused(why)) if mode == Mode::Auto => Err(why),
-            Err(error) => return Err(error.into_fault(device, "native")),
-        },
-    };
-    match native {
-        Ok(link) => Ok((link, PathKind::Native, "attached".to_owned())),
-        Err(why) => match try_attach(xdp, device, XdpMode::Skb) {
-            Ok(link) => Ok((link, PathKind::Generic, why)),
-            Err(error) => Err(error.into_fault(device, "generic")),
-        },
-    }
-}
-
-enum AttachError {
-    Busy,
-    NotPermitted,
-    Refused(String),
-}
-
-impl AttachError {
-    fn into_fault(self, device: &Device, mode: &'static str) -> DataplaneFault {
-        let interface = device.name.clone();
-        match self {
-            Self::Busy => DataplaneFault::InterfaceBusy { interface },
-            Self::NotPermitted => {
-                DataplaneFault::NoPermission { doing: format!("attach a program to {interface}") }
-            }
-            Self::Refused(why) => DataplaneFault::AttachRefused { interface, mode, why },
-        }
-    }
-}
-
-fn try_attach(xdp: &mut Xdp, device: &Device, mode: XdpMode) -> Result<FdLink, AttachError> {
-    let refused = |error: ProgramError| match super::fault::os_error(&error) {
-        Some(libc::EBUSY | libc::EEXIST) => AttachError::Busy,
-        Some(libc::EPERM) => AttachError::NotPermitted,
-        Some(libc::EOPNOTSUPP) => AttachError::Refused("its driver has no XDP of its own".to_owned()),
-        Some(libc::ERANGE | libc::EMSGSIZE) => {
-            AttachError::Refused("its MTU is too large for XDP".to_owned())
-        }
-        _ => AttachError::Refused(super::fault::chain(&error)),
-    };
-    let id = xdp.attach_to_if_index(device.index, mode).map_err(refused)?;
-    let link = xdp.take_link(id).map_err(refused)?;
-    FdLink::try_from(link).map_err(|error| AttachError::Refused(super::fault::chain(&error)))
-}
-
-/// Takes the program off interfaces that are no longer configured.
-fn unlink_others(pins: &PinDirectory, media: &[u32]) -> Result<(), DataplaneFault> {
-    let unlinking = |error| DataplaneFault::system("detach an interface that is no longer configured")(error);
-    for ifindex in pins.linked().map_err(unlinking)? {
-        if !media.contains(&ifindex) {
-            super::pins::remove_if_there(&pins.link(ifindex)).map_err(unlinking)?;
-        }
-    }
-    Ok(())
 }
 
 /// The program looks routes up as the host itself, from `lo`, and the kernel answers only where packets from that

@@ -77,7 +77,7 @@ impl PinDirectory {
     }
 
     pub(super) fn link(&self, ifindex: u32) -> PathBuf {
-        links(&self.path).join(ifindex.to_string())
+        link(&self.path, ifindex)
     }
 
     /// Interfaces that have a pinned link.
@@ -116,6 +116,11 @@ pub(super) fn maps(directory: &Path) -> PathBuf {
 /// Where its program is pinned.
 pub(super) fn program(directory: &Path) -> PathBuf {
     directory.join("program")
+}
+
+/// Where its link to an interface is pinned.
+pub(super) fn link(directory: &Path, ifindex: u32) -> PathBuf {
+    links(directory).join(ifindex.to_string())
 }
 
 fn links(directory: &Path) -> PathBuf {

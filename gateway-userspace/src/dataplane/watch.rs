@@ -1,6 +1,7 @@
 //! What the kernel has to say: records of flows, changes of routes and neighbours, logs of the traced program.
 //! For one thread, beside the call path.
 
+use super::attachment::Attachments;
 use super::fault::DataplaneFault;
 use super::inspect;
 use super::kernel::monotonic;
@@ -16,7 +17,6 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::path::PathBuf;
 
 /// Everything the data plane says without being asked. Register it, and call [`Watch::drain`] whenever one of
 /// its tokens is ready.
@@ -27,16 +27,10 @@ struct Sources {
     events: Events,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     generation: Array<MapData, u32>,
-    links: LinkTable,
+    requests: Requests,
+    attachments: Attachments,
     neighbours: Neighbours,
     known: KnownNeighbours,
-}
-
-/// What the table of ways out is made from.
-struct LinkTable {
-    directory: PathBuf,
-    media: Vec<u32>,
-    requests: Requests,
 }
 
 impl Watch {
@@ -46,7 +40,7 @@ impl Watch {
     pub(super) fn kernel(
         pins: &PinDirectory,
         program: Option<u32>,
-        media: Vec<u32>,
+        attachments: Attachments,
     ) -> Result<Self, DataplaneFault> {
         let netlink = |error| DataplaneFault::system("listen to changes of routes and neighbours")(error);
         let ring = Map::RingBuf(inspect::map(pins.path(), name::RECORDS)?)
@@ -65,7 +59,8 @@ impl Watch {
             // Only the traced program has a log.
             logger: program.and_then(|id| EbpfLogger::init_from_id(id).ok()),
             generation: generation(pins)?,
-            links: LinkTable { directory: pins.path().to_owned(), media, requests },
+            requests,
+            attachments,
             neighbours: Neighbours::open().map_err(netlink)?,
             known,
         })))
@@ -128,9 +123,10 @@ impl Sources {
             stale |= self.known.learn(change.hop, change.link_address);
         }
         if changes.devices {
-            let devices = self.links.requests.devices();
-            let devices = devices.map_err(DataplaneFault::system("list network interfaces"))?;
-            write_links(&self.links.directory, &devices, &self.links.media)?;
+            let listing = DataplaneFault::system("list network interfaces");
+            let devices = self.requests.devices().map_err(listing)?;
+            self.attachments.follow(&devices);
+            write_links(&self.attachments.directory, &devices, &self.attachments.media)?;
         }
         if stale { bump_generation(&mut self.generation) } else { Ok(()) }
     }

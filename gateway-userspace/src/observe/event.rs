@@ -111,6 +111,8 @@ pub enum Datapath {
     Generic,
     /// No XDP: the daemon relays over plain UDP sockets.
     Sockets,
+    /// No media: the interface is gone, or one made anew refused the program.
+    None,
 }
 
 /// What was negotiated for the first audio stream.
@@ -217,7 +219,7 @@ impl Method {
 }
 
 impl Datapath {
-    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Sockets];
+    pub const ALL: [Self; 4] = [Self::Native, Self::Generic, Self::Sockets, Self::None];
 
     /// Metric label and the word in logs and answers.
     pub const fn label(self) -> &'static str {
@@ -225,6 +227,7 @@ impl Datapath {
             Self::Native => "native",
             Self::Generic => "generic",
             Self::Sockets => "sockets",
+            Self::None => "none",
         }
     }
 }

@@ -97,5 +97,6 @@ pub(super) fn datapath(path: dataplane::PathKind) -> Datapath {
         dataplane::PathKind::Native => Datapath::Native,
         dataplane::PathKind::Generic => Datapath::Generic,
         dataplane::PathKind::Sockets => Datapath::Sockets,
+        dataplane::PathKind::None => Datapath::None,
     }
 }
