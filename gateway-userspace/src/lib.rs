@@ -2,9 +2,9 @@
 //! XDP program that this crate embeds and loads.
 //!
 //! Rooms, lowest first; a room uses only those above it in this list, through their doors (`mod.rs`):
-//! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`, `srtp`, `codec`), SIP state (`sip::transaction`,
-//! `sip::dialog`, `sip::transport`), decisions (`media`, `policy`, `resolve`), `call`, effects (`net`, `dataplane`, `store`, `admin`),
-//! `config`, `runtime`.
+//! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`, `srtp`, `codec`, `signal`), SIP state
+//! (`sip::transaction`, `sip::dialog`, `sip::transport`), decisions (`media`, `policy`, `resolve`), `call`, effects
+//! (`net`, `dataplane`, `store`, `admin`), `config`, `runtime`.
 
 pub mod admin;
 pub mod base;
@@ -20,6 +20,7 @@ pub mod resolve;
 pub mod rtp;
 pub mod runtime;
 pub mod sdp;
+pub mod signal;
 pub mod sip;
 pub mod srtp;
 pub mod store;

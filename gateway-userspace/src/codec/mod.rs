@@ -37,4 +37,6 @@ pub const LONGEST_PACKET_MS: u32 = 120;
 pub struct LibraryRefused(pub &'static str);
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
+#[cfg(test)]
+pub(crate) mod voice;

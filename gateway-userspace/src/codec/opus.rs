@@ -213,7 +213,7 @@ mod tests {
         let (mut encoder, mut decoder) =
             (Encoder::new(&parameters).unwrap(), Decoder::new(&parameters).unwrap());
         let mut plain = Decoder::new(&parameters).unwrap();
-        let audio = crate::codec::tests::speech_like(16_000, 3);
+        let audio = crate::codec::voice::speech_like(16_000, 3);
         let packets: Vec<Vec<u8>> = audio
             .chunks_exact(320)
             .map(|frame| {

@@ -132,7 +132,7 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::tests::speech_like;
+    use crate::codec::voice::speech_like;
 
     fn lengths(encoder: &mut Encoder, frames: usize) -> Vec<usize> {
         let audio = speech_like(8_000, 2);
