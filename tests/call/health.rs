@@ -1,9 +1,19 @@
 //! OPTIONS in both directions: who is asked, who answers, and where calls go after that.
 
+use gateway_userspace::config::parse_rules;
 use gateway_userspace::policy::{Advertised, Drainable as _, Health, TargetState, Trunk};
 use std::time::Duration;
 use support::stage::phone::Reaction::{Describe, Say};
 use support::stage::scene::{ALICE, BOB, CAROL, Scene, Stage};
+
+/// The customer's name stands in what is sent of a call.
+const OF_A_CUSTOMER: &str = r#"
+    [[rule]]
+    name = "the customer's domain"
+    direction = "send"
+    method = ["INVITE"]
+    do = [{ set = "header.From.host", value = "cust7.corp.example" }]
+"#;
 
 /// The service's peers are asked every minute, as Teams wants it.
 fn asking() -> Stage {
@@ -45,6 +55,28 @@ fn the_question_names_us_as_the_service_knows_us() {
         let uris = text.lines().take_while(|line| !line.is_empty()).filter(|line| line.contains("sip:"));
         assert!(uris.clone().count() >= 4 && uris.clone().all(|line| !line.contains('@')), "{text}");
     }
+    scene.ends();
+}
+
+// Statement 29.
+#[test]
+fn a_customers_name_in_calls_brings_no_questions_in_that_name() {
+    let service = |trunk: &mut Trunk| {
+        (asking().service)(trunk);
+        trunk.rules = parse_rules("rules.toml", OF_A_CUSTOMER).unwrap_or_else(|errors| panic!("{errors}"));
+    };
+    let mut scene = Scene::new(Stage { service, ..Stage::default() });
+    scene.talk();
+    scene.run(180_000);
+    let is_invite = |text: &&str| text.starts_with("INVITE ");
+    let invite = scene.tap().said_to_service().find(is_invite).expect("an INVITE").to_owned();
+    assert!(invite.contains("@cust7.corp.example"), "{invite}");
+    let asked: Vec<_> = scene.tap().sent().filter(|text| text.starts_with("OPTIONS ")).collect();
+    assert_eq!(asked.len(), 8, "one a peer and minute");
+    for text in asked {
+        assert!(!text.contains("cust7") && text.contains("\r\nFrom: <sip:sbc1.corp.example"), "{text}");
+    }
+    scene.hangs_up(ALICE);
     scene.ends();
 }
 

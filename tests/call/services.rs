@@ -7,17 +7,17 @@ use support::stage::session::Session;
 
 const NAME: &str = "sbc1.corp.example:5060";
 
-fn toward(trunk: &mut Trunk, service: Service) {
+pub(super) fn toward(trunk: &mut Trunk, service: Service) {
     *trunk = trunk.clone().toward(service);
     trunk.advertised = Some(Advertised { host: "sbc1.corp.example".into(), port: 5060 });
 }
 
-fn teams() -> Stage {
+pub(super) fn teams() -> Stage {
     Stage { service: |trunk| toward(trunk, Service::Teams), ..Stage::default() }
 }
 
 /// What the gateway sent to Bob's side that begins so.
-fn to_bob(scene: &Scene, start: &str) -> Vec<String> {
+pub(super) fn to_bob(scene: &Scene, start: &str) -> Vec<String> {
     let to_bob = |text: &&str| text.starts_with(start) && text.contains("198.18.0.20");
     scene.tap().sent().filter(to_bob).map(str::to_owned).collect()
 }
@@ -150,4 +150,79 @@ fn national_numbers_of_an_operator_reach_the_service_in_e164_and_back() {
     assert!(!to_alice.contains("user=phone") && !to_alice.contains("X-MS-SBC"), "{to_alice}");
     scene.hangs_up(ALICE);
     scene.ends();
+}
+
+/// As Teams offers: more than a telephone network has.
+const OF_TEAMS: [(u8, &str); 17] = [
+    (104, "SILK/16000"),
+    (103, "SILK/8000"),
+    (105, "opus/48000/2"),
+    (9, "G722/8000"),
+    (0, "PCMU/8000"),
+    (8, "PCMA/8000"),
+    (18, "G729/8000"),
+    (111, "SIREN/16000"),
+    (114, "x-msrta/16000"),
+    (115, "x-msrta/8000"),
+    (112, "G7221/16000"),
+    (116, "AAL2-G726-32/8000"),
+    (119, "AAL2-G726-24/8000"),
+    (117, "iLBC/8000"),
+    (13, "CN/8000"),
+    (118, "CN/16000"),
+    (101, "telephone-event/8000"),
+];
+
+const ICE_AND_KEYS: &str = "a=fmtp:104 useinbandfec=1; usedtx=0; maxaveragebitrate=30000; sprop-stereo=0\r\n\
+    a=fmtp:103 useinbandfec=1; usedtx=0; maxaveragebitrate=20000; sprop-stereo=0\r\n\
+    a=fmtp:105 maxplaybackrate=48000; maxaveragebitrate=40000; useinbandfec=1; usedtx=0; stereo=0\r\n\
+    a=fmtp:112 bitrate=24000\r\na=fmtp:117 mode=30\r\na=fmtp:18 annexb=no\r\n\
+    a=ice-ufrag:8hhY\r\na=ice-pwd:asd88fgpdd777uzjYhagZg8hhYasd88f\r\n\
+    a=candidate:1 1 UDP 2130706431 198.18.0.21 4000 typ host\r\n\
+    a=candidate:2 1 UDP 1694498815 198.18.0.99 4000 typ srflx raddr 198.18.0.21 rport 4000\r\n\
+    a=crypto:0 AES_CM_128_HMAC_SHA1_32 inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA|2^31\r\n\
+    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA|2^31\r\n";
+
+/// What of Teams' INVITE with this offer, so many octets long, reaches Alice.
+fn offered(
+    operator: fn(&mut Trunk),
+    formats: &[(u8, &'static str)],
+    attributes: &'static str,
+) -> (usize, String) {
+    let mut scene = Scene::new(Stage { operator, ..teams() });
+    scene.bob().session = scene.phones[BOB].session.with_formats(formats);
+    scene.bob().session.attributes = attributes;
+    scene.bob().calls_with = "User-Agent: Microsoft.PSTNHub.SIPProxy v.2026.1.1.1 i.EUWE.5\r\n";
+    scene.run(1_000);
+    scene.bob_calls_alice();
+    scene.run(5);
+    let sent = scene.tap().last_from(scene.phones[BOB].address).len();
+    scene.run(5_000);
+    assert!(scene.phones[ALICE].is_talking(), "{}", scene.ladder.join("\n"));
+    let invite = scene.phones[ALICE].came("INVITE ").next().expect("an INVITE").to_owned();
+    scene.hangs_up(ALICE);
+    scene.ends();
+    (sent, invite)
+}
+
+// Statement 93.
+#[test]
+fn a_large_invite_of_teams_reaches_an_operator_over_udp_without_ice_keys_and_rare_codecs() {
+    let (sent, invite) = offered(|_| {}, &OF_TEAMS, ICE_AND_KEYS);
+    assert!(sent > 1_500, "{sent}");
+    assert!(invite.len() <= 1_300, "{} octets: {invite}", invite.len());
+    for word in ["ice-", "candidate", "crypto", "SILK", "opus", "SIREN", "x-msrta", "iLBC"] {
+        assert!(!invite.contains(word), "{word} in {invite}");
+    }
+    for word in ["G722/8000", "PCMU/8000", "PCMA/8000", "G729/8000", "CN/8000", "telephone-event/8000"] {
+        assert!(invite.contains(word), "no {word} in {invite}");
+    }
+    let (_, all) = offered(|trunk| trunk.sip.slim_when_large = false, &OF_TEAMS, ICE_AND_KEYS);
+    assert!(all.len() > 1_300 && all.contains("SILK/16000") && !all.contains("candidate"), "{all}");
+}
+
+#[test]
+fn an_invite_that_fits_a_datagram_keeps_its_codecs() {
+    let (_, invite) = offered(|_| {}, &[(104, "SILK/16000"), (8, "PCMA/8000")], "");
+    assert!(invite.contains("SILK/16000") && invite.contains("PCMA/8000"), "{invite}");
 }

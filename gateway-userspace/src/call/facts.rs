@@ -1,10 +1,12 @@
 //! What the call detail record needs, gathered as the call goes on.
 
+use super::feature::correlation;
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::observe::event::{CallEnd, CallStart, EndedBy, MediaQuality};
-use crate::policy::Permit;
+use crate::policy::{Permit, Trunk};
+use crate::sip::message::Headers;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +22,9 @@ pub(super) struct Facts {
     pub(super) peers_tried: u8,
     /// Of the INVITE sent last.
     pub(super) callee_sip_call_id: Option<Box<str>>,
+    pub(super) charging_id: Option<Box<str>>,
+    /// Of the caller's and of the callee's side.
+    pub(super) trace_ids: [Option<Box<str>>; 2],
     pub(super) concluded: bool,
     /// Of both trunks, until the call has ended.
     pub(super) permits: SmallVec<[Permit; 2]>,
@@ -72,8 +77,26 @@ impl Facts {
             peer: None,
             peers_tried: 0,
             callee_sip_call_id: None,
+            charging_id: None,
+            trace_ids: [None, None],
             concluded: false,
             permits: SmallVec::new(),
+        }
+    }
+
+    /// Notes what a message calls the call by; what came first counts.
+    pub(super) fn heard_from(&mut self, side: Side, headers: &Headers, trunk: &Trunk) {
+        let [caller, callee] = &mut self.trace_ids;
+        let known = match side {
+            Side::Caller => caller,
+            Side::Callee => callee,
+        };
+        if known.is_none() {
+            *known = correlation::trace_id(headers, trunk);
+        }
+        if self.charging_id.is_none() {
+            let vector = correlation::charging_vector(headers, trunk);
+            self.charging_id = vector.and_then(|vector| correlation::icid(&vector));
         }
     }
 
@@ -86,6 +109,9 @@ impl Facts {
             answered: self.answered,
             caller_sip_call_id: Box::default(),
             callee_sip_call_id: self.callee_sip_call_id.clone(),
+            caller_trace_id: self.trace_ids[0].clone(),
+            callee_trace_id: self.trace_ids[1].clone(),
+            charging_id: self.charging_id.clone(),
             to_trunk: self.to_trunk.clone(),
             peer: self.peer,
             peers_tried: self.peers_tried,

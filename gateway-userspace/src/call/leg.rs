@@ -81,6 +81,8 @@ pub(super) struct Leg {
     pub(super) acknowledged_with: String,
     /// Sequence number of our INVITE, and its answers to challenges, which its ACK repeats (RFC 3261 section 13.2.2.4).
     pub(super) authorization: (u32, Vec<Header>),
+    /// The P-Charging-Vector that our messages to its peer carry.
+    pub(super) charging: Option<Box<str>>,
 }
 
 impl Leg {
@@ -91,6 +93,9 @@ impl Leg {
     /// Starts a request of ours inside the dialog.
     pub(super) fn request(&self, context: &mut Context<'_>, key: RequestKey, mut draft: Draft) {
         self.trunk.sign(&mut draft);
+        if let Some(vector) = &self.charging {
+            draft.headers.push(HeaderName::PChargingVector, &**vector);
+        }
         if matches!(draft.method, Method::Invite | Method::Update) {
             session_timer::ask(&mut draft, &self.session, self.trunk.sip.session_expires);
         }
@@ -138,7 +143,7 @@ impl Leg {
         body: Option<String>,
     ) -> Response {
         let mut response = response(&self.dialog, request, status, body);
-        response.headers.push(HeaderName::Server, &*context.settings.product);
+        self.sign(context, &mut response);
         response
     }
 
@@ -178,16 +183,24 @@ impl Leg {
     ) {
         let mut response = super::refusal(request, fault);
         response.head.to.set_tag(self.dialog.local_tag());
-        response.headers.push(HeaderName::Server, &*context.settings.product);
+        self.sign(context, &mut response);
         context.push(Action::Respond { server, response: Box::new(response) });
     }
 
     fn push_response(&mut self, context: &mut Context<'_>, server: ServerId, mut response: Response) {
-        response.headers.push(HeaderName::Server, &*context.settings.product);
+        self.sign(context, &mut response);
         if response.head.cseq.method == Method::Invite {
             self.dialog.responded(response.status);
         }
         context.push(Action::Respond { server, response: Box::new(response) });
+    }
+
+    /// What every response of ours on this leg carries.
+    fn sign(&self, context: &Context<'_>, response: &mut Response) {
+        response.headers.push(HeaderName::Server, &*context.settings.product);
+        if let Some(vector) = self.charging.as_ref().filter(|_| response.head.cseq.method == Method::Invite) {
+            response.headers.push(HeaderName::PChargingVector, &**vector);
+        }
     }
 
     fn next_hop(&self, context: &Context<'_>) -> Hop {

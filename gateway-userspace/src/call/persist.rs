@@ -37,6 +37,10 @@ pub struct Checkpoint {
     answered: Option<Time>,
     peer: Option<SocketAddr>,
     peers_tried: u8,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    charging_id: Option<Box<str>>,
+    #[serde(default)]
+    trace_ids: [Option<Box<str>>; 2],
     caller: LegCheckpoint,
     callee: LegCheckpoint,
     /// An INVITE whose ACK will bring the answer to an offer.
@@ -59,6 +63,8 @@ struct LegCheckpoint {
     abilities: Abilities,
     #[serde(default)]
     session: Session,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    charging: Option<Box<str>>,
 }
 
 /// Why a stored call cannot go on.
@@ -85,6 +91,8 @@ impl Checkpoint {
             answered: facts.answered,
             peer: facts.peer,
             peers_tried: facts.peers_tried,
+            charging_id: facts.charging_id.clone(),
+            trace_ids: facts.trace_ids.clone(),
             caller: LegCheckpoint::of(&legs.caller, unanswered.is_some()),
             callee: LegCheckpoint::of(&legs.callee, unanswered.is_some()),
             unanswered,
@@ -121,6 +129,8 @@ impl Checkpoint {
             to_trunk: Some(Arc::clone(&to_trunk)),
             peer: self.peer,
             peers_tried: self.peers_tried,
+            charging_id: self.charging_id,
+            trace_ids: self.trace_ids,
             permits: [&caller, &callee].into_iter().filter_map(|leg| leg.trunk.enter_above().ok()).collect(),
             ..Facts::new(start.clone(), self.started)
         };
@@ -159,6 +169,7 @@ impl LegCheckpoint {
             acknowledged_with: leg.acknowledged_with.clone(),
             abilities: leg.abilities,
             session: leg.session,
+            charging: leg.charging.clone(),
         }
     }
 
@@ -182,6 +193,7 @@ impl LegCheckpoint {
             acknowledged_with: self.acknowledged_with,
             // The ACK went before the checkpoint was of use; copies of a 2xx end with the transaction.
             authorization: (0, Vec::new()),
+            charging: self.charging,
         })
     }
 }

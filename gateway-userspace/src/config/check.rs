@@ -8,7 +8,7 @@ use super::{
     dataplane,
 };
 use crate::media::ports::PortPool;
-use crate::policy::{CallRate, Service};
+use crate::policy::CallRate;
 use crate::sip::transaction::{self, Intervals};
 use crate::sip::transport::Transport;
 use gateway_common::index::FLOWS_MAX;
@@ -284,15 +284,15 @@ fn warnings(file: &File, config: &Config, errors: &ConfigErrors) -> Vec<super::C
             format!("{} is not loopback, and the admin interface asks for no password", config.admin.listen);
         warn(span(&file.admin.listen), "[admin] listen", message, "keep others away from it with a firewall");
     }
-    let teams = file.trunks.iter().filter_map(|(_, written)| {
+    let plain = file.trunks.iter().filter_map(|(_, written)| {
         let name = written.name.as_ref()?.get_ref().trim();
         let (_, trunk) = config.policy.trunk_named(name)?;
-        (trunk.service == Some(Service::Teams) && trunk.transport != Transport::Tls)
-            .then_some((written, trunk))
+        let service = trunk.service.filter(|service| service.wants_a_name())?;
+        (trunk.transport != Transport::Tls).then_some((written, trunk, service))
     });
-    for (written, trunk) in teams {
+    for (written, trunk, service) in plain {
         let field = format!("[[trunk]] {:?}, listen", trunk.name);
-        let message = "Teams takes SIP over TLS only".to_owned();
+        let message = format!("{service:?} takes SIP over TLS only");
         warn(span(&written.listen), &field, message, "listen on tls:, unless this is a lab");
     }
     let flow_calls = usize::try_from(config.dataplane.flows / 4).unwrap_or(usize::MAX);

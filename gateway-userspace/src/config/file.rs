@@ -335,6 +335,8 @@ pub(super) struct TrunkSip {
     pub(super) hold: Field<HoldForm>,
     pub(super) session_expires_seconds: Field<u32>,
     pub(super) tcp_when_large: Field<bool>,
+    pub(super) slim_when_large: Field<bool>,
+    pub(super) trace_header: Field<String>,
     pub(super) cause_table: Field<CauseTable>,
     pub(super) causes: Field<BTreeMap<String, u8>>,
 }

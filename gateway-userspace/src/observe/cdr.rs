@@ -24,6 +24,14 @@ pub struct CallRecord {
     pub peers_tried: u8,
     pub caller_sip_call_id: String,
     pub callee_sip_call_id: Option<String>,
+    /// Trace ids by which the peers of each side find the call; absent where they gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_trace_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callee_trace_id: Option<String>,
+    /// icid of P-Charging-Vector (RFC 7315), as the operator's core gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charging_id: Option<String>,
     pub started_at: String,
     pub alerted_at: Option<String>,
     pub answered_at: Option<String>,
@@ -63,6 +71,9 @@ impl CallRecord {
             peers_tried: end.peers_tried,
             caller_sip_call_id: end.caller_sip_call_id.to_string(),
             callee_sip_call_id: end.callee_sip_call_id.as_deref().map(str::to_owned),
+            caller_trace_id: end.caller_trace_id.as_deref().map(str::to_owned),
+            callee_trace_id: end.callee_trace_id.as_deref().map(str::to_owned),
+            charging_id: end.charging_id.as_deref().map(str::to_owned),
             started_at: clock.rfc3339(end.started),
             alerted_at: end.alerted.map(|at| clock.rfc3339(at)),
             answered_at: end.answered.map(|at| clock.rfc3339(at)),

@@ -137,6 +137,11 @@ pub struct CallEnd {
     /// SIP Call-ID of each leg, to find the call in other systems' records.
     pub caller_sip_call_id: Box<str>,
     pub callee_sip_call_id: Option<Box<str>>,
+    /// Trace ids that the peers of each side gave, for their support.
+    pub caller_trace_id: Option<Box<str>>,
+    pub callee_trace_id: Option<Box<str>>,
+    /// What an operator's core charges the call by (icid, RFC 7315).
+    pub charging_id: Option<Box<str>>,
     /// Trunk and peer last tried.
     pub to_trunk: Option<Arc<str>>,
     pub peer: Option<SocketAddr>,
@@ -306,6 +311,9 @@ pub(crate) mod samples {
             answered: Some(Time(4_000_000)),
             caller_sip_call_id: "a84b4c76e66710@198.51.100.7".into(),
             callee_sip_call_id: Some("5f1c-1@203.0.113.1".into()),
+            caller_trace_id: Some("8711".into()),
+            callee_trace_id: None,
+            charging_id: Some("icid-1".into()),
             to_trunk: Some("teams".into()),
             peer: Some(peer()),
             peers_tried: 2,

@@ -3,6 +3,7 @@
 use super::{
     AssertedSource, Health, HoldForm, IdentityForm, IdentityPolicy, NumberFormat, RedirectionForm, SipPolicy,
 };
+use crate::sip::message::HeaderName;
 use std::time::Duration;
 
 /// What stands behind a trunk.
@@ -57,6 +58,12 @@ impl Usual {
                     form: IdentityForm::Pai,
                     asserted: AssertedSource::ReceivedOrFrom,
                     ..IdentityPolicy::default()
+                },
+                // It takes no INVITE without an offer.
+                sip: SipPolicy {
+                    delayed_offer: false,
+                    trace_header: Some(HeaderName::Other("X-Trace-ID".into())),
+                    ..usual.sip
                 },
                 ..usual
             },

@@ -2,6 +2,7 @@
 //! want to hear of things.
 
 use super::CauseMap;
+use crate::sip::message::HeaderName;
 
 /// A trunk's say about the signalling of its legs. Each leg follows its own trunk's, whatever the other side speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,10 @@ pub struct SipPolicy {
     pub delayed_offer: bool,
     /// A request that is too large for a datagram goes by TCP; its peers have to listen there, too.
     pub tcp_when_large: bool,
+    /// An INVITE that is too large for a datagram offers the encodings of telephone networks only.
+    pub slim_when_large: bool,
+    /// The header by which its peers name a call for their support.
+    pub trace_header: Option<HeaderName>,
 }
 
 impl Default for SipPolicy {
@@ -34,6 +39,8 @@ impl Default for SipPolicy {
             causes: CauseMap::default(),
             delayed_offer: true,
             tcp_when_large: false,
+            slim_when_large: true,
+            trace_header: None,
         }
     }
 }

@@ -155,6 +155,10 @@ encodings! {
 }
 
 impl Encoding {
+    /// Those that fixed and mobile networks speak.
+    pub const OF_NETWORKS: [Self; 7] =
+        [Self::Pcmu, Self::Pcma, Self::G722, Self::G729, Self::Amr, Self::AmrWb, Self::Evs];
+
     /// Whether it carries speech by itself: a stream of events, comfort noise or redundancy alone is no call.
     pub fn is_speech(&self) -> bool {
         !matches!(self, Self::TelephoneEvent | Self::ComfortNoise | Self::Red)

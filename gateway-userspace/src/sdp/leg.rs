@@ -30,6 +30,13 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Without the encodings that telephone networks do not have.
+    fn slimmed(&self) -> Self {
+        let of_networks = self.codecs.clone().unwrap_or_else(|| Encoding::OF_NETWORKS.to_vec());
+        let codecs = of_networks.into_iter().filter(|encoding| Encoding::OF_NETWORKS.contains(encoding));
+        Self { codecs: Some(codecs.collect()), ..self.clone() }
+    }
+
     pub(super) fn allow(&self, format: &Format) -> bool {
         let encoding = &format.codec.encoding;
         // Redundancy (RFC 2198) carries payload numbers inside its packets, which a relay does not translate.
@@ -105,6 +112,16 @@ impl Leg {
             exchange: Exchange::Stable,
             agreed: None,
         }
+    }
+
+    /// Lets nothing but encodings of telephone networks pass from now on; what let others pass comes back.
+    pub fn slim(&mut self) -> Terms {
+        let slimmed = self.terms.slimmed();
+        std::mem::replace(&mut self.terms, slimmed)
+    }
+
+    pub fn set_terms(&mut self, terms: Terms) {
+        self.terms = terms;
     }
 
     /// Takes the peer's offer. [`Leg::relay_answer`] or [`Leg::abandon`] closes it.

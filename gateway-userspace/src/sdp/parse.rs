@@ -111,7 +111,10 @@ fn address(connection: &Connection) -> Result<IpAddr, SdpFault> {
 
 fn formats(media: &Media) -> Result<Vec<Format>, SdpFault> {
     let mut formats: Vec<Format> = Vec::new();
-    for word in media.fmt.split_ascii_whitespace() {
+    // A name among the numbers, as some services have it, stands for no payload.
+    let is_name = |word: &str| word.starts_with(|first: char| first.is_ascii_alphabetic());
+    let only_names = media.fmt.split_ascii_whitespace().all(is_name);
+    for word in media.fmt.split_ascii_whitespace().filter(|word| only_names || !is_name(word)) {
         let number = word.parse().ok().filter(|number| *number < 128u8);
         let number = number.ok_or_else(|| SdpFault::FormatList(media.fmt.clone()))?;
         let known = formats.iter().any(|format| format.payload_type == number);

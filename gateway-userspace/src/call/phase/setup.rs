@@ -13,11 +13,12 @@ use crate::base::id::Side;
 use crate::base::redact::Number;
 use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::feature::ability::{Abilities, REL100};
+use crate::call::feature::correlation;
 use crate::call::feature::early_media::Heard;
 use crate::call::feature::reason::Reasons;
 use crate::call::feature::reliable::Provisional;
 use crate::call::feature::session_timer::{self, Session};
-use crate::call::leg::{Leg, SDP, TrunkRef};
+use crate::call::leg::{Leg, TrunkRef};
 use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
 use crate::media::MediaPlan;
 use crate::observe::event::{self, CallStart, SipSummary};
@@ -111,6 +112,7 @@ pub(in crate::call) fn begin(
         context.push(Action::Publish(observe::Event::Trunk(event)));
     }
     facts.permits.extend([permit, decision.permit]);
+    facts.heard_from(Side::Caller, &request.headers, &caller.trunk);
     let policy = caller.trunk.sip.reliable_provisional;
     let provisional = Provisional::of(server, &request, policy, context.tokens.number());
     let setup = Setup {
@@ -183,6 +185,7 @@ fn prepare(
         }
     };
     let abilities = Abilities::of(&request.headers);
+    let charging = correlation::charging_vector(&request.headers, &trunk);
     let leg = Leg {
         trunk,
         hop,
@@ -192,6 +195,7 @@ fn prepare(
         session: Session::default(),
         acknowledged_with: String::new(),
         authorization: (0, Vec::new()),
+        charging,
     };
     let has_offer = offered || !to_trunk.sip.delayed_offer;
     let session = Session::default();
@@ -285,11 +289,10 @@ impl Setup {
         let mut draft = self.callee.invite(self.request.head.max_forwards, &candidate, context);
         draft.headers.push(HeaderName::UserAgent, &*context.settings.product);
         let attempt = Attempt::new(number, &draft, hop, trunk.clone());
-        if self.callee.has_offer {
-            match self.offer() {
-                Ok(offer) => draft.set_body(SDP, offer),
-                Err(refusal) => return self.fail(facts, context, Failure::Fault(refusal.fault())),
-            }
+        if self.callee.has_offer
+            && let Err(refusal) = self.offer_in(&mut draft)
+        {
+            return self.fail(facts, context, Failure::Fault(refusal.fault()));
         }
         facts.peers_tried = number;
         facts.peer = Some(peer);
@@ -396,6 +399,7 @@ impl Setup {
             attempt.rang |= status != StatusCode::TRYING;
         }
         let rang = attempt.rang;
+        facts.heard_from(Side::Callee, &response.headers, &self.callee.trunk);
         let reasons = Reasons::of_refusal(status, &response.headers);
         if current != Some(number) {
             // A peer that was given up answers after all.

@@ -12,6 +12,7 @@ use crate::policy::{
 };
 use crate::rtp::Encoding;
 use crate::sip::auth::Credentials;
+use crate::sip::message::HeaderName;
 use crate::sip::transport::Transport;
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
@@ -354,7 +355,25 @@ fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut 
         session_expires: Some(session).filter(|session| *session > 0),
         delayed_offer: super::value(&written.delayed_offer, standard.delayed_offer),
         tcp_when_large: super::value(&written.tcp_when_large, standard.tcp_when_large),
+        slim_when_large: super::value(&written.slim_when_large, standard.slim_when_large),
+        trace_header: trace_header(&written.trace_header, standard.trace_header, label, errors),
     }
+}
+
+fn trace_header(
+    written: &Field<String>,
+    standard: Option<HeaderName>,
+    label: &str,
+    errors: &mut ConfigErrors,
+) -> Option<HeaderName> {
+    let Some(text) = written else { return standard };
+    let name = HeaderName::from_token(text.get_ref().as_bytes());
+    if name.is_none() {
+        let message = format!("{:?} is no header name", text.get_ref());
+        let fix = "write a name, as in \"X-Trace-ID\"";
+        errors.add(Some(text.span()), format!("{label} sip.trace_header"), message, fix);
+    }
+    name
 }
 
 fn gate(text: &Spanned<String>, label: &str, errors: &mut ConfigErrors) -> Option<GatePolicy> {

@@ -52,6 +52,30 @@ impl Files {
 
 const OWN_ROOT: &str = "roots = [\"DIR/root.pem\"]\npeer_names = [\"sip.peer.example\"]";
 
+// Statement 206.
+#[test]
+fn a_zoom_trunk_has_mutual_tls_and_is_warned_of_without_tls() {
+    let files = Files::new(&Leaf::default());
+    let zoom = |text: &str| {
+        let text = text.replace("name = \"service\"", "name = \"service\"\nservice = \"zoom\"");
+        Config::parse("causeway.toml", &text, &Host { now: UNIX_EPOCH + NEW_YEAR, ..host() })
+    };
+    let told = |config: &Config| {
+        config.warnings.iter().any(|warning| warning.message.contains("Zoom takes SIP over TLS only"))
+    };
+    let secure = zoom(&files.text("sbc.example.net", OWN_ROOT)).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(!told(&secure));
+    let plain = "[[trunk]]\nname = \"service\"\nlisten = \"tcp:192.0.2.1:5060\"\nadvertised = \"sbc.example.net\"\n\
+                 peers = [{ address = \"192.0.2.2\" }]\n[[route]]\nprefix = \"\"\nto = \"service\"\n";
+    assert!(told(&zoom(plain).unwrap_or_else(|errors| panic!("{errors}"))));
+    // Whom to believe ought to be said, because peers have to show who they are unless the trunk says otherwise.
+    let anybody = |tls: &str| {
+        let config = zoom(&files.text("sbc.example.net", tls)).unwrap_or_else(|errors| panic!("{errors}"));
+        config.warnings.iter().any(|warning| warning.field.contains("peer_names"))
+    };
+    assert!(anybody("") && !anybody("mutual = false") && !anybody(OWN_ROOT));
+}
+
 // Statements 6, 7.
 #[test]
 fn a_certificate_that_will_not_do_is_told_with_file_field_and_name() {

@@ -140,7 +140,7 @@ fn without_a_common_suite_or_version_there_is_no_connection() {
     );
 }
 
-// Statement 8.
+// Statements 8, 206.
 #[test]
 fn a_caller_needs_a_certificate_of_a_known_root_and_the_very_name() {
     let elsewhere = Authority::new("Elsewhere");

@@ -89,7 +89,7 @@ impl Params {
     }
 
     /// Reads header parameters (generic-param of RFC 3261 section 25.1): nothing, or a list that starts with `;`.
-    pub(super) fn parse(text: &str) -> Result<Self, Syntax> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Syntax> {
         let mut rest = lexer::trim(text);
         let mut params = Self(String::with_capacity(rest.len()));
         while !rest.is_empty() {

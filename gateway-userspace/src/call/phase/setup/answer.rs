@@ -4,6 +4,7 @@ use super::{Callee, Failure, Setup};
 use crate::base::fault::Fault;
 use crate::call::facts::Facts;
 use crate::call::feature::ability::Abilities;
+use crate::call::feature::correlation;
 use crate::call::leg::{Leg, Legs};
 use crate::call::phase::Phase;
 use crate::call::phase::established::{Answer, Established, Exchange};
@@ -52,7 +53,9 @@ impl Setup {
         let abilities = Abilities::of(&response.headers);
         session.learn(response, context.now);
         let acknowledged_with = String::new();
-        let callee = Leg { trunk, hop, dialog, media, abilities, session, acknowledged_with, authorization };
+        let charging = correlation::charging_vector(&response.headers, &trunk);
+        let callee =
+            Leg { trunk, hop, dialog, media, abilities, session, acknowledged_with, authorization, charging };
         Established::begin(Legs { caller, callee }, (server, request), answer, attempts, facts, context)
     }
 

@@ -4,15 +4,21 @@
 use super::{Callee, Setup};
 use crate::call::feature::ability::{ALLOW, REL100};
 use crate::call::feature::session_timer;
+use crate::call::leg::SDP;
 use crate::call::phase::Phase;
 use crate::call::{Action, Context, media};
-use crate::policy::{Candidate, ReliableProvisional};
+use crate::policy::{Candidate, ReliableProvisional, Trunk};
 use crate::sdp;
-use crate::sip::message::{Contact, Draft, Header, HeaderName, Method, NameAddr, Response, StatusCode};
+use crate::sip::message::{
+    Contact, Draft, Header, HeaderName, Method, NameAddr, Response, StatusCode, Via, ViaTransport,
+};
+use crate::sip::transport::Transport;
 use std::time::Duration;
 
 /// A proxy and the callee may each ask who we are, and each find a nonce too old.
 const MAX_CHALLENGES: u8 = 4;
+/// Octets above which a request does not fit a datagram where the path's MTU is not known (RFC 3261 section 18.1.1).
+const LARGEST_DATAGRAM: usize = 1_300;
 
 impl Callee {
     /// The INVITE of this side: our own dialog, the numbers and the name of the other.
@@ -56,8 +62,26 @@ impl Callee {
 }
 
 impl Setup {
+    /// Puts into an INVITE what its peer is offered: where it would not fit a datagram, encodings of telephone networks
+    /// only (RFC 3261 section 18.1.1).
+    pub(super) fn offer_in(&mut self, draft: &mut Draft) -> Result<(), sdp::Refusal> {
+        draft.set_body(SDP, self.offer()?);
+        let trunk = &self.callee.trunk;
+        let slims = trunk.sip.slim_when_large && trunk.transport == Transport::Udp;
+        if slims && octets(draft, trunk) > LARGEST_DATAGRAM {
+            let all = self.callee.media.slim();
+            if let Ok(offer) = self.offer() {
+                draft.set_body(SDP, offer);
+            } else {
+                self.callee.media.set_terms(all);
+                draft.set_body(SDP, self.offer()?);
+            }
+        }
+        Ok(())
+    }
+
     /// What the next peer is offered.
-    pub(super) fn offer(&mut self) -> Result<String, sdp::Refusal> {
+    fn offer(&mut self) -> Result<String, sdp::Refusal> {
         let (near, far) = (&self.caller.media, &mut self.callee.media);
         far.abandon();
         match (near.state(), near.media()) {
@@ -110,6 +134,14 @@ impl Setup {
             context.push(Action::Rest { trunk, hop: attempt.hop, pause });
         }
     }
+}
+
+/// How long the request will be on the wire.
+fn octets(draft: &Draft, trunk: &Trunk) -> usize {
+    let via = Via::new(ViaTransport::Udp, trunk.listen.ip(), trunk.listen.port(), "of a usual length");
+    let mut bytes = Vec::new();
+    draft.clone().finish(via).write(&mut bytes);
+    bytes.len()
 }
 
 /// The pause that Retry-After names (RFC 3261 section 20.33): whole seconds, before a comment and parameters.
