@@ -2,6 +2,7 @@
 
 use crate::command::ask;
 use crate::lab::Lab;
+use crate::signalling::{Certificates, Transport};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
@@ -25,6 +26,37 @@ pub(crate) struct Shape {
     pub(crate) max_calls: u32,
     /// First and last media port.
     pub(crate) ports: (u16, u16),
+    pub(crate) signalling: Signalling,
+}
+
+/// How both trunks speak.
+#[derive(Debug, Clone)]
+pub(crate) enum Signalling {
+    Udp,
+    Tcp,
+    /// With no certificate wanted of those that call.
+    Tls(Certificates),
+}
+
+impl Signalling {
+    fn transport(&self) -> Transport {
+        match self {
+            Self::Udp => Transport::Udp,
+            Self::Tcp => Transport::Tcp,
+            Self::Tls(_) => Transport::Tls,
+        }
+    }
+
+    /// `[trunk.tls]`.
+    fn section(&self) -> String {
+        let Self::Tls(Certificates { root, certificate, key }) = self else { return String::new() };
+        format!(
+            "\n[trunk.tls]\ncertificate = \"{}\"\nkey = \"{}\"\nroots = [\"{}\"]\nmutual = false\n",
+            certificate.display(),
+            key.display(),
+            root.display()
+        )
+    }
 }
 
 impl Shape {
@@ -235,28 +267,31 @@ path = "{records}"
 
 [[trunk]]
 name = "carrier"
-listen = "udp:10.81.1.1:5060"
-peers = [{{ address = "10.81.1.2:5060" }}]
+listen = "{transport}:10.81.1.1:{port}"
+peers = [{{ address = "10.81.1.2:{port}" }}]
 
 [trunk.media]
 latch = "same-ssrc"
 dscp = 46
-
+{tls}
 [[trunk]]
 name = "service"
-listen = "udp:10.81.2.1:5060"
-peers = [{{ address = "10.81.2.2:5060" }}]
+listen = "{transport}:10.81.2.1:{port}"
+peers = [{{ address = "10.81.2.2:{port}" }}]
 
 [trunk.media]
 latch = "same-ssrc"
 dscp = 46
-
+{tls}
 [[route]]
 prefix = ""
 from = "carrier"
 to = "service"
 "#,
         name = shape.name,
+        transport = shape.signalling.transport().name(),
+        port = shape.signalling.transport().port(),
+        tls = shape.signalling.section(),
         max_calls = shape.max_calls,
         first = shape.ports.0,
         last = shape.ports.1,

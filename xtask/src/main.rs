@@ -16,6 +16,7 @@ mod peers;
 mod report;
 mod run;
 mod setup;
+mod signalling;
 mod steps;
 mod tap;
 mod test;

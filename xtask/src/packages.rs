@@ -23,7 +23,7 @@ pub(crate) enum Need {
     Kernel,
     /// The lab of network namespaces: ip, ethtool, and a file system for pinned maps
     Lab,
-    /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, dnsmasq, tcpdump
+    /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, stunnel, dnsmasq, tcpdump
     Peers,
     /// Other kernels under emulation: QEMU and busybox
     Verify,
@@ -62,6 +62,7 @@ impl Need {
                 Package("kamailio", Probe::Program("kamailio")),
                 Package("kamailio-tls-modules", Probe::Package("kamailio-tls-modules")),
                 Package("openssl", Probe::Program("openssl")),
+                Package("stunnel4", Probe::Program("stunnel")),
                 Package("dnsmasq-base", Probe::Program("dnsmasq")),
                 Package("tcpdump", Probe::Program("tcpdump")),
             ],
@@ -171,7 +172,7 @@ pub(crate) fn install(workspace: &Workspace, step: &Step, packages: &[&str]) -> 
 }
 
 /// Packages that bring a service of their name.
-const SERVICES: [&str; 2] = ["kamailio", "rtpengine-daemon"];
+const SERVICES: [&str; 3] = ["kamailio", "rtpengine-daemon", "stunnel4"];
 
 pub(crate) fn apt_get(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");

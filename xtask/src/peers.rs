@@ -1,6 +1,7 @@
 //! The two ends: SIPp as caller and as callee.
 
 use crate::lab::Lab;
+use crate::signalling::Transport;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,8 +11,23 @@ const CALLER_SCENARIO: &str = include_str!("peers/uac.xml");
 const CALLEE_SCENARIO: &str = include_str!("peers/uas.xml");
 /// The called number.
 const SERVICE: &str = "442079460000";
+/// Eight seconds of audio, and time for the last packet to be sent.
+const LISTEN: &str = "<pause milliseconds=\"8500\"/>";
 /// SIPp ends by itself when the calls do not: the time to begin them all, and this.
 const GRACE_SECONDS: u32 = 60;
+
+/// What calls are made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Conversation<'a> {
+    pub(crate) transport: Transport,
+    /// Both ends play this capture; `None`: the caller hangs up as soon as it has answered the answer.
+    pub(crate) recording: Option<&'a Path>,
+}
+
+/// Where SIPp, which has no TLS, reaches what speaks it in its place.
+pub(crate) const CALLER_TUNNEL: &str = "10.81.1.2:5070";
+/// And where it is reached.
+pub(crate) const CALLEE_PLAIN: &str = "10.81.2.2:5060";
 
 /// What became of the calls, as the caller saw it.
 #[derive(Debug)]
@@ -46,9 +62,9 @@ pub(crate) struct Callee {
 impl Callee {
     /// # Errors
     /// SIPp cannot be started.
-    pub(crate) fn start(lab: &Lab<'_>, directory: &Path, recording: &Path) -> Result<Self> {
-        let scenario = write_scenario(directory, "callee.xml", CALLEE_SCENARIO, recording)?;
-        let mut command = sipp(lab, "callee", "10.81.2.2", &scenario);
+    pub(crate) fn start(lab: &Lab<'_>, directory: &Path, conversation: Conversation<'_>) -> Result<Self> {
+        let scenario = conversation.write(directory, "callee.xml", CALLEE_SCENARIO)?;
+        let mut command = sipp(lab, "callee", "10.81.2.2", &scenario, conversation);
         Ok(Self { _process: Process::start(&mut command, directory, "callee")? })
     }
 }
@@ -65,27 +81,25 @@ impl Caller {
     pub(crate) fn start(
         lab: &Lab<'_>,
         directory: &Path,
-        recording: &Path,
+        conversation: Conversation<'_>,
         calls: u32,
         rate: u32,
     ) -> Result<Self> {
-        let scenario = write_scenario(directory, "caller.xml", CALLER_SCENARIO, recording)?;
-        let mut command = sipp(lab, "caller", "10.81.1.2", &scenario);
-        let calls_text = calls.to_string();
-        command
-            .args([
-                "10.81.1.1:5060",
-                "-s",
-                SERVICE,
-                "-m",
-                &calls_text,
-                "-l",
-                &calls_text,
-                "-r",
-                &rate.to_string(),
-            ])
-            .args(["-timeout", &format!("{}s", calls / rate + GRACE_SECONDS)])
-            .args(["-trace_stat", "-fd", "1", "-stf", "caller.csv"]);
+        let scenario = conversation.write(directory, "caller.xml", CALLER_SCENARIO)?;
+        let mut command = sipp(lab, "caller", "10.81.1.2", &scenario, conversation);
+        let gateway = format!("10.81.1.1:{}", conversation.transport.port());
+        let (calls_text, rate_text) = (calls.to_string(), rate.to_string());
+        command.args([&gateway, "-s", SERVICE, "-m", &calls_text, "-l", &calls_text, "-r", &rate_text]);
+        if conversation.transport == Transport::Tls {
+            command.args(["-rsa", CALLER_TUNNEL]);
+        }
+        command.args(["-timeout", &format!("{}s", calls / rate + GRACE_SECONDS)]).args([
+            "-trace_stat",
+            "-fd",
+            "1",
+            "-stf",
+            "caller.csv",
+        ]);
         Ok(Self {
             process: Process::start(&mut command, directory, "caller")?,
             directory: directory.to_owned(),
@@ -111,18 +125,39 @@ pub(crate) fn plain(lab: &Lab<'_>, host: &str, address: &str, scenario: &str) ->
     command
 }
 
-fn sipp(lab: &Lab<'_>, host: &str, address: &str, scenario: &Path) -> Command {
+fn sipp(
+    lab: &Lab<'_>,
+    host: &str,
+    address: &str,
+    scenario: &Path,
+    conversation: Conversation<'_>,
+) -> Command {
     let mut command = lab.on(host, "sipp");
     command.arg("-sf").arg(scenario);
     command.args(["-i", address, "-mi", address, "-p", "5060", "-mp", "10000", "-nostdin", "-trace_err"]);
+    // One socket for all calls: connections are what the peers of a gateway keep.
+    command.args(["-t", if conversation.transport == Transport::Udp { "u1" } else { "t1" }]);
     command
 }
 
-fn write_scenario(directory: &Path, name: &str, text: &str, recording: &Path) -> Result<PathBuf> {
-    let path = directory.join(name);
-    let text = text.replace("@PCAP@", &recording.to_string_lossy());
-    fs::write(&path, text).with_context(|| path.display().to_string())?;
-    Ok(path)
+impl Conversation<'_> {
+    fn write(&self, directory: &Path, name: &str, scenario: &str) -> Result<PathBuf> {
+        let path = directory.join(name);
+        let audio = self.recording.map_or_else(String::new, |recording| {
+            let mut play =
+                format!("<nop><action><exec play_pcap_audio=\"{}\"/></action></nop>", recording.display());
+            if scenario == CALLER_SCENARIO {
+                play.push_str(LISTEN);
+            }
+            play
+        });
+        let text = scenario
+            .replace("@AUDIO@", &audio)
+            .replace("@PORT@", &self.transport.port().to_string())
+            .replace("@TRANSPORT@", &self.transport.name().to_ascii_uppercase());
+        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        Ok(path)
+    }
 }
 
 /// A SIPp whose screen goes to a file; ended when this is dropped.

@@ -52,7 +52,6 @@ pub(crate) fn thousands(value: f64) -> String {
 ///
 /// # Errors
 /// There are none.
-#[cfg(feature = "bench")]
 pub(crate) fn median(values: &[f64]) -> anyhow::Result<f64> {
     use anyhow::Context;
     let mut values = values.to_vec();

@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
 enum Bench {
     /// Processor time, highest rate and latency of a relayed packet: empty XDP redirect, Causeway, rtpengine
     Relay(RelayArguments),
-    /// Whole SIP calls: processor time a call, set-up delay, memory of a held call
+    /// Whole SIP calls over UDP, TCP and TLS: processor time beside Kamailio with rtpengine, set-up delay, memory
     Calls(calls::Arguments),
     /// Nanoseconds of the XDP program alone, by test-run and in service: against an empty program, by number of flows
     Program(ProgramArguments),

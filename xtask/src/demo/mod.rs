@@ -10,13 +10,14 @@
 
 mod view;
 
-use crate::daemon::{Daemon, Shape};
+use crate::daemon::{Daemon, Shape, Signalling};
 use crate::lab::Lab;
 use crate::media::media_pcap;
 use crate::packages::Need;
-use crate::peers::{Callee, Caller, Outcome};
+use crate::peers::{Callee, Caller, Conversation, Outcome};
 use crate::run::build_daemon;
 use crate::setup::{self, Options};
+use crate::signalling::Transport;
 use crate::steps::Steps;
 use crate::tap::{Seen, Taps, quantile};
 use crate::workspace::Workspace;
@@ -29,7 +30,13 @@ use std::time::Duration;
 /// Name of the lab, and of everything else that the demo makes.
 const PREFIX: &str = "cwdemo";
 /// Room for the calls that `--calls` may ask for.
-const SHAPE: Shape = Shape { name: "demo", workers: None, max_calls: 2000, ports: (20000, 39999) };
+const SHAPE: Shape = Shape {
+    name: "demo",
+    workers: None,
+    max_calls: 2000,
+    ports: (20000, 39999),
+    signalling: Signalling::Udp,
+};
 /// How often the view is renewed.
 const REFRESH: Duration = Duration::from_millis(500);
 
@@ -118,8 +125,9 @@ fn run(
     })?;
     let datapath = daemon.status()?.datapath()?;
     let taps = Taps::open(PREFIX)?;
-    let _callee = Callee::start(lab, directory, recording)?;
-    let mut caller = Caller::start(lab, directory, recording, arguments.calls, arguments.rate)?;
+    let conversation = Conversation { transport: Transport::Udp, recording: Some(recording) };
+    let _callee = Callee::start(lab, directory, conversation)?;
+    let mut caller = Caller::start(lab, directory, conversation, arguments.calls, arguments.rate)?;
 
     let mut view = view::View::new(arguments.calls);
     let outcome = loop {
