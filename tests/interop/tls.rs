@@ -113,6 +113,25 @@ impl Scene {
         OpenSsl::start(&self.lab, Host::Caller, &[&arguments[..], more].concat())
     }
 
+    /// OPTIONS in by this suite and out by it, when `openssl` has no other.
+    fn agree_in_both_roles(&self, suite: &'static str, key: Key, version: &'static str) -> Result<()> {
+        let mut client = self.client(key, &only(suite, version))?;
+        client.send(OPTIONS)?;
+        let said = client.until_says("SIP/2.0 200 OK").context(suite)?;
+        // Leaf and intermediate, of which the client knows neither.
+        for words in
+            [format!("Cipher is {suite}"), "1 s:CN = ca issuing".to_owned(), "Verification: OK".to_owned()]
+        {
+            assert!(said.contains(&words), "{suite}: {words:?} not in\n{said}");
+        }
+        let server = self.server(key, &only(suite, version))?;
+        let said = server.until_says("OPTIONS sip:").context(suite)?;
+        for words in [format!("CIPHER is {suite}"), "subject=CN = sbc.example.net".to_owned()] {
+            assert!(said.contains(&words), "{suite}: {words:?} not in\n{said}");
+        }
+        Ok(())
+    }
+
     /// `openssl s_server` of the callee, which wants our certificate.
     fn server(&self, key: Key, more: &[&str]) -> Result<OpenSsl> {
         let (root, own) = (self.authority.root.display().to_string(), self.peer(key));
@@ -148,22 +167,37 @@ fn each_suite_alone_is_enough_when_openssl_calls_and_when_it_is_called() -> Resu
     let scene = Scene::new()?;
     let _daemon = Daemon::start(&scene.lab, &scene.trunks())?;
     for (suite, key, version) in SUITES {
-        let mut client = scene.client(key, &only(suite, version))?;
-        client.send(OPTIONS)?;
-        let said = client.until_says("SIP/2.0 200 OK").context(suite)?;
-        // Leaf and intermediate, of which the client knows neither.
-        for words in
-            [format!("Cipher is {suite}"), "1 s:CN = ca issuing".to_owned(), "Verification: OK".to_owned()]
-        {
-            assert!(said.contains(&words), "{suite}: {words:?} not in\n{said}");
-        }
-        let server = scene.server(key, &only(suite, version))?;
-        let said = server.until_says("OPTIONS sip:").context(suite)?;
-        for words in [format!("CIPHER is {suite}"), "subject=CN = sbc.example.net".to_owned()] {
-            assert!(said.contains(&words), "{suite}: {words:?} not in\n{said}");
-        }
+        scene.agree_in_both_roles(suite, key, version)?;
     }
     Ok(())
+}
+
+/// What Teams takes, all of it with RSA and TLS 1.2; the last two with CBC.
+#[cfg(feature = "openssl")]
+const SUITES_OF_TEAMS: [&str; 4] = [
+    "ECDHE-RSA-AES256-GCM-SHA384",
+    "ECDHE-RSA-AES128-GCM-SHA256",
+    "ECDHE-RSA-AES256-SHA384",
+    "ECDHE-RSA-AES128-SHA256",
+];
+
+// Statement 3.
+#[cfg(feature = "openssl")]
+#[test]
+fn each_suite_of_teams_alone_is_enough_in_both_roles_with_the_second_engine() -> Result<()> {
+    let scene = Scene::new()?;
+    let trunks = scene.trunks().replace("[trunk.tls]\n", "[trunk.tls]\nengine = \"openssl\"\n");
+    let daemon = Daemon::start(&scene.lab, &trunks)?;
+    for suite in SUITES_OF_TEAMS {
+        scene.agree_in_both_roles(suite, Key::Rsa, "-tls1_2")?;
+    }
+    assert!(daemon.status()?.certificates.iter().all(|certificate| certificate.engine == "openssl"));
+    // Who shows no certificate is closed, as with the first.
+    let root = scene.authority.root.display().to_string();
+    let nobody = ["s_client", "-connect", "10.81.1.1:5061", "-tls1_2", "-CAfile", &root];
+    let mut nobody = OpenSsl::start(&scene.lab, Host::Caller, &nobody)?;
+    assert!(!nobody.ends()?.success(), "{}", nobody.output());
+    until(SOON, || Ok((daemon.metric("causeway_tls_handshakes_failed_total")? >= 1).then_some(())))
 }
 
 // Statements 2, 4.

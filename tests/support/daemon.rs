@@ -247,6 +247,7 @@ fn build() -> Result<PathBuf> {
             "--profile",
             profile,
         ])
+        .args(if cfg!(feature = "openssl") { &["--features", "openssl"][..] } else { &[] })
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()?;
     if !output.status.success() {

@@ -27,11 +27,13 @@ pub(crate) enum Need {
     Peers,
     /// Other kernels under emulation: QEMU and busybox
     Verify,
+    /// Build the second TLS engine of the daemon: OpenSSL's headers
+    Tls,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ebpf, Self::Codecs, Self::Kernel, Self::Lab, Self::Peers, Self::Verify];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Ebpf, Self::Codecs, Self::Kernel, Self::Lab, Self::Peers, Self::Verify, Self::Tls];
 
     /// Packages that are wanted as they are; the compiler of [`Self::Ebpf`] is `crate::toolchain`'s affair.
     fn packages(self) -> &'static [Package] {
@@ -71,12 +73,25 @@ impl Need {
                 // The dynamic busybox would need its libraries in the guest.
                 Package("busybox-static", Probe::Package("busybox-static")),
             ],
+            Self::Tls => &[
+                Package("libssl-dev", Probe::Files(&["/usr/include/openssl/ssl.h"])),
+                Package("pkg-config", Probe::Program("pkg-config")),
+            ],
         }
     }
 
     /// Debian's names of what is not there.
     pub(crate) fn missing(self) -> Vec<&'static str> {
         self.packages().iter().filter(|package| !package.1.satisfied()).map(|package| package.0).collect()
+    }
+}
+
+/// Arguments with which cargo builds the tests of `package`: with the second TLS engine wherever it can be built. All
+/// tasks that run tests use these, so that nothing is built twice.
+pub(crate) fn test_features(package: &str) -> &'static [&'static str] {
+    match package {
+        "gateway-userspace" | "gateway-tests" if Need::Tls.missing().is_empty() => &["--features", "openssl"],
+        _ => &[],
     }
 }
 

@@ -4,7 +4,7 @@
 //! could not run is a failure when root runs this; for other users it is left out, and the table says why.
 
 use crate::command::{Finished, attempt};
-use crate::packages::{Host, Need};
+use crate::packages::{Host, Need, test_features};
 use crate::report;
 use crate::setup::{self, Options, Ready};
 use crate::steps::Steps;
@@ -93,7 +93,8 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     let (workspace, steps, started) = (Workspace::find()?, Steps::new(), Instant::now());
     let checks = if arguments.only.is_empty() { Check::value_variants() } else { arguments.only.as_slice() };
     let root = Host::inspect()?.root;
-    let mut needs = vec![Need::Ebpf, Need::Codecs];
+    // Builds of all checks have what can be had of the last.
+    let mut needs = vec![Need::Ebpf, Need::Codecs, Need::Tls];
     needs.extend(checks.iter().flat_map(|check| check.needs()).filter(|&&need| need != Need::Ebpf));
     let ready = setup::ensure(&steps, &workspace, &needs, &arguments.options)?;
     let ready = if root { ready.or_fail()? } else { ready };
@@ -101,6 +102,10 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
         ebpf::build(&steps, &workspace, toolchain)?;
     }
 
+    if let Some(lacking) = ready.lacks(Need::Tls) {
+        let text = format!("left out: {} missing ({})", lacking.what, lacking.fix);
+        steps.note("second TLS engine", &text);
+    }
     let runner = Runner { workspace: &workspace, steps: &steps, ready: &ready, root };
     let outcomes: Vec<Outcome> = checks.iter().map(|&check| runner.outcome(check)).collect();
     conclude(&outcomes, started)
@@ -151,14 +156,24 @@ impl Runner<'_> {
                 self.tool(name, &["fmt", "--check", "--manifest-path", "gateway-ebpf/Cargo.toml"])
             }
             Check::Lints => {
-                let scope = ["--workspace", "--all-targets", "--features", "xtask/kernel,xtask/bench"];
+                let features = match test_features("gateway-tests") {
+                    [] => "xtask/kernel,xtask/bench",
+                    _ => "xtask/kernel,xtask/bench,gateway-userspace/openssl,gateway-tests/openssl",
+                };
+                let scope = ["--workspace", "--all-targets", "--features", features];
                 self.tool(name, &[&["clippy"], &scope[..], &["--", "--deny", "warnings"]].concat())
             }
-            Check::Common => self.suite(name, &["--package", "gateway-common"]),
-            Check::Userspace => self.suite(name, &["--package", "gateway-userspace"]),
-            Check::Xtask => self.suite(name, &["--package", "xtask", "--features", "kernel,bench"]),
+            Check::Common => self.suite(name, "gateway-common", &[]),
+            Check::Userspace => self.suite(name, "gateway-userspace", &[]),
+            Check::Xtask => {
+                let features = match test_features("gateway-userspace") {
+                    [] => "kernel,bench",
+                    _ => "kernel,bench,gateway-userspace/openssl",
+                };
+                self.suite(name, "xtask", &["--features", features])
+            }
             Check::Call | Check::Dataplane | Check::Interop => {
-                self.suite(name, &["--package", "gateway-tests", "--test", name])
+                self.suite(name, "gateway-tests", &["--test", name])
             }
             Check::Verify => {
                 let verdicts = verify::on_all_kernels(self.workspace, self.steps)?;
@@ -180,8 +195,9 @@ impl Runner<'_> {
     }
 
     /// A suite of `cargo test`.
-    fn suite(&self, name: &str, arguments: &[&str]) -> Result<Counts> {
-        let arguments = [&["test", "--no-fail-fast"], arguments].concat();
+    fn suite(&self, name: &str, package: &str, arguments: &[&str]) -> Result<Counts> {
+        let fixed = ["test", "--no-fail-fast", "--package", package];
+        let arguments = [&fixed[..], test_features(package), arguments].concat();
         let result = self.steps.run(name, |step| {
             let finished = attempt(self.workspace, step, &mut limited_cargo(self.workspace, &arguments))?;
             let counts = count(&finished.stdout);

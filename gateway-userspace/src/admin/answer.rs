@@ -45,6 +45,8 @@ pub struct CertificateStatus {
     /// The day, as in `2026-03-31`.
     pub expires: String,
     pub days_left: u64,
+    /// What runs the trunk's connections: `rustls`, `openssl`.
+    pub engine: String,
 }
 
 /// The way of media on one interface.

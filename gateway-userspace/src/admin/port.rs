@@ -55,6 +55,7 @@ fn certificate_status(reading: &CertificateReading) -> CertificateStatus {
         subject: reading.subject.clone(),
         expires: reading.expires.clone(),
         days_left: reading.days_left,
+        engine: reading.engine.to_owned(),
     }
 }
 

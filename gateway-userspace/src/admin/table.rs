@@ -43,8 +43,9 @@ pub fn status(status: &NodeStatus) -> String {
     }
     for certificate in &status.certificates {
         let soon = if certificate.days_left < 30 { ": RENEW IT" } else { "" };
-        let CertificateStatus { trunk, subject, expires, days_left } = certificate;
-        row("certificate", format!("{trunk}: {subject} until {expires}, {days_left} days{soon}"));
+        let CertificateStatus { trunk, subject, expires, days_left, engine } = certificate;
+        let engine = if engine == "openssl" { ", BY OPENSSL: suites with CBC may be in use" } else { "" };
+        row("certificate", format!("{trunk}: {subject} until {expires}, {days_left} days{soon}{engine}"));
     }
     for core in &status.cores {
         let state = if core.answers { "" } else { ", DOES NOT ANSWER" };
@@ -462,6 +463,7 @@ mod tests {
                 subject: "sbc.example.net".to_owned(),
                 expires: "2026-12-24".to_owned(),
                 days_left: 29,
+                engine: "openssl".to_owned(),
             }],
         };
         insta::assert_snapshot!(status(&answer));

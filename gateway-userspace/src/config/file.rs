@@ -313,6 +313,7 @@ pub(super) struct TrunkTls {
     pub(super) roots: Vec<Spanned<PathBuf>>,
     pub(super) peer_names: Vec<Spanned<String>>,
     pub(super) mutual: Field<bool>,
+    pub(super) engine: Field<String>,
     pub(super) versions: Vec<Spanned<String>>,
     pub(super) suites: Field<Vec<Spanned<String>>>,
 }

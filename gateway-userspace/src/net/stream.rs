@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
-    Tls(TcpStream, Box<Session>),
+    Tls(TcpStream, Session),
 }
 
 impl Stream {

@@ -180,7 +180,7 @@ impl Net {
             return;
         }
         let prepared = socket::prepare_stream(&SockRef::from(&stream)).and_then(|()| match hop.transport {
-            Transport::Tls => Ok(Stream::Tls(stream, Box::new(self.serve_tls(&hop)?))),
+            Transport::Tls => Ok(Stream::Tls(stream, self.serve_tls(&hop)?)),
             Transport::Udp | Transport::Tcp => Ok(Stream::Tcp(stream)),
         });
         match prepared.and_then(|stream| self.adopt(now, stream, hop, Phase::Shaking, Role::Accepted)) {
@@ -221,7 +221,7 @@ impl Net {
         let session = match hop.transport {
             Transport::Tls => {
                 let session = self.dial_tls(hop).ok_or(NetFault::NoTls { hop: *hop })?;
-                Some(Box::new(session.map_err(unreachable)?))
+                Some(session.map_err(unreachable)?)
             }
             Transport::Udp | Transport::Tcp => None,
         };

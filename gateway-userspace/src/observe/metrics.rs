@@ -119,6 +119,8 @@ pub struct CertificateReading {
     pub not_after: u64,
     /// Whole ones; 0 on the last, and after it.
     pub days_left: u64,
+    /// What runs the trunk's connections: `rustls`, `openssl`.
+    pub engine: &'static str,
 }
 
 /// One line of the exposition before all cores are added up.
@@ -664,6 +666,7 @@ mod tests {
                 expires: "2026-12-24".into(),
                 not_after: 1_798_070_400,
                 days_left: 31,
+                engine: "rustls",
             }],
             ..NodeReadings::default()
         };

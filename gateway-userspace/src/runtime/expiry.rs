@@ -42,7 +42,7 @@ impl ExpiryWatch {
 mod tests {
     use super::*;
     use crate::net::tests::authority::{Authority, Leaf, roots};
-    use crate::net::tls::{Suite, TrunkSettings, Version};
+    use crate::net::tls::{Engine, Suite, TrunkSettings, Version};
     use std::time::UNIX_EPOCH;
 
     // Statement 33.
@@ -57,7 +57,8 @@ mod tests {
             peer_names: Vec::new(),
             mutual: true,
             versions: Version::ALL.to_vec(),
-            suites: Suite::standard(),
+            engine: Engine::Rustls,
+            suites: Suite::standard(Engine::Rustls),
         };
         let tls = TlsTable::new(&[settings]).expect("sound settings");
         let mut watch = ExpiryWatch::new(Arc::new(tls));

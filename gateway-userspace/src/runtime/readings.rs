@@ -82,12 +82,13 @@ fn trunks(policy: &Snapshot) -> Vec<TrunkReading> {
 
 fn certificates(tls: &TlsTable) -> Vec<CertificateReading> {
     let now = SystemTime::now();
-    let reading = |TrunkCertificate { trunk, certificate }: &TrunkCertificate| CertificateReading {
+    let reading = |TrunkCertificate { trunk, certificate, engine }: &TrunkCertificate| CertificateReading {
         trunk: Arc::clone(trunk),
         subject: certificate.subject.clone(),
         expires: Date(certificate.not_after).to_string(),
         not_after: certificate.not_after.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
         days_left: certificate.remaining(now).as_secs() / 86_400,
+        engine: engine.as_str(),
     };
     tls.certificates().iter().map(reading).collect()
 }

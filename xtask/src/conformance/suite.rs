@@ -2,6 +2,7 @@
 
 use super::ties::Tie;
 use crate::command::{ask, attempt, run};
+use crate::packages::test_features;
 use crate::steps::{Step, Steps};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -44,7 +45,8 @@ impl Suites {
         for package in packages {
             let arguments =
                 ["test", "--no-run", "--message-format=json-render-diagnostics", "--package", package];
-            let output = run(workspace, step, &mut workspace.cargo(&arguments))?;
+            let mut command = workspace.cargo(&arguments);
+            let output = run(workspace, step, command.args(test_features(package)))?;
             for line in &output.stdout {
                 if let Some(suite) = Suite::built(package, line)? {
                     suites.push(suite);
@@ -186,7 +188,7 @@ impl Suite {
         tests: &BTreeSet<&str>,
     ) -> Result<BTreeMap<String, bool>> {
         let mut command = workspace.cargo(&["test", "--package", &self.package]);
-        command.args(&self.selection).args(["--", "--exact"]).args(tests);
+        command.args(test_features(&self.package)).args(&self.selection).args(["--", "--exact"]).args(tests);
         let finished = attempt(workspace, step, &mut command)?;
         let results = results(&finished.stdout);
         let failed = results.values().filter(|passed| !**passed).count();

@@ -5,8 +5,8 @@ use super::super::file::Trunk as Written;
 use super::super::file::{self, File, Span};
 use super::{span, value};
 use crate::net::tls::{
-    Certificate, CertificateFault, Date, EXPIRY_WARNING, Identity, IdentityFault, ProfileFault, Roots, Suite,
-    TlsTable, TrunkSettings, Version, certificates,
+    Certificate, CertificateFault, Date, EXPIRY_WARNING, Engine, Identity, IdentityFault, ProfileFault,
+    Roots, Suite, TlsTable, TrunkSettings, Version, certificates,
 };
 use crate::policy::{Snapshot, Trunk};
 use crate::sip::transport::Transport;
@@ -17,6 +17,8 @@ use toml::Spanned;
 
 /// Debian's bundle of public authorities, where no roots are named.
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+const BUILD_OPENSSL: &str = "leave engine out, or build causeway with it: cargo build --release --package gateway-userspace --features openssl";
 
 /// What TLS means for each trunk that uses it, and what works there and may still not be meant.
 pub(super) fn table(
@@ -64,6 +66,13 @@ pub(super) fn table(
                 "peer_names",
                 "write a host name, as in \"sbc.example.net\"",
             ),
+            ProfileFault::OtherEngine { .. } => (
+                span(&tls.suites),
+                "suites",
+                "write engine = \"openssl\" beside the suites if the peer takes no other, or leave it out: all of Teams \
+                 and Azure take GCM",
+            ),
+            ProfileFault::NotBuilt(_) => (span(&tls.engine), "engine", BUILD_OPENSSL),
             ProfileFault::Engine(_) => (None, "suites", "see docs/configuration.md"),
         };
         errors.add(place, format!("{label} tls.{field}"), fault.to_string(), fix);
@@ -85,7 +94,8 @@ impl Reader<'_> {
         let identity = self.identity(tls, trunk);
         let roots = self.roots(tls);
         let versions = self.versions(tls);
-        let suites = self.suites(tls);
+        let engine = self.engine(tls);
+        let suites = self.suites(tls, engine.unwrap_or_default());
         let peer_names: Vec<String> =
             tls.peer_names.iter().map(|name| name.get_ref().trim().to_owned()).collect();
         let roots = roots?;
@@ -95,7 +105,24 @@ impl Reader<'_> {
             let fix = "write peer_names = [\"sbc.example.net\"], or name the peer's own roots";
             self.warn(span(&written.listen), "peer_names", message.to_owned(), fix);
         }
-        let (versions, suites) = agreeing(tls, versions?, suites?);
+        let (engine, (versions, suites)) = (engine?, agreeing(tls, versions?, suites?));
+        if engine == Engine::OpenSsl {
+            let cbc: Vec<String> =
+                suites.iter().filter(|suite| suite.is_cbc()).map(ToString::to_string).collect();
+            let message = match cbc.as_slice() {
+                [] => "connections of this trunk run on OpenSSL, and no suite needs it".to_owned(),
+                suites => format!(
+                    "connections of this trunk run on OpenSSL and may use {}, with CBC",
+                    suites.join(", ")
+                ),
+            };
+            self.warn(
+                span(&tls.engine),
+                "engine",
+                message,
+                "leave engine out unless the peer takes nothing else",
+            );
+        }
         Some(TrunkSettings {
             trunk: trunk.name.clone(),
             listen: trunk.listen,
@@ -103,6 +130,7 @@ impl Reader<'_> {
             roots,
             peer_names,
             mutual,
+            engine,
             versions,
             suites,
         })
@@ -201,23 +229,30 @@ impl Reader<'_> {
         tls.versions.iter().map(version).collect()
     }
 
-    fn suites(&mut self, tls: &file::TrunkTls) -> Option<Vec<Suite>> {
-        let Some(list) = &tls.suites else { return Some(Suite::standard()) };
+    fn engine(&mut self, tls: &file::TrunkTls) -> Option<Engine> {
+        let Some(written) = &tls.engine else { return Some(Engine::default()) };
+        let name = written.get_ref().trim();
+        let (message, fix) = match Engine::named(name) {
+            Some(engine) if engine.is_built() => return Some(engine),
+            Some(engine) => (format!("this build has no engine {:?}", engine.as_str()), BUILD_OPENSSL),
+            None => (format!("{name:?} is no engine"), "write \"rustls\" or \"openssl\""),
+        };
+        self.errors.add(Some(written.span()), format!("{} tls.engine", self.label), message, fix);
+        None
+    }
+
+    fn suites(&mut self, tls: &file::TrunkTls, engine: Engine) -> Option<Vec<Suite>> {
+        let Some(list) = &tls.suites else { return Some(Suite::standard(engine)) };
         let suite = |written: &Spanned<String>| {
             let name = written.get_ref().trim();
             let suite = Suite::named(name);
             if suite.is_none() {
-                let fix = if name.to_ascii_uppercase().contains("CBC") || is_openssl_cbc(name) {
-                    "suites with CBC are not in this build: leave it out; all of Teams and Azure take GCM"
-                        .to_owned()
-                } else {
-                    let known = || Suite::names();
-                    nearest(name, known()).map_or_else(
-                        || format!("suites are {}", known().collect::<Vec<_>>().join(", ")),
-                        |meant| format!("did you mean {meant:?}?"),
-                    )
-                };
-                let message = format!("{name:?} is no cipher suite of this build");
+                let known = || Suite::names();
+                let fix = nearest(name, known()).map_or_else(
+                    || format!("suites are {}", known().collect::<Vec<_>>().join(", ")),
+                    |meant| format!("did you mean {meant:?}?"),
+                );
+                let message = format!("{name:?} is no cipher suite that can be had");
                 self.errors.add(Some(written.span()), format!("{} tls.suites", self.label), message, fix);
             }
             suite
@@ -280,12 +315,6 @@ fn agreeing(tls: &file::TrunkTls, versions: Vec<Version>, suites: Vec<Suite>) ->
         versions.iter().copied().filter(|version| suites.iter().any(|suite| suite.version() == *version));
     let versions = if tls.versions.is_empty() { chosen.collect() } else { versions };
     (versions, suites)
-}
-
-/// OpenSSL's names of CBC suites end in the digest and name no mode.
-fn is_openssl_cbc(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    name.contains("AES") && !name.contains("GCM") && !name.contains("CCM")
 }
 
 /// The system's bundle stands nowhere in the file.

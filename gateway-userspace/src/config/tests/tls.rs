@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::net::tests::authority::{Authority, Leaf};
+use crate::net::tls::Engine;
 use rcgen::ExtendedKeyUsagePurpose::{ClientAuth, ServerAuth};
 use std::time::UNIX_EPOCH;
 
@@ -115,7 +116,9 @@ fn each_mistake_about_tls_is_told_with_its_place_and_its_fix() {
         ("roots = [\"DIR/none.pem\"]", "tls.roots: DIR/none.pem cannot be read"),
         ("roots = [\"DIR/sbc.key\"]", "DIR/sbc.key: holds no certificate"),
         ("versions = [\"1.1\"]", "write \"1.2\", \"1.3\", or both"),
-        ("suites = [\"ECDHE-RSA-AES256-SHA384\"]", "suites with CBC are not in this build"),
+        ("suites = [\"ECDHE-RSA-AES256-SHA384\"]", "write engine = \"openssl\" beside the suites"),
+        ("suites = [\"AES256-SHA256\"]", "\"AES256-SHA256\" is no cipher suite that can be had"),
+        ("engine = \"gnutls\"", "write \"rustls\" or \"openssl\""),
         ("suites = [\"ECDHE-RSA-AES256-GCM-SHA38\"]", "did you mean \"ECDHE-RSA-AES256-GCM-SHA384\"?"),
         ("suites = []", "tls.suites: allows none"),
         (
@@ -137,6 +140,33 @@ fn each_mistake_about_tls_is_told_with_its_place_and_its_fix() {
     );
     let keyless = files.text("sbc.example.net", OWN_ROOT).replace("key = ", "# key = ");
     assert!(parse(&keyless).expect_err("no key").to_string().contains("tls.key: is missing"));
+}
+
+#[test]
+fn the_second_engine_is_refused_where_it_is_not_built_and_warned_of_where_it_is() {
+    let files = Files::new(&Leaf::default());
+    let parse =
+        |suites: &str| files.parse("sbc.example.net", &format!("{OWN_ROOT}\nengine = \"openssl\"\n{suites}"));
+    for (suites, told) in [
+        ("", "may use ECDHE-RSA-AES256-SHA384, ECDHE-RSA-AES128-SHA256, with CBC"),
+        ("suites = [\"TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256\"]", "may use ECDHE-RSA-AES128-SHA256, with CBC"),
+        ("suites = [\"TLS_AES_256_GCM_SHA384\"]", "no suite needs it"),
+    ] {
+        match parse(suites) {
+            Ok(config) => {
+                assert!(Engine::OpenSsl.is_built());
+                let warnings: Vec<_> = config.warnings.iter().map(|warning| &*warning.message).collect();
+                assert!(warnings.iter().any(|warning| warning.ends_with(told)), "{warnings:?}");
+                assert_eq!(config.tls.certificates()[0].engine, Engine::OpenSsl);
+            }
+            Err(errors) => {
+                assert!(!Engine::OpenSsl.is_built(), "{errors}");
+                let errors = errors.to_string();
+                assert!(errors.contains("tls.engine: this build has no engine \"openssl\""), "{errors}");
+                assert!(errors.contains("fix: leave engine out, or build causeway with it"), "{errors}");
+            }
+        }
+    }
 }
 
 // Statement 33.

@@ -2,10 +2,14 @@
 
 use super::authority::{Authority, Leaf, roots};
 use super::*;
-use crate::net::tls::{HandshakeFault, Identity, Roots, Suite, TrunkSettings, Version};
+use crate::net::tls::Profile;
+use crate::net::tls::{Engine, HandshakeFault, Identity, Roots, Suite, TrunkSettings, Version};
 use crate::policy::{Peer, Trunk};
 use crate::sip::message::Limits;
 use std::sync::LazyLock;
+
+#[cfg(feature = "openssl")]
+mod openssl;
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("Root"));
 
@@ -35,8 +39,9 @@ impl Gateway {
             roots,
             peer_names: vec![peer.to_owned()],
             mutual: true,
+            engine: Engine::Rustls,
             versions: Version::ALL.to_vec(),
-            suites: Suite::standard(),
+            suites: Suite::standard(Engine::Rustls),
         };
         let mut gateway = Self { rig, local, settings, peers: Vec::new(), allowed: "127.0.0.0/8" };
         gateway.apply();
@@ -98,7 +103,7 @@ fn refused(a: &mut Gateway, b: &mut Gateway) -> (Closed, Closed) {
 
 #[test]
 fn each_suite_alone_is_enough_in_both_roles() {
-    for suite in Suite::standard() {
+    for suite in Suite::standard(Engine::Rustls) {
         let rsa = suite.to_string().contains("-RSA-");
         let mut gateways =
             [("a.example.net", "b.example.net"), ("b.example.net", "a.example.net")].map(|(own, peer)| {
@@ -372,7 +377,7 @@ impl TlsClient {
     fn new(server: SocketAddr, settings: &[TrunkSettings]) -> Self {
         let client = settings.first().map_or_else(anonymous, |settings| {
             let table = TlsTable::new(std::slice::from_ref(settings)).expect("sound settings");
-            Arc::clone(&table.profile("service").expect("it was just made").client)
+            table.profile("service").and_then(Profile::rustls_client).expect("it was just made")
         });
         let name = "b.example.net".try_into().expect("a name");
         let session = rustls::ClientConnection::new(client, name).expect("a sound configuration");
@@ -405,7 +410,8 @@ impl TlsClient {
 fn anonymous() -> Arc<rustls::ClientConfig> {
     let (gateway, _) = pair();
     let table = TlsTable::new(&[gateway.settings]).expect("sound settings");
-    let mut config = (*table.profile("service").expect("it was just made").client).clone();
+    let made = table.profile("service").and_then(Profile::rustls_client).expect("it was just made");
+    let mut config = (*made).clone();
     config.client_auth_cert_resolver = Arc::new(NoCertificate);
     Arc::new(config)
 }

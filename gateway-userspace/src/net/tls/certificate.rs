@@ -22,6 +22,9 @@ const RSA_BITS: usize = 2_048;
 pub struct Identity {
     pub certificate: Certificate,
     pub(super) key: Arc<CertifiedKey>,
+    /// The same key once more, for the engine that reads it itself.
+    #[cfg(feature = "openssl")]
+    pub(super) secret: Arc<PrivateKeyDer<'static>>,
 }
 
 /// What a certificate says.
@@ -98,8 +101,10 @@ impl Identity {
             })
         })?;
         let unusable = |error: rustls::Error| CertificateFault::UnusableKey(error.to_string());
-        let key = any_supported_type(&key).map_err(|error| IdentityFault::Key(unusable(error)))?;
-        let key = CertifiedKey::new(chain, key);
+        let signer = any_supported_type(&key).map_err(|error| IdentityFault::Key(unusable(error)))?;
+        #[cfg(feature = "openssl")]
+        let secret = Arc::new(key);
+        let key = CertifiedKey::new(chain, signer);
         match key.keys_match() {
             // A key that cannot tell its public half is believed.
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
@@ -108,7 +113,12 @@ impl Identity {
                 return Err(IdentityFault::Key(CertificateFault::OtherKey { subject }));
             }
         }
-        Ok(Self { certificate, key: Arc::new(key) })
+        Ok(Self {
+            certificate,
+            key: Arc::new(key),
+            #[cfg(feature = "openssl")]
+            secret,
+        })
     }
 
     /// Certificates that are sent, the leaf included.

@@ -51,6 +51,10 @@ impl HandshakeFault {
 
     /// What an error within the handshake means.
     pub(in crate::net) fn of(error: &io::Error) -> Self {
+        #[cfg(feature = "openssl")]
+        if let Some(super::openssl::Refused(fault)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return *fault;
+        }
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         match inner {
             None => Self::Broken,

@@ -2,11 +2,13 @@
 //!
 //! * [`Identity`] and [`Roots`] are read from PEM and checked before anything rests on them.
 //! * [`TlsTable`] holds what each trunk's connections need; a reload makes another.
-//! * `Session` is one connection's state, fed by the socket that `stream` holds. It is the only place that knows
-//!   the engine, so a second one for suites that rustls leaves out on principle has its place there.
+//! * `Session` is one connection's state, fed by the socket that `stream` holds, whichever engine runs it. The second
+//!   engine, `openssl`, is there for suites that rustls leaves out on principle; only builds that ask for it have it.
 
 mod certificate;
 mod fault;
+#[cfg(feature = "openssl")]
+mod openssl;
 mod profile;
 mod session;
 mod suites;
@@ -20,7 +22,7 @@ pub use certificate::{
 };
 pub use fault::HandshakeFault;
 pub use profile::{ProfileFault, Roots, TlsTable, TrunkCertificate, TrunkSettings};
-pub use suites::{Suite, Version};
+pub use suites::{Engine, Suite, Version};
 
 pub(super) use profile::Profile;
 pub(super) use session::Session;

@@ -1,11 +1,14 @@
 //! What TLS means for one trunk, and the trunks of a node together.
 
 use super::certificate::{Certificate, CertificateFault, Identity};
-use super::suites::{Suite, Version, provider};
+#[cfg(feature = "openssl")]
+use super::openssl::Contexts;
+use super::suites::{Engine, Suite, Version, provider};
 use super::verify::PeerVerifier;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::CertificateDer;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
@@ -27,6 +30,7 @@ pub struct TrunkSettings {
     pub peer_names: Vec<String>,
     /// Whether those that call us need a certificate.
     pub mutual: bool,
+    pub engine: Engine,
     pub versions: Vec<Version>,
     /// In the order that they are preferred in.
     pub suites: Vec<Suite>,
@@ -46,6 +50,10 @@ pub enum ProfileFault {
     NoSuite(Version),
     #[error("{0:?} is no host name and no address")]
     PeerName(String),
+    #[error("{suite} needs the engine {}", Engine::OpenSsl.as_str())]
+    OtherEngine { suite: Suite },
+    #[error("this build has no engine {}", .0.as_str())]
+    NotBuilt(Engine),
     #[error("{0}")]
     Engine(String),
 }
@@ -53,10 +61,20 @@ pub enum ProfileFault {
 /// What a connection of one trunk needs.
 #[derive(Debug)]
 pub(in crate::net) struct Profile {
-    pub(in crate::net) server: Arc<ServerConfig>,
-    pub(in crate::net) client: Arc<ClientConfig>,
+    pub(super) configured: Configured,
     /// The name to expect of those that we call, unless it is the one that they were looked up by.
-    pub(in crate::net) peer_name: Option<Box<str>>,
+    pub(super) peer_name: Option<Box<str>>,
+}
+
+/// What the engine of a trunk was told, in both roles.
+#[derive(Debug)]
+pub(super) enum Configured {
+    Rustls {
+        server: Arc<ServerConfig>,
+        client: Arc<ClientConfig>,
+    },
+    #[cfg(feature = "openssl")]
+    OpenSsl(Contexts),
 }
 
 /// The trunks of a node that use TLS.
@@ -71,6 +89,8 @@ pub struct TlsTable {
 pub struct TrunkCertificate {
     pub trunk: Arc<str>,
     pub certificate: Certificate,
+    /// What runs its connections.
+    pub engine: Engine,
 }
 
 impl Roots {
@@ -104,6 +124,7 @@ impl TlsTable {
             table.certificates.push(TrunkCertificate {
                 trunk: trunk.trunk.as_str().into(),
                 certificate: trunk.identity.certificate.clone(),
+                engine: trunk.engine,
             });
         }
         Ok(table)
@@ -120,6 +141,16 @@ impl TlsTable {
 }
 
 impl Profile {
+    /// What rustls was told for connections that we open.
+    #[cfg(test)]
+    pub(in crate::net) fn rustls_client(&self) -> Option<Arc<ClientConfig>> {
+        match &self.configured {
+            Configured::Rustls { client, .. } => Some(Arc::clone(client)),
+            #[cfg(feature = "openssl")]
+            Configured::OpenSsl(_) => None,
+        }
+    }
+
     fn new<'a>(
         trunk: &TrunkSettings,
         beside: impl Iterator<Item = &'a TrunkSettings>,
@@ -138,21 +169,63 @@ impl Profile {
         {
             return Err(ProfileFault::PeerName(name.clone()));
         }
-        let engine = |error: &dyn std::fmt::Display| ProfileFault::Engine(error.to_string());
-        let provider = Arc::new(provider(&trunk.suites));
-        let names = beside
-            .map(|other| (other.identity.certificate.clone(), Arc::clone(&other.identity.key)))
-            .collect();
-        let resolver = ByServerName { own: trunk.identity.clone(), others: names };
+        let beside: Vec<Identity> = beside.map(|other| other.identity.clone()).collect();
+        let configured = match trunk.engine {
+            Engine::Rustls => match trunk.suites.iter().find(|suite| suite.is_cbc()) {
+                Some(suite) => return Err(ProfileFault::OtherEngine { suite: *suite }),
+                None => rustls(trunk, &beside),
+            },
+            #[cfg(feature = "openssl")]
+            Engine::OpenSsl => openssl(trunk, &beside),
+            #[cfg(not(feature = "openssl"))]
+            Engine::OpenSsl => return Err(ProfileFault::NotBuilt(trunk.engine)),
+        };
         Ok(Self {
-            server: Arc::new(server(trunk, &provider, resolver).map_err(|error| engine(&error))?),
-            client: Arc::new(client(trunk, &provider).map_err(|error| engine(&error))?),
+            configured: configured.map_err(|error| ProfileFault::Engine(error.to_string()))?,
             peer_name: trunk.peer_names.first().map(|name| name.as_str().into()),
         })
     }
 }
 
 type EngineError = Box<dyn std::error::Error>;
+
+fn rustls(trunk: &TrunkSettings, beside: &[Identity]) -> Result<Configured, EngineError> {
+    let provider = Arc::new(provider(&trunk.suites));
+    let others = beside.iter().map(|other| (other.certificate.clone(), Arc::clone(&other.key))).collect();
+    let resolver = ByServerName { own: trunk.identity.clone(), others };
+    Ok(Configured::Rustls {
+        server: Arc::new(server(trunk, &provider, resolver)?),
+        client: Arc::new(client(trunk, &provider)?),
+    })
+}
+
+#[cfg(feature = "openssl")]
+fn openssl(trunk: &TrunkSettings, beside: &[Identity]) -> Result<Configured, EngineError> {
+    let provider = Arc::new(provider(&trunk.suites));
+    let (callers, called) = (callers(trunk, &provider)?, called(trunk, &provider)?);
+    Ok(Configured::OpenSsl(Contexts::new(trunk, beside, callers, called)?))
+}
+
+/// Who judges the certificates of those that call; nobody where they need none.
+fn callers(
+    trunk: &TrunkSettings,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, EngineError> {
+    if !trunk.mutual {
+        return Ok(None);
+    }
+    let verifier = PeerVerifier::new(provider, &trunk.roots.store, trunk.peer_names.clone())?;
+    Ok(Some(Arc::new(verifier)))
+}
+
+/// Who judges the certificates of those that we call.
+fn called(
+    trunk: &TrunkSettings,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, EngineError> {
+    let roots = Arc::clone(&trunk.roots.store);
+    Ok(WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider)).build()?)
+}
 
 fn server(
     trunk: &TrunkSettings,
@@ -162,11 +235,9 @@ fn server(
     let versions: Vec<_> = trunk.versions.iter().map(|version| version.supported()).collect();
     let builder =
         ServerConfig::builder_with_provider(Arc::clone(provider)).with_protocol_versions(&versions)?;
-    let builder = if trunk.mutual {
-        let verifier = PeerVerifier::new(provider, &trunk.roots.store, trunk.peer_names.clone())?;
-        builder.with_client_cert_verifier(Arc::new(verifier))
-    } else {
-        builder.with_no_client_auth()
+    let builder = match callers(trunk, provider)? {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(resolver));
     config.ignore_client_order = true;
@@ -175,12 +246,9 @@ fn server(
 
 fn client(trunk: &TrunkSettings, provider: &Arc<CryptoProvider>) -> Result<ClientConfig, EngineError> {
     let versions: Vec<_> = trunk.versions.iter().map(|version| version.supported()).collect();
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::clone(&trunk.roots.store), Arc::clone(provider))
-            .build()?;
     let mut config = ClientConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&versions)?
-        .with_webpki_verifier(verifier)
+        .with_webpki_verifier(called(trunk, provider)?)
         .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&trunk.identity.key))));
     // A connection lives an hour: what a ticket would save is nothing beside the peers that mishandle them.
     config.resumption = Resumption::disabled();

@@ -1,6 +1,9 @@
 //! One TLS connection between its socket and the octets of SIP.
 
 use super::Profile;
+#[cfg(feature = "openssl")]
+use super::openssl;
+use super::profile::Configured;
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ServerConnection};
@@ -11,14 +14,22 @@ use std::sync::Arc;
 /// State of one connection, by the engine that runs it.
 #[derive(Debug)]
 pub(in crate::net) enum Session {
-    Rustls(rustls::Connection),
+    Rustls(Box<rustls::Connection>),
+    #[cfg(feature = "openssl")]
+    OpenSsl(openssl::Connection),
 }
 
 impl Session {
     /// For a connection that a peer opened.
     pub(in crate::net) fn server(profile: &Profile) -> io::Result<Self> {
-        let session = ServerConnection::new(Arc::clone(&profile.server)).map_err(io::Error::other)?;
-        Ok(Self::Rustls(session.into()))
+        match &profile.configured {
+            Configured::Rustls { server, .. } => {
+                let session = ServerConnection::new(Arc::clone(server)).map_err(io::Error::other)?;
+                Ok(Self::Rustls(Box::new(session.into())))
+            }
+            #[cfg(feature = "openssl")]
+            Configured::OpenSsl(contexts) => openssl::Connection::server(contexts).map(Self::OpenSsl),
+        }
     }
 
     /// For a connection that we open to `name`, or where there is none to `address`: what the peer's certificate has
@@ -28,16 +39,21 @@ impl Session {
             Some(name) => ServerName::try_from(name.to_owned()).map_err(io::Error::other)?,
             None => ServerName::from(address),
         };
-        let session = ClientConnection::new(Arc::clone(&profile.client), name).map_err(io::Error::other)?;
-        Ok(Self::Rustls(session.into()))
+        match &profile.configured {
+            Configured::Rustls { client, .. } => {
+                let session = ClientConnection::new(Arc::clone(client), name).map_err(io::Error::other)?;
+                Ok(Self::Rustls(Box::new(session.into())))
+            }
+            #[cfg(feature = "openssl")]
+            Configured::OpenSsl(contexts) => openssl::Connection::client(contexts, name).map(Self::OpenSsl),
+        }
     }
 
     /// Takes the handshake as far as the socket allows; whether it is done.
     pub(in crate::net) fn shake(&mut self, socket: &mut TcpStream) -> io::Result<bool> {
         loop {
             self.push(socket).or_else(unless_blocked)?;
-            let Self::Rustls(session) = self;
-            if !session.is_handshaking() {
+            if !self.is_handshaking() {
                 return Ok(true);
             }
             match self.pull(socket) {
@@ -55,8 +71,7 @@ impl Session {
 
     pub(in crate::net) fn read(&mut self, socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            let Self::Rustls(session) = self;
-            match session.reader().read(buffer) {
+            match self.take(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 // Many close without saying so in TLS. A message that is cut off is noticed by its length.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
@@ -74,42 +89,79 @@ impl Session {
     /// Takes what there is room for; it counts as written, though some of it may wait in [`Session::waits`].
     pub(in crate::net) fn write(&mut self, socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
         self.push(socket)?;
-        let Self::Rustls(session) = self;
-        let taken = session.writer().write(bytes)?;
+        let taken = match self {
+            Self::Rustls(session) => session.writer().write(bytes)?,
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.write(bytes)?,
+        };
         self.push(socket).or_else(unless_blocked)?;
         Ok(taken)
     }
 
     /// Gives the socket what waits for it; `WouldBlock` if some still does.
     pub(in crate::net) fn push(&mut self, socket: &mut TcpStream) -> io::Result<()> {
-        let Self::Rustls(session) = self;
-        while session.wants_write() {
-            if session.write_tls(socket)? == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
+        match self {
+            Self::Rustls(session) => {
+                while session.wants_write() {
+                    if session.write_tls(socket)? == 0 {
+                        return Err(io::ErrorKind::WriteZero.into());
+                    }
+                }
+                Ok(())
             }
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.push(socket),
         }
-        Ok(())
     }
 
     /// Whether octets wait for the socket to take them.
     pub(in crate::net) fn waits(&self) -> bool {
-        let Self::Rustls(session) = self;
-        session.wants_write()
+        match self {
+            Self::Rustls(session) => session.wants_write(),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.waits(),
+        }
     }
 
     /// Tells the peer that nothing more comes, as far as the socket has room.
     pub(in crate::net) fn finish(&mut self, socket: &mut TcpStream) {
-        let Self::Rustls(session) = self;
-        session.send_close_notify();
+        match self {
+            Self::Rustls(session) => session.send_close_notify(),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.close(),
+        }
         let _ = self.push(socket);
+    }
+
+    fn is_handshaking(&self) -> bool {
+        match self {
+            Self::Rustls(session) => session.is_handshaking(),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.is_handshaking(),
+        }
+    }
+
+    /// Octets of SIP that have come; `WouldBlock` if more has to be pulled for the next.
+    fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Rustls(session) => session.reader().read(buffer),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.read(buffer),
+        }
     }
 
     /// Reads from the socket once.
     fn pull(&mut self, socket: &mut TcpStream) -> io::Result<usize> {
-        let Self::Rustls(session) = self;
-        let count = session.read_tls(socket)?;
-        session.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        Ok(count)
+        match self {
+            Self::Rustls(session) => {
+                let count = session.read_tls(socket)?;
+                let processed = session.process_new_packets();
+                processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                Ok(count)
+            }
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => session.pull(socket),
+        }
     }
 }
 

@@ -20,69 +20,115 @@ pub struct Suite {
     /// As the registry of RFC 8446 section 11 has it.
     registered: &'static str,
     version: Version,
-    suite: SupportedCipherSuite,
+    /// What rustls calls it; `None` where rustls leaves it out on principle.
+    suite: Option<SupportedCipherSuite>,
+}
+
+/// What runs the connections of a trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Engine {
+    #[default]
+    Rustls,
+    /// For peers that take nothing but suites with CBC. In builds with the feature `openssl` only.
+    OpenSsl,
 }
 
 /// All suites there are, in the order that they are preferred in.
 ///
 /// First those of Azure Communications Gateway in its own order, which hold the GCM suites of Teams; ChaCha20 is for
-/// trunks that ask for it by name.
-const ALL: [Suite; 9] = [
+/// trunks that ask for it by name; the last two, with CBC, are what else Teams takes, and need OpenSSL.
+const ALL: [Suite; 11] = [
     Suite {
         openssl: "TLS_AES_256_GCM_SHA384",
         registered: "TLS_AES_256_GCM_SHA384",
         version: Version::Tls13,
-        suite: suites::TLS13_AES_256_GCM_SHA384,
+        suite: Some(suites::TLS13_AES_256_GCM_SHA384),
     },
     Suite {
         openssl: "TLS_AES_128_GCM_SHA256",
         registered: "TLS_AES_128_GCM_SHA256",
         version: Version::Tls13,
-        suite: suites::TLS13_AES_128_GCM_SHA256,
+        suite: Some(suites::TLS13_AES_128_GCM_SHA256),
     },
     Suite {
         openssl: "ECDHE-ECDSA-AES256-GCM-SHA384",
         registered: "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
         version: Version::Tls12,
-        suite: suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        suite: Some(suites::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384),
     },
     Suite {
         openssl: "ECDHE-ECDSA-AES128-GCM-SHA256",
         registered: "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
         version: Version::Tls12,
-        suite: suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        suite: Some(suites::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
     },
     Suite {
         openssl: "ECDHE-RSA-AES256-GCM-SHA384",
         registered: "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
         version: Version::Tls12,
-        suite: suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        suite: Some(suites::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384),
     },
     Suite {
         openssl: "ECDHE-RSA-AES128-GCM-SHA256",
         registered: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
         version: Version::Tls12,
-        suite: suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        suite: Some(suites::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256),
     },
     Suite {
         openssl: "TLS_CHACHA20_POLY1305_SHA256",
         registered: "TLS_CHACHA20_POLY1305_SHA256",
         version: Version::Tls13,
-        suite: suites::TLS13_CHACHA20_POLY1305_SHA256,
+        suite: Some(suites::TLS13_CHACHA20_POLY1305_SHA256),
     },
     Suite {
         openssl: "ECDHE-ECDSA-CHACHA20-POLY1305",
         registered: "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
         version: Version::Tls12,
-        suite: suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        suite: Some(suites::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
     },
     Suite {
         openssl: "ECDHE-RSA-CHACHA20-POLY1305",
         registered: "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
         version: Version::Tls12,
-        suite: suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        suite: Some(suites::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256),
+    },
+    Suite {
+        openssl: "ECDHE-RSA-AES256-SHA384",
+        registered: "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA384",
+        version: Version::Tls12,
+        suite: None,
+    },
+    Suite {
+        openssl: "ECDHE-RSA-AES128-SHA256",
+        registered: "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA256",
+        version: Version::Tls12,
+        suite: None,
     },
 ];
+
+impl Engine {
+    pub const ALL: [Self; 2] = [Self::Rustls, Self::OpenSsl];
+
+    /// `rustls` or `openssl`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|engine| engine.as_str() == name)
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rustls => "rustls",
+            Self::OpenSsl => "openssl",
+        }
+    }
+
+    /// Whether this build has it.
+    pub fn is_built(self) -> bool {
+        match self {
+            Self::Rustls => true,
+            Self::OpenSsl => cfg!(feature = "openssl"),
+        }
+    }
+}
 
 impl Version {
     pub const ALL: [Self; 2] = [Self::Tls12, Self::Tls13];
@@ -108,9 +154,17 @@ impl Version {
 }
 
 impl Suite {
-    /// What a trunk that names none gets.
-    pub fn standard() -> Vec<Self> {
-        ALL.into_iter().filter(|suite| !suite.openssl.contains("CHACHA20")).collect()
+    /// What a trunk that names none gets from `engine`: who asks for OpenSSL wants its suites with CBC.
+    pub fn standard(engine: Engine) -> Vec<Self> {
+        let wanted = |suite: &Self| {
+            !suite.openssl.contains("CHACHA20") && (!suite.is_cbc() || engine == Engine::OpenSsl)
+        };
+        ALL.into_iter().filter(wanted).collect()
+    }
+
+    /// Whether it encrypts in CBC mode and so needs [`Engine::OpenSsl`].
+    pub fn is_cbc(self) -> bool {
+        self.suite.is_none()
     }
 
     /// A suite by either of its names.
@@ -141,7 +195,7 @@ impl fmt::Display for Suite {
 /// and controllers in the field drop a ClientHello that comes in two.
 pub(super) fn provider(suites: &[Suite]) -> CryptoProvider {
     CryptoProvider {
-        cipher_suites: suites.iter().map(|suite| suite.suite).collect(),
+        cipher_suites: suites.iter().filter_map(|suite| suite.suite).collect(),
         kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
         ..aws_lc_rs::default_provider()
     }

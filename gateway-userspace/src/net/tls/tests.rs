@@ -89,7 +89,7 @@ fn chain_and_key_have_to_belong_together_and_stand_in_order() {
 
 #[test]
 fn suites_are_known_by_both_names_and_stand_in_the_order_of_azure() {
-    let standard: Vec<String> = Suite::standard().iter().map(ToString::to_string).collect();
+    let standard: Vec<String> = Suite::standard(Engine::Rustls).iter().map(ToString::to_string).collect();
     assert_eq!(
         standard,
         [
@@ -104,6 +104,12 @@ fn suites_are_known_by_both_names_and_stand_in_the_order_of_azure() {
     let both = ["ecdhe-rsa-aes256-gcm-sha384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"].map(Suite::named);
     assert!(both[0].is_some() && both[0] == both[1]);
     assert_eq!(Suite::named("AES256-GCM-SHA384"), None);
+    let with_cbc: Vec<String> = Suite::standard(Engine::OpenSsl)
+        .iter()
+        .filter(|suite| suite.is_cbc())
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(with_cbc, ["ECDHE-RSA-AES256-SHA384", "ECDHE-RSA-AES128-SHA256"]);
     assert_eq!((Version::named("1.2"), Version::named("1.1")), (Some(Version::Tls12), None));
 }
 
