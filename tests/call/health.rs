@@ -51,7 +51,7 @@ fn the_question_names_us_as_the_service_knows_us() {
     for text in asked {
         assert!(text.contains("\r\nContact: <sip:sbc1.corp.example:5060>\r\n"), "{text}");
         assert!(text.contains("\r\nVia: SIP/2.0/UDP sbc1.corp.example:5060;"), "{text}");
-        assert!(text.contains("\r\nAllow: INVITE, ACK,"), "{text}");
+        assert!(text.contains("\r\nAllow: INVITE, ACK,") && text.contains(", REFER, NOTIFY\r\n"), "{text}");
         let uris = text.lines().take_while(|line| !line.is_empty()).filter(|line| line.contains("sip:"));
         assert!(uris.clone().count() >= 4 && uris.clone().all(|line| !line.contains('@')), "{text}");
     }

@@ -32,5 +32,6 @@ mod services;
 mod sessions;
 mod setup;
 mod sides;
+mod transfers;
 mod update;
 mod zoom;

@@ -107,6 +107,16 @@ faults! {
     Draining, PolicyRefused, 503, 42, "draining";
     /// The trunk is draining: its calls in progress finish, new ones are refused.
     TrunkDraining, PolicyRefused, 503, 42, "trunk_draining";
+    /// The trunk is set to transfer no calls.
+    TransferForbidden, PolicyRefused, 403, 29, "transfer_forbidden";
+    /// The trunk is set to decline transfers of its calls.
+    TransferDeclined, PolicyRefused, 603, 21, "transfer_declined";
+    /// A REFER that is in no call.
+    ReferOutsideDialog, PeerMisbehaved, 403, 29, "refer_outside_dialog";
+    /// An INVITE that replaces a dialog which has ended (RFC 3891 section 3).
+    ReplacedDialogEnded, PeerMisbehaved, 603, 21, "replaced_dialog_ended";
+    /// An INVITE that replaces a dialog only before its answer, which has come (RFC 3891 section 3).
+    ReplacedDialogAnswered, PeerMisbehaved, 486, 17, "replaced_dialog_answered";
     /// No media port free.
     PortsExhausted, Exhausted, 503, 47, "ports_exhausted";
     /// The kernel's flow table is full.

@@ -31,6 +31,14 @@ pub enum Side {
 }
 
 impl Side {
+    /// Its place where things are kept by side, the caller's first.
+    pub fn index(self) -> usize {
+        match self {
+            Self::Caller => 0,
+            Self::Callee => 1,
+        }
+    }
+
     pub fn other(self) -> Self {
         match self {
             Self::Caller => Self::Callee,

@@ -1,11 +1,13 @@
 //! What a call wants done. The core carries actions out in order, once.
 
+use super::event::{Claim, Claimant};
 use super::leg::TrunkRef;
 use super::persist::Checkpoint;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::media::plan::MediaPlan;
 use crate::observe::event::{CallEnd, Event};
+use crate::sip::dialog::DialogId;
 use crate::sip::message::{Draft, Response};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
@@ -40,6 +42,19 @@ pub enum Action {
     Bind {
         side: Side,
         call_id: String,
+    },
+    /// No more requests with this Call-ID are for this call.
+    Unbind {
+        call_id: String,
+    },
+    /// Ask whoever has this dialog for its other end; comes back as [`super::Event::Claimed`].
+    Claim {
+        dialog: DialogId,
+    },
+    /// What another call asked for by [`super::Event::GiveUp`].
+    Surrender {
+        claimant: Claimant,
+        claim: Option<Box<Claim>>,
     },
     /// Make the data plane carry exactly this. If it refuses, the rest of the turn's actions are dropped and
     /// the call hears [`super::Event::FlowsRefused`].
@@ -84,6 +99,10 @@ pub enum RequestKey {
     Prack,
     /// A BYE that ends a dialog which came too late.
     Release,
+    /// A NOTIFY of how a transfer goes, by its number.
+    Notify { number: u8 },
+    /// A BYE in the dialog that the transfer with this number took out of the call.
+    Part { number: u8 },
 }
 
 /// The timers of a call.
@@ -101,6 +120,8 @@ pub enum CallTimer {
     Glare,
     /// The session with this side is to be refreshed, or is over (RFC 4028).
     Session(Side),
+    /// A dialog that was transferred away has had no BYE of its peer.
+    Parting,
     /// Look whether media still flows.
     MediaCheck,
     /// A call that should have ended by now ends, whatever is still open.
@@ -108,7 +129,7 @@ pub enum CallTimer {
 }
 
 impl CallTimer {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PeerSilent,
         Self::NoProgress,
         Self::NoAnswer,
@@ -116,6 +137,7 @@ impl CallTimer {
         Self::Glare,
         Self::Session(Side::Caller),
         Self::Session(Side::Callee),
+        Self::Parting,
         Self::MediaCheck,
         Self::Linger,
     ];

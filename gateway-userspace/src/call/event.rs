@@ -1,11 +1,16 @@
 //! What happens to a call.
 
 use super::action::{CallTimer, RequestKey};
+use super::leg::{Leg, TrunkRef, next_hop};
+use super::{Action, Context};
 use crate::base::fault::Fault;
-use crate::base::id::Side;
-use crate::sip::message::{Request, Response};
+use crate::base::id::{CallId, CoreId, Side};
+use crate::policy::{Permit, Snapshot};
+use crate::sip::dialog::DialogId;
+use crate::sip::message::{Draft, HeaderName, Method, Request, Response};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Everything that can happen to a call after its first INVITE.
@@ -59,6 +64,69 @@ pub enum Event {
         from_caller: Option<Duration>,
         from_callee: Option<Duration>,
     },
+    /// Somebody calls to take the place of the peer of `side` (RFC 3891).
+    Replace {
+        side: Side,
+        joiner: Box<Replacement>,
+    },
+    /// Another call wants the other end of the dialog with `side`.
+    GiveUp {
+        side: Side,
+        claimant: Claimant,
+    },
+    /// The other end of the dialog that was asked for; `None` if there is none to be had.
+    Claimed(Option<Box<Claim>>),
     /// Operator or node ends the call.
     HangUp(Fault),
+}
+
+/// An INVITE that is to take the place of a dialog.
+#[derive(Debug)]
+pub struct Replacement {
+    pub server: ServerId,
+    pub request: Box<Request>,
+    pub hop: Hop,
+    pub trunk: TrunkRef,
+    /// Of the trunk.
+    pub permit: Permit,
+    /// Only if that dialog is not answered yet.
+    pub early_only: bool,
+}
+
+impl Replacement {
+    /// Answers it with what `fault` says.
+    pub(super) fn refuse(self, fault: Fault, context: &mut Context<'_>) {
+        let mut response = super::refusal(&self.request, fault);
+        response.head.to.set_tag(&context.tokens.token());
+        response.headers.push(HeaderName::Server, &*context.settings.product);
+        context.push(Action::Respond { server: self.server, response: Box::new(response) });
+    }
+}
+
+/// A call that asks for a part of another, and where it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimant {
+    pub core: CoreId,
+    pub call: CallId,
+}
+
+/// One end of a call on its way to another call: its flows are taken down, its port is kept.
+#[derive(Debug)]
+pub struct Claim {
+    pub(super) leg: Leg,
+    pub(super) permit: Permit,
+}
+
+impl Claim {
+    pub fn dialog(&self) -> DialogId {
+        self.leg.dialog.id()
+    }
+
+    /// Its port, to be given back, and the BYE that ends it, with its address.
+    pub(crate) fn discard(mut self, policy: &Snapshot) -> (SocketAddr, Draft, Hop) {
+        let mut bye = self.leg.dialog.request(Method::Bye);
+        self.leg.trunk.sign(&mut bye);
+        let hop = next_hop(policy, &self.leg.dialog, &self.leg.trunk, self.leg.hop);
+        (self.leg.media.local(), bye, hop)
+    }
 }

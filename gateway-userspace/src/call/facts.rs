@@ -1,13 +1,13 @@
 //! What the call detail record needs, gathered as the call goes on.
 
 use super::feature::correlation;
+use super::leg::Leg;
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
-use crate::observe::event::{CallEnd, CallStart, EndedBy, MediaQuality};
+use crate::observe::event::{CallEnd, CallStart, EndedBy, JoinedBy, LegRecord, MediaQuality};
 use crate::policy::{Permit, Trunk};
 use crate::sip::message::Headers;
-use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -27,7 +27,13 @@ pub(super) struct Facts {
     pub(super) trace_ids: [Option<Box<str>>; 2],
     pub(super) concluded: bool,
     /// Of both trunks, until the call has ended.
-    pub(super) permits: SmallVec<[Permit; 2]>,
+    pub(super) permits: [Option<Permit>; 2],
+    /// A Call-ID that names the core of a call whose own do not any more: those of dialogs that joined it are anybody's.
+    pub(super) home: Option<Box<str>>,
+    /// By side, what brought the dialog that stands there, and when.
+    pub(super) joined: [Option<(JoinedBy, Time)>; 2],
+    /// Dialogs that other ones have taken the place of.
+    pub(super) departed: Vec<LegRecord>,
 }
 
 /// How a call ended.
@@ -80,7 +86,42 @@ impl Facts {
             charging_id: None,
             trace_ids: [None, None],
             concluded: false,
-            permits: SmallVec::new(),
+            permits: [None, None],
+            home: None,
+            joined: [None; 2],
+            departed: Vec::new(),
+        }
+    }
+
+    /// The dialog with `side` is another one from now on.
+    pub(super) fn replaced(&mut self, side: Side, old: &Leg, by: JoinedBy, permit: Permit, now: Time) {
+        let record = LegRecord { left: Some(now), ..self.leg_record(side, old) };
+        self.departed.push(record);
+        self.joined[side.index()] = Some((by, now));
+        self.permits[side.index()] = Some(permit);
+    }
+
+    /// All dialogs of a call that was transferred; none of others.
+    pub(super) fn legs(&self, caller: &Leg, callee: Option<&Leg>) -> Vec<LegRecord> {
+        if self.departed.is_empty() {
+            return Vec::new();
+        }
+        let last = [(Side::Caller, Some(caller)), (Side::Callee, callee)];
+        let last = last.into_iter().filter_map(|(side, leg)| Some(self.leg_record(side, leg?)));
+        self.departed.iter().cloned().chain(last).collect()
+    }
+
+    fn leg_record(&self, side: Side, leg: &Leg) -> LegRecord {
+        let (joined_by, joined) =
+            self.joined[side.index()].unwrap_or((JoinedBy::Invite, self.answered.unwrap_or(self.started)));
+        LegRecord {
+            side,
+            trunk: leg.trunk.name.as_str().into(),
+            peer: leg.hop.remote,
+            sip_call_id: leg.dialog.call_id().into(),
+            joined_by,
+            joined,
+            left: None,
         }
     }
 
@@ -121,6 +162,7 @@ impl Facts {
             by: ending.by,
             caller_codec: None,
             callee_codec: None,
+            legs: Vec::new(),
             from_caller: MediaQuality::default(),
             from_callee: MediaQuality::default(),
         }

@@ -1,7 +1,7 @@
 //! One side of a call: its trunk, its dialog, its part in offer and answer.
 
 use super::action::{Action, RequestKey};
-use super::feature::ability::{ALLOW, Abilities};
+use super::feature::ability::{ALLOW, Abilities, REPLACES};
 use super::feature::session_timer::{self, Session};
 use super::{Context, media};
 use crate::base::fault::Fault;
@@ -10,7 +10,7 @@ use crate::media::MediaPlan;
 use crate::policy::{Permit, Snapshot, Trunk};
 use crate::sdp;
 use crate::sip::dialog::Dialog;
-use crate::sip::message::{Draft, Header, HeaderName, Method, Request, Response, StatusCode};
+use crate::sip::message::{Draft, Header, HeaderName, Method, Request, Response, StatusCode, Uri};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
 use std::fmt;
@@ -221,7 +221,12 @@ impl Leg {
 ///
 /// What names mean is what they mean in `policy`, today's.
 pub(super) fn next_hop(policy: &Snapshot, dialog: &Dialog, trunk: &TrunkRef, first: Hop) -> Hop {
-    let (named, port) = match dialog.next_hop().as_sip() {
+    hop_to(policy, dialog.next_hop(), trunk, first)
+}
+
+/// As [`next_hop`], for a request to this URI.
+pub(super) fn hop_to(policy: &Snapshot, uri: &Uri, trunk: &TrunkRef, first: Hop) -> Hop {
+    let (named, port) = match uri.as_sip() {
         Some(uri) => {
             let known = policy.trunk_named(&trunk.name).filter(|_| uri.host.address().is_none());
             let (policy, id) = known.map_or((&**trunk.policy(), trunk.id()), |(id, _)| (policy, id));
@@ -249,6 +254,7 @@ pub(super) fn response(
     let mut response = dialog.response(request, status);
     if status.is_success() && matches!(request.method, Method::Invite | Method::Update | Method::Options) {
         response.headers.push(HeaderName::Allow, ALLOW);
+        response.headers.push(HeaderName::Supported, REPLACES);
     }
     if let Some(body) = body {
         response.set_body(SDP, body);
@@ -278,6 +284,10 @@ impl Legs {
             Side::Caller => &mut self.caller,
             Side::Callee => &mut self.callee,
         }
+    }
+
+    pub(super) fn with_call_id(&mut self, call_id: &str) -> Option<&mut Leg> {
+        [&mut self.caller, &mut self.callee].into_iter().find(|leg| leg.dialog.call_id() == call_id)
     }
 
     /// The leg of `side` and the other one.

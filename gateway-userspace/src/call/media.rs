@@ -5,6 +5,7 @@ use super::leg::{Leg, TrunkRef};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
+use crate::media::ports::ClaimError;
 use crate::media::{LegMedia, MediaPlan, PlanSettings, PortPair, PortPool};
 use crate::rtp::{Codec, Encoding};
 use crate::sdp;
@@ -21,11 +22,15 @@ const PLAN: PlanSettings = PlanSettings { continuity: true, rtcp_copy: true };
 #[derive(Debug, Default)]
 pub struct MediaPorts {
     pools: HashMap<IpAddr, PortPool>,
+    /// Ports of other cores that calls of this one have had with a dialog that came from there, and have no more.
+    pub(crate) freed_elsewhere: Vec<SocketAddr>,
+    /// Such ports that calls of this core have from the daemon before.
+    pub(crate) taken_elsewhere: Vec<SocketAddr>,
 }
 
 impl MediaPorts {
     pub fn new(pools: impl IntoIterator<Item = PortPool>) -> Self {
-        Self { pools: pools.into_iter().map(|pool| (pool.address(), pool)).collect() }
+        Self { pools: pools.into_iter().map(|pool| (pool.address(), pool)).collect(), ..Self::default() }
     }
 
     /// Adds pools for addresses that had none; those there stay as they are.
@@ -39,16 +44,33 @@ impl MediaPorts {
         self.pools.get_mut(&address).and_then(|pool| pool.take(now)).ok_or(Fault::PortsExhausted)
     }
 
-    pub(super) fn release(&mut self, at: SocketAddr, now: Time) {
-        if let Some(pool) = self.pools.get_mut(&at.ip()) {
-            pool.release(now, at.port());
+    pub(crate) fn release(&mut self, at: SocketAddr, now: Time) {
+        if !self.release_own(at, now) {
+            self.freed_elsewhere.push(at);
         }
+    }
+
+    /// Gives back a port of this core; `false` if it is none.
+    pub(crate) fn release_own(&mut self, at: SocketAddr, now: Time) -> bool {
+        self.pools.get_mut(&at.ip()).is_some_and(|pool| pool.release(now, at.port()))
     }
 
     /// Takes over a port that a call of another daemon held.
     pub(super) fn claim(&mut self, at: SocketAddr) -> Result<(), Fault> {
         let pool = self.pools.get_mut(&at.ip()).ok_or(Fault::PortsExhausted)?;
-        pool.claim(at.port()).map(|_| ()).map_err(|_| Fault::PortsExhausted)
+        match pool.claim(at.port()) {
+            Err(ClaimError::Foreign(_)) => self.taken_elsewhere.push(at),
+            claimed => {
+                claimed.map_err(|_| Fault::PortsExhausted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A port of this core that a call of another core has from the daemon before.
+    pub(crate) fn claim_own(&mut self, at: SocketAddr) {
+        // Not in this core's part of the range: it is a third one's.
+        let _ = self.pools.get_mut(&at.ip()).map(|pool| pool.claim(at.port()));
     }
 
     /// Ports held and ports there are, both of pairs.

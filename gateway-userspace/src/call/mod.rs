@@ -20,8 +20,9 @@ mod phase;
 
 pub use action::{Action, CallTimer, RequestKey};
 pub(crate) use answer::refusal;
-pub use event::Event;
-pub(crate) use feature::ability::{ALLOW, unsupported};
+pub use event::{Claim, Claimant, Event, Replacement};
+pub(crate) use feature::ability::{ALLOW, REPLACES, unsupported};
+pub(crate) use feature::transfer::Replaces;
 pub use leg::TrunkRef;
 pub use media::MediaPorts;
 pub use persist::Checkpoint;
@@ -139,8 +140,14 @@ impl Call {
         self.phase.leg(side).map(|leg| leg.dialog.id())
     }
 
-    /// Our tag in the dialog with this side, once there is one.
-    pub fn local_tag(&self, side: Side) -> Option<&str> {
-        self.phase.local_tag(side)
+    /// Whether one of its dialogs with this side, those just transferred away included, has this Call-ID and this tag of
+    /// ours.
+    pub fn knows(&self, side: Side, call_id: &str, tag: &str) -> bool {
+        self.phase.knows(side, call_id, tag)
+    }
+
+    /// The name of the trunk that its dialog with this side goes by, once there is one.
+    pub fn trunk(&self, side: Side) -> Option<&str> {
+        self.phase.leg(side).map(|leg| leg.trunk.name.as_str())
     }
 }

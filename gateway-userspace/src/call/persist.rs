@@ -3,6 +3,7 @@
 use super::facts::Facts;
 use super::feature::ability::Abilities;
 use super::feature::session_timer::Session;
+use super::feature::transfer::Referred;
 use super::leg::{Leg, Legs, TrunkRef};
 use super::phase::{
     Phase,
@@ -15,7 +16,7 @@ use crate::base::redact::Number;
 use crate::base::time::Time;
 use crate::media::MediaPlan;
 use crate::observe;
-use crate::observe::event::CallStart;
+use crate::observe::event::{CallStart, JoinedBy, LegRecord};
 use crate::sdp;
 use crate::sip::dialog::{BrokenSnapshot, Dialog, Snapshot};
 use crate::sip::transport::{Hop, Transport};
@@ -43,6 +44,17 @@ pub struct Checkpoint {
     trace_ids: [Option<Box<str>>; 2],
     caller: LegCheckpoint,
     callee: LegCheckpoint,
+    /// A Call-ID that names the core, where those of its dialogs do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    home: Option<Box<str>>,
+    /// By side, what brought the dialog that stands there, and when.
+    #[serde(default)]
+    joined: [Option<(JoinedBy, Time)>; 2],
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    departed: Vec<LegRecord>,
+    /// Who waits for news of a transfer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    referred: Vec<Referred>,
     /// An INVITE whose ACK will bring the answer to an offer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unanswered: Option<Unanswered>,
@@ -79,7 +91,12 @@ pub enum RestoreError {
 }
 
 impl Checkpoint {
-    pub(super) fn of(facts: &Facts, legs: &Legs, unanswered: Option<Unanswered>) -> Self {
+    pub(super) fn of(
+        facts: &Facts,
+        legs: &Legs,
+        unanswered: Option<Unanswered>,
+        referred: Vec<Referred>,
+    ) -> Self {
         Self {
             call: facts.start.call,
             flows: Vec::new(),
@@ -95,14 +112,18 @@ impl Checkpoint {
             trace_ids: facts.trace_ids.clone(),
             caller: LegCheckpoint::of(&legs.caller, unanswered.is_some()),
             callee: LegCheckpoint::of(&legs.callee, unanswered.is_some()),
+            home: facts.home.clone(),
+            joined: facts.joined,
+            departed: facts.departed.clone(),
+            referred,
             unanswered,
         }
     }
 
-    /// The Call-ID of the callee's leg, which says what core owns the call: ours was minted to agree with the
-    /// caller's.
+    /// The Call-ID that says what core owns the call: of the callee's leg, since ours was minted to agree with the
+    /// caller's, unless dialogs of others have joined the call.
     pub fn sip_call_id(&self) -> &str {
-        &self.callee.dialog.call_id
+        self.home.as_deref().unwrap_or(&self.callee.dialog.call_id)
     }
 
     /// The call as it was, and what the data plane carries for it.
@@ -131,7 +152,10 @@ impl Checkpoint {
             peers_tried: self.peers_tried,
             charging_id: self.charging_id,
             trace_ids: self.trace_ids,
-            permits: [&caller, &callee].into_iter().filter_map(|leg| leg.trunk.enter_above().ok()).collect(),
+            permits: [&caller, &callee].map(|leg| leg.trunk.enter_above().ok()),
+            home: self.home,
+            joined: self.joined,
+            departed: self.departed,
             ..Facts::new(start.clone(), self.started)
         };
         let legs = Legs { caller, callee };
@@ -146,8 +170,12 @@ impl Checkpoint {
             let call_id = legs.of(side).dialog.call_id().to_owned();
             context.push(Action::Bind { side, call_id });
         }
-        let phase =
-            Phase::Established(Box::new(Established::restore(&facts, legs, self.unanswered, context)));
+        let phase = Phase::Established(Box::new(Established::restore(
+            &facts,
+            legs,
+            (self.unanswered, self.referred),
+            context,
+        )));
         Ok((Call { facts, phase }, plan))
     }
 }

@@ -4,7 +4,7 @@
 use crate::dataplane::Mode;
 use crate::policy::manipulation;
 use crate::policy::{
-    AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm,
+    AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm, ReferPolicy,
     ReliableProvisional, Service,
 };
 use crate::sip::auth::Password;
@@ -334,6 +334,7 @@ pub(super) struct TrunkSip {
     pub(super) p_early_media: Field<bool>,
     pub(super) delayed_offer: Field<bool>,
     pub(super) hold: Field<HoldForm>,
+    pub(super) refer: Field<ReferPolicy>,
     pub(super) session_expires_seconds: Field<u32>,
     pub(super) tcp_when_large: Field<bool>,
     pub(super) slim_when_large: Field<bool>,

@@ -162,6 +162,9 @@ impl Calls {
                 call.held = media.held;
                 call.ladder.push(now, media.into());
             }),
+            Event::Transfer { call, side, step } => self.with(*call, |call| {
+                call.ladder.push(now, Step::Transfer { side: *side, step: *step });
+            }),
             Event::Dtmf { call, from, .. } => self.with(*call, |call| {
                 call.ladder.push(now, Step::Dtmf { from: *from });
             }),

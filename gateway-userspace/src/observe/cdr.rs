@@ -1,8 +1,8 @@
 //! The call detail record: one JSON line per call, written once, by the core that ends the call.
 
 use super::clock::WallClock;
-use super::event::{CallEnd, EndedBy, MediaQuality};
-use crate::base::id::CallId;
+use super::event::{CallEnd, EndedBy, JoinedBy, MediaQuality};
+use crate::base::id::{CallId, Side};
 use crate::base::time::Time;
 use std::net::SocketAddr;
 
@@ -49,10 +49,26 @@ pub struct CallRecord {
     pub ended_by: EndedBy,
     pub caller_codec: Option<String>,
     pub callee_codec: Option<String>,
+    /// All dialogs of a call that was transferred; absent for other calls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub legs: Vec<LegEntry>,
     pub from_caller: MediaQuality,
     pub from_callee: MediaQuality,
     /// RTP packets relayed by the kernel by all relayed, 0 to 1; absent without packets.
     pub fast_path_share: Option<f64>,
+}
+
+/// One dialog of a transferred call, as it stands in the file.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LegEntry {
+    pub side: Side,
+    pub trunk: String,
+    pub peer: SocketAddr,
+    pub sip_call_id: String,
+    pub joined_by: JoinedBy,
+    pub joined_at: String,
+    /// The end of the call for those that were there then.
+    pub left_at: String,
 }
 
 impl CallRecord {
@@ -86,6 +102,19 @@ impl CallRecord {
             ended_by: end.by,
             caller_codec: end.caller_codec.as_ref().map(text),
             callee_codec: end.callee_codec.as_ref().map(text),
+            legs: end
+                .legs
+                .iter()
+                .map(|leg| LegEntry {
+                    side: leg.side,
+                    trunk: leg.trunk.to_string(),
+                    peer: leg.peer,
+                    sip_call_id: leg.sip_call_id.to_string(),
+                    joined_by: leg.joined_by,
+                    joined_at: clock.rfc3339(leg.joined),
+                    left_at: clock.rfc3339(leg.left.unwrap_or(ended)),
+                })
+                .collect(),
             from_caller: end.from_caller,
             from_callee: end.from_callee,
             fast_path_share: fast_path_share(&[end.from_caller, end.from_callee]),

@@ -32,6 +32,8 @@ pub enum Event {
     Answered { call: CallId },
     /// Media of the call was programmed, or programmed anew after a re-INVITE.
     MediaPlanned { call: CallId, media: MediaSummary },
+    /// Somebody else is to take, takes, or does not take the place of this side's peer.
+    Transfer { call: CallId, side: Side, step: TransferStep },
     /// A telephone-event began (RFC 4733).
     Dtmf { call: CallId, from: Side, event: u8 },
     /// The call is over; carries all that its record needs.
@@ -127,6 +129,44 @@ pub struct MediaSummary {
     pub held: bool,
 }
 
+/// How far a transfer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransferStep {
+    /// The side's peer asked for it.
+    Begun,
+    /// The side has another peer.
+    Done,
+    /// The call goes on as it was; the SIP status says why.
+    Failed(u16),
+}
+
+/// One dialog of a call that had more than two.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LegRecord {
+    pub side: Side,
+    /// Name of its trunk.
+    pub trunk: Box<str>,
+    pub peer: SocketAddr,
+    pub sip_call_id: Box<str>,
+    pub joined_by: JoinedBy,
+    pub joined: Time,
+    /// `None` for those that were there at the end.
+    pub left: Option<Time>,
+}
+
+/// What brought a dialog into a call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JoinedBy {
+    /// The call began with it.
+    #[default]
+    Invite,
+    /// A REFER of the side's peer before it.
+    Refer,
+    /// An INVITE with Replaces of its own.
+    Replaces,
+}
+
 /// Everything a call detail record needs that the call knows. Times are those of the node's clock.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallEnd {
@@ -155,6 +195,8 @@ pub struct CallEnd {
     pub by: EndedBy,
     pub caller_codec: Option<Arc<str>>,
     pub callee_codec: Option<Arc<str>>,
+    /// All dialogs of a call that was transferred, in the order in which they left; empty for other calls.
+    pub legs: Vec<LegRecord>,
     /// Media heard from each side.
     pub from_caller: MediaQuality,
     pub from_callee: MediaQuality,
@@ -256,7 +298,7 @@ pub(crate) mod samples {
     use std::time::Duration;
 
     pub(crate) const CALL: CallId = CallId(0x6741_0000_0000_0001);
-    pub(crate) const KINDS: usize = 18;
+    pub(crate) const KINDS: usize = 19;
 
     pub(crate) fn source() -> SocketAddr {
         "198.51.100.7:5060".parse().unwrap()
@@ -323,6 +365,7 @@ pub(crate) mod samples {
             by: EndedBy::Callee,
             caller_codec: Some("PCMA/8000".into()),
             callee_codec: Some("PCMA/8000".into()),
+            legs: Vec::new(),
             from_caller: heard,
             from_callee: MediaQuality { packets: 2_990, fast_path_packets: 2_989, ..heard },
         }
@@ -366,6 +409,9 @@ pub(crate) mod samples {
             Event::Answered { call: CALL },
             Event::MediaPlanned { call: CALL, media },
             Event::Dtmf { call: CALL, from: Side::Caller, event: 5 },
+            Event::Transfer { call: CALL, side: Side::Callee, step: TransferStep::Begun },
+            Event::Transfer { call: CALL, side: Side::Callee, step: TransferStep::Failed(486) },
+            Event::Transfer { call: CALL, side: Side::Callee, step: TransferStep::Done },
             Event::Ended(Box::new(end())),
             Event::Refused { fault: Fault::NoRoute, source: source() },
             Event::Silenced { source: source() },
@@ -407,6 +453,7 @@ pub(crate) mod samples {
                 Self::Trunk(_) => 15,
                 Self::HandshakeFailed { .. } => 16,
                 Self::CertificateExpires { .. } => 17,
+                Self::Transfer { .. } => 18,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The ladder of a call: what went over the wire and what was decided, in order, small enough to keep for
 //! every call.
 
-use super::event::{Direction, EndedBy, MediaSummary, Method, SipSummary, StartLine};
+use super::event::{Direction, EndedBy, MediaSummary, Method, SipSummary, StartLine, TransferStep};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
@@ -39,6 +39,10 @@ pub enum Step {
     /// Which key was pressed is not kept: people type card numbers and secrets.
     Dtmf {
         from: Side,
+    },
+    Transfer {
+        side: Side,
+        step: TransferStep,
     },
     Adopted,
     Ended {
@@ -141,7 +145,11 @@ impl Step {
         match self {
             Self::Sip(line) => Some(line.side),
             Self::Dtmf { from } => Some(*from),
-            Self::Routed { .. } | Self::Media { .. } | Self::Adopted | Self::Ended { .. } => None,
+            Self::Routed { .. }
+            | Self::Media { .. }
+            | Self::Transfer { .. }
+            | Self::Adopted
+            | Self::Ended { .. } => None,
         }
     }
 
@@ -149,7 +157,11 @@ impl Step {
         match self {
             Self::Sip(line) => Some(line.direction),
             Self::Dtmf { .. } => Some(Direction::Received),
-            Self::Routed { .. } | Self::Media { .. } | Self::Adopted | Self::Ended { .. } => None,
+            Self::Routed { .. }
+            | Self::Media { .. }
+            | Self::Transfer { .. }
+            | Self::Adopted
+            | Self::Ended { .. } => None,
         }
     }
 
@@ -169,6 +181,17 @@ impl Step {
                 text
             }
             Self::Dtmf { .. } => "telephone-event".to_owned(),
+            Self::Transfer { side, step } => {
+                let side = match side {
+                    Side::Caller => "caller",
+                    Side::Callee => "callee",
+                };
+                match step {
+                    TransferStep::Begun => format!("transfer of the {side}'s side"),
+                    TransferStep::Done => format!("transferred: another {side}"),
+                    TransferStep::Failed(status) => format!("transfer failed: {status}"),
+                }
+            }
             Self::Adopted => "taken over after a restart".to_owned(),
             Self::Ended { by, fault } => {
                 let by = match by {
@@ -246,6 +269,7 @@ mod tests {
                 }
                 Event::MediaPlanned { media, .. } => media.into(),
                 Event::Dtmf { from, .. } => Step::Dtmf { from: *from },
+                Event::Transfer { side, step, .. } => Step::Transfer { side: *side, step: *step },
                 _ => continue,
             };
             ladder.push(Time(at), step);

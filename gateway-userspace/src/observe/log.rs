@@ -20,6 +20,7 @@ pub(super) fn log(event: &Event) {
         Event::Alerted { call, since_invite } => tracing::debug!(%call, ?since_invite, "ringing"),
         Event::Answered { call } => tracing::debug!(%call, "answered"),
         Event::MediaPlanned { call, media } => tracing::debug!(%call, ?media, "media planned"),
+        Event::Transfer { call, side, step } => tracing::debug!(%call, ?side, ?step, "transfer"),
         Event::Dtmf { call, from, .. } => tracing::debug!(%call, ?from, "telephone-event"),
         Event::Ended(end) => {
             let fault = end.fault.map(|fault| fault.label());

@@ -4,7 +4,7 @@
 //! [`CoreMetrics::series`]; a test fails on one that no event increments. What is not an event (kernel
 //! counters, tables in use) is read at the scrape: [`NodeReadings`].
 
-use super::event::{Datapath, Direction, Event, StartLine};
+use super::event::{Datapath, Direction, Event, StartLine, TransferStep};
 use super::trunk::TrunkEvent;
 use crate::base::fault::Fault;
 use gateway_common::verdict::Reason;
@@ -41,6 +41,8 @@ pub struct CoreMetrics {
     peer_failovers: Counter,
     media_plans: Counter,
     telephone_events: Counter,
+    transfers: Counter,
+    transfers_failed: Counter,
     sources_silenced: Counter,
     reloads: Counter,
     reloads_failed: Counter,
@@ -154,6 +156,11 @@ impl CoreMetrics {
             Event::Alerted { since_invite, .. } => self.setup_delay.record(*since_invite),
             Event::Answered { .. } => self.calls_answered.add(),
             Event::MediaPlanned { .. } => self.media_plans.add(),
+            Event::Transfer { step, .. } => match step {
+                TransferStep::Begun => {}
+                TransferStep::Done => self.transfers.add(),
+                TransferStep::Failed(_) => self.transfers_failed.add(),
+            },
             Event::Dtmf { .. } => self.telephone_events.add(),
             Event::Ended(end) => {
                 self.calls_ended.add();
@@ -212,6 +219,14 @@ impl CoreMetrics {
         self.calls.load(Ordering::Relaxed)
     }
 
+    fn transfer_series(&self) -> [Series; 2] {
+        [
+            ("causeway_transfers", "Times that a side of a call got another peer", &self.transfers),
+            ("causeway_transfers_failed", "Transfers that left the call as it was", &self.transfers_failed),
+        ]
+        .map(|(name, help, counter)| Series { name, help, label: None, value: counter.value() })
+    }
+
     fn series(&self) -> Vec<Series> {
         // Taken apart in full, so that the compiler asks for a metric that is not listed.
         let Self {
@@ -229,6 +244,8 @@ impl CoreMetrics {
             peer_failovers,
             media_plans,
             telephone_events,
+            transfers: _,
+            transfers_failed: _,
             sources_silenced,
             reloads,
             reloads_failed,
@@ -249,6 +266,7 @@ impl CoreMetrics {
             setup_delay: _,
         } = self;
         let mut list = Vec::with_capacity(96);
+        list.extend(self.transfer_series());
         let mut one = |name, help, counter: &Counter| {
             list.push(Series { name, help, label: None, value: counter.value() });
         };

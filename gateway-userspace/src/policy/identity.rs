@@ -102,6 +102,14 @@ impl Caller {
         caller
     }
 
+    /// Who is at the other end of a dialog: its address there, and the one by which the other side of the call has heard
+    /// of it, which tells whether it wants to stay unknown.
+    pub fn in_dialog(remote: &NameAddr, trunk: &Trunk, shown_as: &NameAddr) -> Self {
+        let presented = presented(remote, trunk).filter(|_| presented_to_all(shown_as));
+        let asserted = presented.clone().filter(|_| trunk.identity.trusted);
+        Self { presented, asserted, privacy: Privacy::default() }
+    }
+
     /// For the record: what is asserted, or else what is presented.
     pub fn number(&self) -> Number {
         self.asserted
@@ -220,11 +228,15 @@ pub(super) fn anonymous() -> NameAddr {
 const ANONYMOUS: &str = "anonymous";
 const NOWHERE: &str = "anonymous.invalid";
 
+fn presented_to_all(address: &NameAddr) -> bool {
+    let at_nowhere = |host: &Host| matches!(host, Host::Name(name) if name.eq_ignore_ascii_case(NOWHERE));
+    !address.uri.as_sip().is_some_and(|uri| at_nowhere(&uri.host))
+}
+
 /// `None` for From that withholds the caller. Without a user part it names a host, which is less than a caller and still
 /// no wish for privacy.
 fn presented(from: &NameAddr, trunk: &Trunk) -> Option<Party> {
-    let at_nowhere = |host: &Host| matches!(host, Host::Name(name) if name.eq_ignore_ascii_case(NOWHERE));
-    let is_nowhere = from.uri.as_sip().is_some_and(|uri| at_nowhere(&uri.host));
+    let is_nowhere = !presented_to_all(from);
     let is_anonymous = from.uri.user().is_some_and(|user| user.eq_ignore_ascii_case(ANONYMOUS));
     if is_nowhere || is_anonymous {
         return None;

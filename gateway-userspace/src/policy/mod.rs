@@ -35,7 +35,7 @@ pub use probe::{Probe, ProbeId, ProbeSettings, Prober};
 pub use redirection::{Diversion, DiversionReason, Redirection, RedirectionForm};
 pub use route::{Candidate, Candidates, Route, retries};
 pub use service::{Service, Usual};
-pub use sip::{EarlyMedia, HoldForm, ReliableProvisional, SipPolicy};
+pub use sip::{EarlyMedia, HoldForm, ReferPolicy, ReliableProvisional, SipPolicy};
 pub use standing::{Drainable, PeerStanding, TargetState, TrunkStanding};
 pub use trunk::{Advertised, MAX_PRIORITY, Peer, Trunk};
 

@@ -1,7 +1,8 @@
 //! What stands behind a trunk, and what follows from it where the operator says nothing else.
 
 use super::{
-    AssertedSource, Health, HoldForm, IdentityForm, IdentityPolicy, NumberFormat, RedirectionForm, SipPolicy,
+    AssertedSource, Health, HoldForm, IdentityForm, IdentityPolicy, NumberFormat, RedirectionForm,
+    ReferPolicy, SipPolicy,
 };
 use crate::sip::message::HeaderName;
 use std::time::Duration;
@@ -75,7 +76,13 @@ impl Usual {
                 // It shows From to its users and ignores History-Info. What it asserts, mutual TLS says is its own.
                 identity: trusted,
                 // It takes no INVITE without an offer, and knows no other hold than `inactive`.
-                sip: SipPolicy { delayed_offer: false, hold: HoldForm::Inactive, ..usual.sip },
+                // Only it knows what the parameters of a target mean, one outside of it included.
+                sip: SipPolicy {
+                    delayed_offer: false,
+                    hold: HoldForm::Inactive,
+                    refer: ReferPolicy::SendBack,
+                    ..usual.sip
+                },
                 ..usual
             },
         }

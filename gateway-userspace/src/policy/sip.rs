@@ -12,6 +12,7 @@ pub struct SipPolicy {
     /// Ask its peers, as callees, for P-Early-Media (RFC 5009).
     pub p_early_media: bool,
     pub hold: HoldForm,
+    pub refer: ReferPolicy,
     /// Seconds after which a session that nobody refreshed is over (RFC 4028), where the peer can; `None` asks for no
     /// session timer.
     pub session_expires: Option<u32>,
@@ -35,6 +36,7 @@ impl Default for SipPolicy {
             early_media: EarlyMedia::default(),
             p_early_media: false,
             hold: HoldForm::default(),
+            refer: ReferPolicy::default(),
             session_expires: Some(SESSION_EXPIRES),
             causes: CauseMap::default(),
             delayed_offer: true,
@@ -88,4 +90,20 @@ pub enum HoldForm {
     SendOnly,
     /// Not at all: the other side is answered for them, and they hear its music.
     Hidden,
+}
+
+/// What becomes of a REFER of a trunk's peers, which asks that somebody else take their place in a call (RFC 3515).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReferPolicy {
+    /// Executed here: the target is called as the trunk's other calls are, by the routes. A target without one that lives
+    /// at the trunk's own peers is called there.
+    #[default]
+    Route,
+    /// Executed here: the target is called back by the trunk that asked, with the URI that it named, whoever that is.
+    SendBack,
+    /// Refused with 403.
+    Forbid,
+    /// Refused with 603.
+    Decline,
 }

@@ -34,6 +34,7 @@ pub(super) fn adopt(core: &mut Core, turn: &mut Turn<'_>, mut checkpoint: Checkp
     core.slots.extend(relay.flows().iter().map(|flow| (flow.slot, id)));
     core.calls.insert(id, Box::new(Entry { relay, ..Entry::new(call) }));
     core.execute(turn, id, actions);
+    core.settle(turn);
     let bytes = serde_json::to_vec(&checkpoint).map_err(|error| error.to_string())?;
     turn.out.checkpoints.push(CheckpointChange::Put { call: id, bytes });
     Ok(())

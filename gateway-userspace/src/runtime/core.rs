@@ -7,17 +7,20 @@ use super::admission::{self, Quota};
 use super::adopt;
 use super::dispatch;
 use super::execute;
+use super::guests::{self, Guests};
 use super::names;
 use super::probes;
 use super::relay::{FlowTable, Relay};
 use super::rules::{self, Unanswered};
 use crate::base::fault::Fault;
-use crate::base::id::{CallId, FlowId, Side};
+use crate::base::id::{CallId, CoreId, FlowId, Side};
 use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
-use crate::call::{self, Action, Call, CallSettings, CallTimer, Checkpoint, MediaPorts, RequestKey};
+use crate::call::{
+    self, Action, Call, CallSettings, CallTimer, Checkpoint, Claim, Claimant, MediaPorts, RequestKey,
+};
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::{ProbeId, Prober, Snapshot};
@@ -55,6 +58,27 @@ pub struct Outbox {
     pub checkpoints: Vec<CheckpointChange>,
     /// Names that dialogs go to, to be looked up.
     pub names: Vec<Wanted>,
+    /// What concerns other cores.
+    pub errands: Vec<(CoreId, Errand)>,
+}
+
+/// What one core has to tell another about a call that has dialogs of both.
+#[derive(Debug)]
+pub enum Errand {
+    /// A message of a call that lives there, whose Call-ID says otherwise.
+    Message { hop: Hop, message: Box<Message> },
+    /// Messages with this Call-ID, whose core you are, are for a call of the core that is named.
+    Guest { call_id: Box<str>, host: CoreId },
+    /// They are no more.
+    GuestLeft { call_id: Box<str> },
+    /// A call wants the other end of this dialog.
+    Claim { dialog: DialogId, claimant: Claimant },
+    /// The answer to that.
+    Claimed { call: CallId, claim: Option<Box<Claim>> },
+    /// A media port of yours is free again.
+    PortFreed { at: SocketAddr },
+    /// A media port of yours is held by a call of another core.
+    PortTaken { at: SocketAddr },
 }
 
 /// A change of what would survive this process.
@@ -87,6 +111,8 @@ pub struct Core {
     pub(super) slots: HashMap<u32, CallId>,
     pub(super) timers: TimerTable<(CallId, CallTimer)>,
     pub(super) ports: MediaPorts,
+    /// Call-IDs of this core whose calls live on others.
+    pub(super) guests: Guests,
     pub(super) tokens: Tokens,
     pub(super) observer: Observer,
     pub(super) outputs: Vec<Output>,
@@ -145,6 +171,7 @@ impl Core {
             slots: HashMap::new(),
             timers: TimerTable::default(),
             ports,
+            guests: Guests::default(),
             tokens,
             observer,
             outputs: Vec::new(),
@@ -159,7 +186,20 @@ impl Core {
     }
 
     /// A message that this core owns.
-    pub fn receive(&mut self, turn: &mut Turn<'_>, mut message: Message, hop: Hop) {
+    pub fn receive(&mut self, turn: &mut Turn<'_>, message: Message, hop: Hop) {
+        match guests::host(self, turn.now, &message) {
+            Some(host) => turn.out.errands.push((host, Errand::Message { hop, message: Box::new(message) })),
+            None => self.take(turn, message, hop),
+        }
+    }
+
+    /// What another core asks for, or answers.
+    pub fn errand(&mut self, turn: &mut Turn<'_>, errand: Errand) {
+        guests::errand(self, turn, errand);
+        self.settle(turn);
+    }
+
+    pub(super) fn take(&mut self, turn: &mut Turn<'_>, mut message: Message, hop: Hop) {
         // Unknown sources get silence: an answer would tell a scanner that somebody lives here.
         if let Message::Request(request) = &mut message {
             let Some(trunk) = self.policy.identify(hop.local, hop.remote, hop.transport) else {
@@ -220,6 +260,7 @@ impl Core {
     pub fn expire(&mut self, turn: &mut Turn<'_>) {
         self.transactions.expire(turn.now, &mut self.outputs);
         probes::expire(self, turn);
+        self.guests.expire(turn.now);
         self.settle(turn);
         while let Some((id, timer)) = self.timers.expire(turn.now) {
             self.advance(turn, id, call::Event::Timer(timer));
@@ -230,7 +271,8 @@ impl Core {
     /// When [`Core::expire`] has work next.
     pub fn next_deadline(&self) -> Option<Time> {
         let probes = self.prober.as_ref().and_then(Prober::next_deadline);
-        [self.transactions.next_deadline(), self.timers.next(), probes].into_iter().flatten().min()
+        let guests = self.guests.next_deadline();
+        [self.transactions.next_deadline(), self.timers.next(), probes, guests].into_iter().flatten().min()
     }
 
     /// Takes another policy; calls in progress keep theirs.
@@ -291,6 +333,11 @@ impl Core {
         self.calls.len()
     }
 
+    /// Call-IDs by which requests find their calls.
+    pub fn dialogs(&self) -> usize {
+        self.legs.len()
+    }
+
     /// Whether nothing is left of any call or transaction, not even a timer or a key.
     pub fn is_clear(&self) -> bool {
         self.calls.is_empty()
@@ -301,6 +348,7 @@ impl Core {
             && self.unanswered.is_empty()
             && self.releases.is_empty()
             && self.probes.is_empty()
+            && self.guests.is_empty()
             && self.slots.is_empty()
             && self.timers.is_empty()
     }
@@ -343,9 +391,10 @@ impl Core {
     }
 
     /// Makes requests inside dialogs with this Call-ID find this leg.
-    pub(super) fn bind(&mut self, id: CallId, side: Side, call_id: Box<str>) {
+    pub(super) fn bind(&mut self, turn: &mut Turn<'_>, id: CallId, side: Side, call_id: Box<str>) {
         let Some(entry) = self.calls.get_mut(&id) else { return };
         entry.call_ids.push(call_id.clone());
+        guests::announce(self, turn, &call_id);
         self.legs.entry(call_id).or_default().push((id, side));
     }
 
@@ -356,6 +405,7 @@ impl Core {
                 dispatch::output(self, turn, output);
             }
         }
+        guests::settle_ports(self, turn);
     }
 
     /// Feeds one event to one call and carries out what it wants.

@@ -6,7 +6,7 @@ use super::probes;
 use super::rules;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
-use crate::call::{Call, Context, Event, Invitation, TrunkRef};
+use crate::call::{Call, Context, Event, Invitation, Replacement, Replaces, TrunkRef};
 use crate::observe::{self, ProbeOutcome};
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
@@ -101,10 +101,11 @@ fn failed(core: &mut Core, turn: &mut Turn<'_>, id: ClientId, event: fn(crate::c
 /// The leg whose dialog this request claims to be in: Call-ID and our tag have to be ours (RFC 3261 section 12.2.2).
 fn leg_of(core: &Core, request: &Request) -> Option<(CallId, Side)> {
     let tag = request.head.to.tag()?;
-    let legs = core.legs.get(request.head.call_id.as_str())?;
+    let call_id = request.head.call_id.as_str();
+    let legs = core.legs.get(call_id)?;
     legs.iter()
         .copied()
-        .find(|(id, side)| core.calls.get(id).is_some_and(|entry| entry.call.local_tag(*side) == Some(tag)))
+        .find(|(id, side)| core.calls.get(id).is_some_and(|entry| entry.call.knows(*side, call_id, tag)))
 }
 
 /// A 2xx of an INVITE whose call has forgotten it, or was taken over from another daemon, or is no more: acknowledged
@@ -150,7 +151,12 @@ fn inside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request
 fn outside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: Box<Request>, hop: Hop) {
     match request.method {
         Method::Invite => {
-            if let Err((fault, request)) = invite(core, turn, server, request, hop) {
+            let outcome = match Replaces::of(&request.headers) {
+                Ok(None) => invite(core, turn, server, request, hop),
+                Ok(Some(replaces)) => replace(core, turn, server, request, hop, &replaces),
+                Err(fault) => Err((fault, request)),
+            };
+            if let Err((fault, request)) = outcome {
                 refuse(core, turn, server, &request, hop, fault);
             }
         }
@@ -158,6 +164,7 @@ fn outside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, reques
         Method::Bye | Method::Prack | Method::Update | Method::Info | Method::Notify => {
             refuse(core, turn, server, &request, hop, Fault::NoSuchDialog);
         }
+        Method::Refer => refuse(core, turn, server, &request, hop, Fault::ReferOutsideDialog),
         Method::Subscribe => refuse(core, turn, server, &request, hop, Fault::BadEvent),
         _ => refuse(core, turn, server, &request, hop, Fault::MethodNotAllowed),
     }
@@ -190,8 +197,45 @@ fn invite(
     let call = Call::begin(invitation, &mut context)?;
     core.servers.insert(server, (id, Side::Caller));
     core.calls.insert(id, Box::new(Entry::new(call)));
-    core.bind(id, Side::Caller, call_id);
+    core.bind(turn, id, Side::Caller, call_id);
     core.execute(turn, id, actions);
+    Ok(())
+}
+
+/// An INVITE that is to take the place of a dialog of its own trunk (RFC 3891 section 3), or the reason why it cannot.
+fn replace(
+    core: &mut Core,
+    turn: &mut Turn<'_>,
+    server: ServerId,
+    request: Box<Request>,
+    hop: Hop,
+    replaces: &Replaces,
+) -> Result<(), (Fault, Box<Request>)> {
+    let trunk = core.policy.identify(hop.local, hop.remote, hop.transport);
+    let Some(trunk) = trunk.and_then(|trunk| TrunkRef::new(Arc::clone(&core.policy), trunk)) else {
+        return Err((Fault::NoRoute, request));
+    };
+    if !crate::call::unsupported(&request.headers).is_empty() {
+        return Err((Fault::BadExtension, request));
+    }
+    let dialog = replaces.dialog();
+    let legs = core.legs.get(dialog.call_id.as_str());
+    let replaced = legs.into_iter().flatten().copied().find(|(id, side)| {
+        let call = core.calls.get(id).map(|entry| &entry.call);
+        call.is_some_and(|call| {
+            call.dialog(*side).as_ref() == Some(&dialog) && call.trunk(*side) == Some(trunk.name.as_str())
+        })
+    });
+    let Some((call, side)) = replaced else { return Err((Fault::NoSuchDialog, request)) };
+    // It comes in the place of another.
+    let permit = match trunk.enter_above() {
+        Ok(permit) => permit,
+        Err(fault) => return Err((fault, request)),
+    };
+    core.servers.insert(server, (call, side));
+    let early_only = replaces.early_only;
+    let joiner = Box::new(Replacement { server, request, hop, trunk, permit, early_only });
+    core.advance(turn, call, Event::Replace { side, joiner });
     Ok(())
 }
 
@@ -202,6 +246,7 @@ fn options(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request: &Req
     let mut response = Response::to_request(request, status);
     response.head.to.set_tag(&core.tokens.token());
     response.headers.push(HeaderName::Allow, crate::call::ALLOW);
+    response.headers.push(HeaderName::Supported, crate::call::REPLACES);
     response.headers.push(HeaderName::Accept, "application/sdp");
     core.respond(turn, server, response);
 }

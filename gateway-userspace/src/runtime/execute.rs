@@ -1,10 +1,11 @@
 //! Carries out what a call wants, in order, once.
 
 use super::core::{CheckpointChange, Core, Turn};
+use super::guests;
 use super::rules;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
-use crate::call::{Action, CallTimer, Checkpoint, Event, RequestKey};
+use crate::call::{Action, CallTimer, Checkpoint, Claimant, Event, RequestKey};
 use crate::media::MediaPlan;
 use crate::observe;
 use crate::observe::event::CallEnd;
@@ -22,7 +23,13 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
             }
             Action::Respond { server, response } => core.respond(turn, server, *response),
             Action::Cancel { key, reason } => cancel(core, turn, id, key, reason),
-            Action::Bind { side, call_id } => core.bind(id, side, call_id.into()),
+            Action::Bind { side, call_id } => core.bind(turn, id, side, call_id.into()),
+            Action::Unbind { call_id } => guests::unbind(core, turn, id, &call_id),
+            Action::Claim { dialog } => {
+                let claimant = Claimant { core: core.settings.share.core, call: id };
+                guests::claim(core, turn, dialog, claimant);
+            }
+            Action::Surrender { claimant, claim } => guests::surrender(core, turn, claimant, claim),
             Action::Relay(plan) => {
                 if let Err(fault) = relay(core, turn, id, *plan) {
                     // What was still to come rested on these flows; the call decides anew.
@@ -41,7 +48,7 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
             Action::Save(checkpoint) => save(core, turn, id, *checkpoint),
             Action::Publish(event) => core.publish(turn.now, &event),
             Action::Conclude(end) => conclude(core, turn, id, *end),
-            Action::Forget => forget(core, id),
+            Action::Forget => forget(core, turn, id),
         }
     }
 }
@@ -106,18 +113,13 @@ fn conclude(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut end: CallEnd) 
     core.publish(turn.now, &observe::Event::Ended(Box::new(end)));
 }
 
-fn forget(core: &mut Core, id: CallId) {
+fn forget(core: &mut Core, turn: &mut Turn<'_>, id: CallId) {
     let Some(entry) = core.calls.remove(&id) else { return };
     for (_, client) in &entry.clients {
         core.clients.remove(client);
     }
     for call_id in &entry.call_ids {
-        if let Some(legs) = core.legs.get_mut(call_id) {
-            legs.retain(|(call, _)| *call != id);
-            if legs.is_empty() {
-                core.legs.remove(call_id);
-            }
-        }
+        guests::release(core, turn, id, call_id);
     }
     for timer in CallTimer::ALL {
         core.timers.disarm((id, timer));

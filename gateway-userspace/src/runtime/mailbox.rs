@@ -1,5 +1,6 @@
 //! The way into a core from other threads: a queue and a waker.
 
+use super::core::Errand;
 use crate::admin::command::Ask;
 use crate::dataplane::Record;
 use crate::net::tls::TlsTable;
@@ -26,6 +27,7 @@ pub enum Mail {
     ConnectionClosed {
         hop: Hop,
     },
+    Errand(Errand),
     Record(Record),
     /// A configuration that was read again.
     Policy {

@@ -13,6 +13,7 @@ pub mod core;
 mod dispatch;
 mod execute;
 mod expiry;
+mod guests;
 pub mod mailbox;
 mod names;
 pub mod offline;

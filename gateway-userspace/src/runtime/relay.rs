@@ -87,13 +87,13 @@ impl Relay {
         if let Some(&(side, kind)) = self.shape.get(place)
             && kind != FlowKind::Rtcp
         {
-            add(&mut self.past[index(side)], report);
+            add(&mut self.past[side.index()], report);
         }
     }
 
     /// Media that `side` sent, flows that are gone included, with the E-model's estimate of how it was heard.
     pub fn quality(&self, side: Side, codec: Option<&Codec>) -> MediaQuality {
-        let mut heard = self.past[index(side)];
+        let mut heard = self.past[side.index()];
         if let Some(codec) = codec.filter(|_| heard.packets > 0) {
             let jitter = Duration::from_secs_f64(heard.jitter_ms.max(0.0) / 1_000.0);
             let conditions = Conditions {
@@ -118,9 +118,9 @@ impl Relay {
                 _ => continue,
             };
             if let Some(sender) = sender {
-                ways[index(from.other())].reports.sender_report(&sender, now);
+                ways[from.other().index()].reports.sender_report(&sender, now);
             }
-            let way = &mut ways[index(from)];
+            let way = &mut ways[from.index()];
             for block in &reports {
                 way.round_trip = way.reports.report(block, now).or(way.round_trip);
             }
@@ -150,13 +150,6 @@ impl Relay {
 
 fn shape(plan: &MediaPlan) -> Vec<(Side, FlowKind)> {
     plan.flows.iter().map(|flow| (flow.from, flow.kind)).collect()
-}
-
-fn index(side: Side) -> usize {
-    match side {
-        Side::Caller => 0,
-        Side::Callee => 1,
-    }
 }
 
 fn add(quality: &mut MediaQuality, report: &FlowReport) {

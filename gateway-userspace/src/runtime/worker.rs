@@ -176,6 +176,7 @@ impl Worker {
                 Mail::ConnectionClosed { hop } => {
                     self.turn(now, out, |core, turn| core.connection_closed(turn, hop));
                 }
+                Mail::Errand(errand) => self.turn(now, out, |core, turn| core.errand(turn, errand)),
                 Mail::Record(record) => self.record(now, &record),
                 Mail::Policy { policy, tls } => {
                     self.net.set_access(now, Arc::clone(&policy), Arc::clone(&tls));
@@ -224,6 +225,9 @@ impl Worker {
                     self.turn(now, &mut out, |core, turn| core.transport_failed(turn, hop));
                 }
             }
+        }
+        for (core, errand) in out.errands.drain(..) {
+            self.post(core, Mail::Errand(errand));
         }
         for wanted in out.names.drain(..) {
             self.names.learn(wanted);

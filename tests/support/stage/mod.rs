@@ -6,4 +6,5 @@ pub mod phone;
 pub mod scene;
 pub mod session;
 pub mod tap;
+pub mod transfer;
 pub mod weather;

@@ -12,7 +12,7 @@ use super::session::Session;
 use client::Client;
 use dialog::{Dialog, State};
 use gateway_userspace::base::time::Time;
-use gateway_userspace::sip::message::{Message, parse};
+use gateway_userspace::sip::message::{Limits, Message, parse_within};
 use server::Server;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -250,7 +250,7 @@ impl Phone {
             return;
         }
         self.inbox.push(String::from_utf8_lossy(bytes).into_owned());
-        match parse(bytes) {
+        match parse_within(bytes, &Limits::WIDEST) {
             Ok(Message::Request(request)) => self.requested(now, request),
             Ok(Message::Response(response)) => self.answered(now, &response),
             Err(error) => self.complaints.push(format!("unreadable: {error}")),

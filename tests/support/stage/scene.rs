@@ -26,11 +26,11 @@ use gateway_userspace::observe::clock::WallClock;
 use gateway_userspace::observe::metrics::CoreMetrics;
 use gateway_userspace::observe::{Observer, ObserverSettings};
 use gateway_userspace::policy::{Snapshot, TargetState, TrunkStanding};
-use gateway_userspace::runtime::core::{CheckpointChange, Core, CoreSettings, Outbox, Turn};
+use gateway_userspace::runtime::core::{CheckpointChange, Core, CoreSettings, Errand, Outbox, Turn};
 use gateway_userspace::sip::message::{parse, shallow};
 use gateway_userspace::sip::transaction::Settings as TransactionSettings;
 use gateway_userspace::sip::transport::{Hop, Transport};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -43,6 +43,8 @@ pub const BOB: usize = 1;
 pub const CAROL: usize = 2;
 /// In nobody's configuration.
 pub const MALLORY: usize = 3;
+/// Another phone of the operator's side, where a scenario lets it in.
+pub const DAVE: usize = 4;
 
 pub const BOBS_NUMBER: &str = "+12025550147";
 pub const ALICES_NUMBER: &str = "+441632960123";
@@ -63,6 +65,8 @@ pub struct Scene {
     policy: Arc<Snapshot>,
     network: Network,
     tap: Tap,
+    /// What cores have for one another.
+    errands: VecDeque<(CoreId, Errand)>,
     seen: HashSet<(SocketAddr, SocketAddr, Vec<u8>)>,
     records: (Sender<CallRecord>, Receiver<CallRecord>),
     checkpoints: BTreeMap<CallId, Vec<u8>>,
@@ -84,6 +88,7 @@ impl Scene {
                 phone("Bob", "198.18.0.20:5060", SERVICE, "198.18.0.21"),
                 phone("Carol", "198.18.0.30:5060", SERVICE, "198.18.0.31"),
                 phone("Mallory", "100.64.0.9:5060", OPERATOR, "100.64.0.9"),
+                phone("Dave", "198.51.100.20:5060", OPERATOR, "198.51.100.21"),
             ],
             metrics: Vec::new(),
             ladder: Vec::new(),
@@ -92,6 +97,7 @@ impl Scene {
             policy,
             network: Network::new(stage.weather, stage.seed),
             tap: Tap::default(),
+            errands: VecDeque::new(),
             seen: HashSet::new(),
             records: unbounded(),
             checkpoints: BTreeMap::new(),
@@ -191,6 +197,10 @@ impl Scene {
         self.cores.iter().map(Core::calls).sum()
     }
 
+    pub fn cores(&self) -> impl Iterator<Item = &Core> {
+        self.cores.iter()
+    }
+
     pub fn total(&self, metric: &str) -> u64 {
         self.metrics.iter().map(|metrics| metrics.total(metric)).sum()
     }
@@ -227,6 +237,13 @@ impl Scene {
         }
     }
 
+    /// Cores read what others have for them before anything else happens.
+    fn run_errands(&mut self) {
+        while let Some((core, errand)) = self.errands.pop_front() {
+            self.turn_alone(usize::from(core.0), |core, turn| core.errand(turn, errand));
+        }
+    }
+
     fn deliver(&mut self, datagram: &Datagram) {
         let now = self.now;
         if let Some(phone) = self.phones.iter_mut().find(|phone| phone.address == datagram.to) {
@@ -245,6 +262,11 @@ impl Scene {
     }
 
     fn turn(&mut self, core: usize, work: impl FnOnce(&mut Core, &mut Turn<'_>)) {
+        self.turn_alone(core, work);
+        self.run_errands();
+    }
+
+    fn turn_alone(&mut self, core: usize, work: impl FnOnce(&mut Core, &mut Turn<'_>)) {
         let mut out = Outbox::default();
         self.flows.now = self.now;
         work(&mut self.cores[core], &mut Turn { now: self.now, flows: &mut self.flows, out: &mut out });
@@ -254,6 +276,7 @@ impl Scene {
         for (hop, bytes) in out.sends {
             self.send(hop.local, hop.remote, bytes.to_vec());
         }
+        self.errands.extend(out.errands);
         for change in out.checkpoints {
             match change {
                 CheckpointChange::Put { call, bytes } => self.checkpoints.insert(call, bytes),

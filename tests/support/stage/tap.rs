@@ -151,7 +151,7 @@ impl Tap {
         for (wing, text) in &self.sent {
             let foreign = match wing {
                 Wing::Operator => ["Bob", "Carol", "198.18.", "203.0.113."].as_slice(),
-                Wing::Service => ["Alice", "198.51.100.", "192.0.2."].as_slice(),
+                Wing::Service => ["Alice", "Dave", "198.51.100.", "192.0.2."].as_slice(),
             };
             for word in foreign.iter().filter(|word| text.contains(**word)) {
                 broken.push(format!("{word:?} of the other side in {:?}", line_with(text, word)));

@@ -3,10 +3,10 @@
 use crate::sip::message::{HeaderName, Headers, Method};
 
 /// Methods that this gateway serves, for Allow.
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE";
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, REFER, NOTIFY";
 
 /// Options that may be required of this gateway.
-const OPTIONS: [&str; 3] = [REL100, TIMER, PRECONDITION];
+const OPTIONS: [&str; 5] = [REL100, TIMER, PRECONDITION, REPLACES, NO_REFER_SUBSCRIPTION];
 
 /// Reliable provisional responses (RFC 3262).
 pub(in crate::call) const REL100: &str = "100rel";
@@ -16,6 +16,12 @@ pub(in crate::call) const TIMER: &str = "timer";
 
 /// Quality-of-service preconditions (RFC 3312).
 const PRECONDITION: &str = "precondition";
+
+/// INVITEs that take the place of another dialog (RFC 3891).
+pub(crate) const REPLACES: &str = "replaces";
+
+/// REFER without NOTIFYs (RFC 4488).
+const NO_REFER_SUBSCRIPTION: &str = "norefersub";
 
 /// The options that `headers` require and this gateway does not have, for Unsupported; empty if none.
 pub(crate) fn unsupported(headers: &Headers) -> Vec<&str> {

@@ -8,3 +8,4 @@ pub(super) mod local_answer;
 pub(super) mod reason;
 pub(super) mod reliable;
 pub(super) mod session_timer;
+pub(super) mod transfer;

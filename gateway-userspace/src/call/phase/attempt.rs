@@ -45,6 +45,8 @@ pub(super) struct Branch {
     rseq: Option<u32>,
 }
 
+/// A proxy and the callee may each ask who we are, and each find a nonce too old.
+const MAX_CHALLENGES: u8 = 4;
 /// Branches of one INVITE; those beyond are heard when they answer.
 const MAX_BRANCHES: usize = 32;
 /// Sequence numbers that PRACKs and UPDATEs of a call that is forgotten may have used.
@@ -93,6 +95,28 @@ impl Attempt {
         draft.sequence += 1;
         (self.sequence, self.open) = (draft.sequence, true);
         context.push(Action::Request { key: self.key(), draft: Box::new(draft.clone()), hop: self.hop });
+    }
+
+    /// The peer asks who we are, and the trunk says what to answer: the same INVITE once more (RFC 3261 section 22.2).
+    /// `false` leaves the refusal to who asked for the call.
+    pub(super) fn authenticate(
+        &mut self,
+        trunk: &TrunkRef,
+        draft: &mut Draft,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> bool {
+        let credentials = trunk.digest.as_ref().filter(|_| self.challenged < MAX_CHALLENGES);
+        let cnonce = context.tokens.token();
+        if !credentials.is_some_and(|credentials| credentials.answer(response, draft, &cnonce)) {
+            return false;
+        }
+        let answers = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+        let is_answer = |header: &&Header| answers.contains(&header.name);
+        self.authorization = draft.headers.iter().filter(is_answer).cloned().collect();
+        self.challenged += 1;
+        self.try_again(draft, context);
+        true
     }
 
     pub(super) fn key(&self) -> RequestKey {

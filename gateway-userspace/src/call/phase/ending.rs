@@ -2,6 +2,7 @@
 
 use super::Phase;
 use super::attempt::Attempt;
+use super::parting::Partings;
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::call::leg::Leg;
@@ -15,7 +16,11 @@ pub(in crate::call) struct Ending {
     /// Sides that we owe a BYE, or whose answer to it we await.
     owed: Vec<Owed>,
     attempts: Vec<Attempt>,
+    partings: Partings,
 }
+
+/// The number of a dialog that came from another call after the end of this one.
+const CLAIMED: u8 = u8::MAX;
 
 #[derive(Debug)]
 struct Owed {
@@ -30,16 +35,17 @@ impl Ending {
         legs: (Option<Leg>, Option<Leg>),
         sides: &[Side],
         reason: Option<String>,
-        attempts: Vec<Attempt>,
+        (attempts, partings): (Vec<Attempt>, Partings),
         context: &mut Context<'_>,
     ) -> Phase {
         let owe = |side: &Side| Owed { side: *side, reason: reason.clone(), sent: false };
         let owed = sides.iter().map(owe).collect();
-        let mut ending = Self { caller: legs.0, callee: legs.1, owed, attempts };
+        let mut ending = Self { caller: legs.0, callee: legs.1, owed, attempts, partings };
         for timer in CallTimer::ALL {
             context.disarm(timer);
         }
         ending.hang_up(context);
+        ending.partings.expire(context);
         context.arm(CallTimer::Linger, context.settings.linger);
         ending.next(context)
     }
@@ -51,8 +57,16 @@ impl Ending {
         }
     }
 
+    pub(super) fn knows(&self, side: Side, call_id: &str, tag: &str) -> bool {
+        let same = |leg: &Leg| leg.dialog.call_id() == call_id && leg.local_tag() == tag;
+        self.leg(side).is_some_and(same) || self.partings.has(call_id, tag)
+    }
+
     pub(super) fn handle(mut self: Box<Self>, event: Event, context: &mut Context<'_>) -> Phase {
         match event {
+            Event::Request { server, request, .. } if self.partings.of(&request.head.call_id).is_some() => {
+                self.partings.request((server, &request), context);
+            }
             Event::Request { side, server, request, .. } => {
                 if let Some(leg) = self.leg_mut(side) {
                     // Our BYE and theirs crossed: both are answered (RFC 3261 section 15.1.2).
@@ -65,7 +79,11 @@ impl Ending {
                     }
                 }
             }
+            Event::Acknowledged { request, .. } if self.partings.of(&request.head.call_id).is_some() => {
+                self.partings.acknowledged(&request.head, context);
+            }
             Event::Acknowledged { side, .. } | Event::NeverAcknowledged { side } => {
+                self.partings.give_up_acks(context);
                 if let Some(leg) = self.leg_mut(side) {
                     leg.dialog.settle();
                 }
@@ -77,7 +95,17 @@ impl Ending {
                     leg.acknowledge(context, response.head.cseq.number);
                 }
             }
-            Event::TimedOut { key } | Event::Unreachable { key } => self.finished(key),
+            Event::TimedOut { key } | Event::Unreachable { key } => self.finished(key, context),
+            Event::Timer(CallTimer::Parting) => self.partings.expire(context),
+            // Whoever wants a part of it comes too late.
+            Event::Replace { joiner, .. } => joiner.refuse(Fault::ReplacedDialogEnded, context),
+            Event::GiveUp { claimant, .. } => context.push(Action::Surrender { claimant, claim: None }),
+            Event::Claimed(claim) => {
+                if let Some(claim) = claim {
+                    claim.leg.close(context);
+                    self.partings.add(claim.leg, CLAIMED, context.now, context);
+                }
+            }
             Event::Timer(CallTimer::Linger) => {
                 context.push(Action::Forget);
                 return Phase::Over;
@@ -113,11 +141,11 @@ impl Ending {
             leg.acknowledge(context, response.head.cseq.number);
         }
         if response.status.is_final() {
-            self.finished(key);
+            self.finished(key, context);
         }
     }
 
-    fn finished(&mut self, key: RequestKey) {
+    fn finished(&mut self, key: RequestKey, context: &mut Context<'_>) {
         match key {
             RequestKey::Invite { attempt } => {
                 for own in self.attempts.iter_mut().filter(|own| own.number == attempt) {
@@ -125,9 +153,11 @@ impl Ending {
                 }
             }
             RequestKey::Bye { to } => self.owed.retain(|owed| owed.side != to),
+            RequestKey::Part { number } => self.partings.finished(number, context),
             RequestKey::Reinvite { .. }
             | RequestKey::Update { .. }
             | RequestKey::Prack
+            | RequestKey::Notify { .. }
             | RequestKey::Release => {}
         }
     }
@@ -150,7 +180,10 @@ impl Ending {
     }
 
     fn next(self, context: &mut Context<'_>) -> Phase {
-        if self.owed.is_empty() && !self.attempts.iter().any(|attempt| attempt.open) {
+        if self.owed.is_empty()
+            && self.partings.is_empty()
+            && !self.attempts.iter().any(|attempt| attempt.open)
+        {
             context.push(Action::Forget);
             return Phase::Over;
         }

@@ -5,22 +5,26 @@ mod change;
 mod end;
 mod own;
 mod refresh;
+mod transfer;
 mod watch;
 
 use super::attempt::Attempt;
+use super::parting::Partings;
 use super::{Phase, alerted};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::feature::reason::Reasons;
+use crate::call::feature::transfer::{Referred, Subscription, notify};
 use crate::call::leg::Legs;
 use crate::call::{Action, CallTimer, Checkpoint, Context, Event, RequestKey};
 use crate::observe;
 use crate::sdp::Direction;
-use crate::sip::message::{Method, Request, Response, StatusCode};
+use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
+use transfer::Transfer;
 
 #[derive(Debug)]
 pub(in crate::call) struct Established {
@@ -32,10 +36,44 @@ pub(in crate::call) struct Established {
     armed: [Option<Time>; 2],
     /// Sequence numbers of the UPDATEs that refresh each side's session.
     refreshing: [Option<u32>; 2],
-    /// The side that needs an offer of what the other has agreed to, as soon as nothing else is under way.
-    unaware: Option<Side>,
-    /// INVITEs of the set-up: branches that answer late are put down, until [`CallTimer::Linger`].
+    /// The sides that need an offer of what the other has agreed to, as soon as nothing else is under way.
+    unaware: Unawares,
+    /// INVITEs of the set-up and of transfers: branches that answer late are put down, until [`CallTimer::Linger`].
     attempts: Vec<Attempt>,
+    transfer: Option<Box<Transfer>>,
+    /// What senders of REFER are to hear.
+    subscriptions: Vec<Subscription>,
+    /// Dialogs that were transferred away.
+    partings: Partings,
+    /// The number given last to an INVITE or a transfer.
+    numbered: u8,
+}
+
+/// Why a side needs an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unaware {
+    /// The other side has agreed to something else.
+    Changed,
+    /// The same, and who held it has left.
+    Resumed,
+}
+
+/// By side.
+#[derive(Debug, Default)]
+struct Unawares([Option<Unaware>; 2]);
+
+impl Unawares {
+    fn add(&mut self, side: Side, why: Unaware) {
+        self.0[side.index()] = Some(why);
+    }
+
+    fn first(&self) -> Option<(Side, Unaware)> {
+        BOTH.into_iter().find_map(|side| Some((side, self.0[side.index()]?)))
+    }
+
+    fn remove(&mut self, side: Side) {
+        self.0[side.index()] = None;
+    }
 }
 
 /// What the caller's 200 says, and what is still to be done about media.
@@ -76,7 +114,7 @@ enum Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     /// The side has to hear what the other has agreed to.
-    Change,
+    Change(Unaware),
     /// The session timer asks for it: nothing changes.
     Refresh,
 }
@@ -137,7 +175,9 @@ impl Established {
         let sequence = attempts.last().map_or(1, |attempt| attempt.sequence);
         let asked = (Side::Caller, server, request);
         let mut established = Self::of(legs, Stage::Steady, attempts, context);
-        established.unaware = answer.changed.then_some(Side::Caller);
+        if answer.changed {
+            established.unaware.add(Side::Caller, Unaware::Changed);
+        }
         facts.answered = Some(context.now);
         established.agree(asked, (answer.exchange, sequence), answer.body, context);
         alerted(facts, context);
@@ -154,7 +194,7 @@ impl Established {
     pub(in crate::call) fn restore(
         facts: &Facts,
         legs: Legs,
-        unanswered: Option<Unanswered>,
+        (unanswered, referred): (Option<Unanswered>, Vec<Referred>),
         context: &mut Context<'_>,
     ) -> Self {
         let stage = unanswered.map_or(Stage::Steady, |Unanswered { from, number, awaits }| {
@@ -164,12 +204,30 @@ impl Established {
         established.publish_media(facts, context);
         established.watch_media(context);
         established.watch_sessions(context);
+        for referred in referred {
+            // Its INVITE went with the daemon that sent it.
+            if let Some(leg) = established.legs.with_call_id(&referred.call_id) {
+                let lost = StatusCode::SERVICE_UNAVAILABLE;
+                notify(leg, established.numbered, referred.id, lost, context);
+            }
+        }
         established
     }
 
     fn of(legs: Legs, stage: Stage, attempts: Vec<Attempt>, context: &Context<'_>) -> Self {
-        let (armed, refreshing) = ([None; 2], [None; 2]);
-        Self { legs, stage, agreed: context.now, armed, refreshing, unaware: None, attempts }
+        Self {
+            legs,
+            stage,
+            agreed: context.now,
+            armed: [None; 2],
+            refreshing: [None; 2],
+            unaware: Unawares::default(),
+            numbered: attempts.last().map_or(0, |attempt| attempt.number),
+            attempts,
+            transfer: None,
+            subscriptions: Vec::new(),
+            partings: Partings::default(),
+        }
     }
 
     pub(super) fn handle(
@@ -179,6 +237,9 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Phase {
         let mut phase = self.handled(facts, event, context);
+        if let Phase::Established(established) = phase {
+            phase = established.switch_when_ready(facts, context);
+        }
         if let Phase::Established(established) = &mut phase {
             established.watch_sessions(context);
         }
@@ -203,7 +264,15 @@ impl Established {
                 // RFC 3261 section 12.2.1.2: a dialog whose peer is silent is over.
                 self.end(facts, Outcome::fault(Fault::PeerTimeout, true), &BOTH, context)
             }
-            Event::Cancelled { side, cancel } => self.change_cancelled(side, &cancel, context),
+            Event::TimedOut { key } => self.lost(facts, key, Fault::PeerTimeout, context),
+            Event::Unreachable { key } => self.lost(facts, key, Fault::PeerUnreachable, context),
+            Event::Cancelled { side, cancel } => match self.joiner_cancelled(&cancel, context) {
+                true => Phase::Established(self),
+                false => self.change_cancelled(side, &cancel, context),
+            },
+            Event::Replace { side, joiner } => self.replace(facts, side, *joiner, context),
+            Event::GiveUp { side, claimant } => self.give_up(facts, side, claimant, context),
+            Event::Claimed(claim) => self.claimed(facts, claim, context),
             Event::NeverAcknowledged { side } => self.never_acknowledged(facts, side, context),
             Event::FlowsRefused(fault) => self.flows_refused(facts, fault, context),
             Event::Timer(CallTimer::MediaCheck) => {
@@ -217,22 +286,60 @@ impl Established {
             }
             Event::Timer(CallTimer::Session(side)) => self.session_due(facts, side, context),
             Event::Timer(CallTimer::Linger) => {
-                self.attempts = Vec::new();
+                self.attempts.retain(|attempt| attempt.open);
                 Phase::Established(self)
             }
             Event::MediaHeard { from_caller, from_callee } => {
-                if self.is_dead([from_caller, from_callee], context) {
+                if !self.waits_for_target() && self.is_dead([from_caller, from_callee], context) {
                     return self.end(facts, Outcome::fault(Fault::MediaTimeout, true), &BOTH, context);
                 }
                 Phase::Established(self)
             }
             Event::HangUp(fault) => self.end(facts, Outcome::fault(fault, true), &BOTH, context),
-            Event::TimedOut { .. }
-            | Event::Unreachable { .. }
-            | Event::Timer(
-                CallTimer::PeerSilent | CallTimer::NoProgress | CallTimer::NoAnswer | CallTimer::Provisional,
-            ) => Phase::Established(self),
+            Event::Timer(timer @ (CallTimer::PeerSilent | CallTimer::NoAnswer)) => {
+                self.target_late(facts, timer, context)
+            }
+            Event::Timer(CallTimer::Parting) => {
+                self.partings.expire(context);
+                Phase::Established(self)
+            }
+            Event::Timer(CallTimer::NoProgress | CallTimer::Provisional) => Phase::Established(self),
         }
+    }
+
+    /// A request other than a change of the session got no final response.
+    fn lost(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        key: RequestKey,
+        fault: Fault,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match key {
+            RequestKey::Invite { attempt } if self.is_calling(attempt) => {
+                return self.target_lost(facts, fault, context);
+            }
+            RequestKey::Invite { attempt } => {
+                self.attempts.iter_mut().filter(|own| own.number == attempt).for_each(|own| own.open = false);
+            }
+            RequestKey::Notify { number } => self.notified(facts, number, false, context),
+            RequestKey::Part { number } => self.partings.finished(number, context),
+            RequestKey::Reinvite { .. }
+            | RequestKey::Update { .. }
+            | RequestKey::Bye { .. }
+            | RequestKey::Prack
+            | RequestKey::Release => {}
+        }
+        Phase::Established(self)
+    }
+
+    /// Whether one of our dialogs with `side` has this Call-ID and this tag of ours.
+    pub(super) fn knows(&self, side: Side, call_id: &str, tag: &str) -> bool {
+        let leg = self.legs.of(side);
+        let is_its = leg.dialog.call_id() == call_id && leg.local_tag() == tag;
+        is_its
+            || self.partings.has(call_id, tag)
+            || self.attempts.iter().any(|attempt| attempt.open && attempt.origin.local_tag() == tag)
     }
 
     fn request(
@@ -243,7 +350,17 @@ impl Established {
         hop: Hop,
         context: &mut Context<'_>,
     ) -> Phase {
+        if self.partings.request((server, &request), context) {
+            return Phase::Established(self);
+        }
         let leg = self.legs.of_mut(side);
+        if leg.dialog.call_id() != request.head.call_id {
+            // Of the target of a transfer, before it has answered.
+            let mut response = crate::call::refusal(&request, Fault::RequestPending);
+            response.headers.push(HeaderName::Server, &*context.settings.product);
+            context.push(Action::Respond { server, response: Box::new(response) });
+            return Phase::Established(self);
+        }
         if let Err(refused) = leg.dialog.receive(&request) {
             leg.turn_away(context, (server, &request), refused.fault());
             return Phase::Established(self);
@@ -262,6 +379,9 @@ impl Established {
             }
             Method::Bye => {
                 leg.respond(context, (server, &request), StatusCode::OK, None);
+                if self.transferor_left(side, context) {
+                    return Phase::Established(self);
+                }
                 let reasons = Reasons::of(&request.headers);
                 let other = [side.other()];
                 let reason = reasons.line(&self.legs.of(side.other()).trunk.sip.causes);
@@ -269,6 +389,12 @@ impl Established {
             }
             Method::Options => {
                 leg.respond(context, (server, &request), StatusCode::OK, None);
+                Phase::Established(self)
+            }
+            Method::Refer => self.refer(facts, side, (server, &request), context),
+            // Of a subscription that is none of ours (RFC 6665 section 4.1.3).
+            Method::Notify => {
+                leg.turn_away(context, (server, &request), Fault::NoSuchDialog);
                 Phase::Established(self)
             }
             _ => {
@@ -286,16 +412,29 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Phase {
         match key {
-            RequestKey::Invite { attempt } if response.status.is_success() => {
+            RequestKey::Invite { attempt } if self.is_calling(attempt) => {
+                self.target_says(facts, response, context)
+            }
+            RequestKey::Invite { attempt } => {
                 self.late_answer(attempt, response, context);
+                Phase::Established(self)
+            }
+            RequestKey::Notify { number } => {
+                if response.status.is_final() {
+                    self.notified(facts, number, response.status.is_success(), context);
+                }
+                Phase::Established(self)
+            }
+            RequestKey::Part { number } => {
+                if response.status.is_final() {
+                    self.partings.finished(number, context);
+                }
                 Phase::Established(self)
             }
             RequestKey::Reinvite { to } | RequestKey::Update { to } => {
                 self.change_answered(facts, to, response, context)
             }
-            RequestKey::Invite { .. } | RequestKey::Prack | RequestKey::Bye { .. } | RequestKey::Release => {
-                Phase::Established(self)
-            }
+            RequestKey::Prack | RequestKey::Bye { .. } | RequestKey::Release => Phase::Established(self),
         }
     }
 
@@ -306,7 +445,8 @@ impl Established {
             }
             _ => None,
         };
-        context.push(Action::Save(Box::new(Checkpoint::of(facts, &self.legs, unanswered))));
+        let referred = self.subscriptions.iter().filter_map(Subscription::referred).collect();
+        context.push(Action::Save(Box::new(Checkpoint::of(facts, &self.legs, unanswered, referred))));
     }
 }
 

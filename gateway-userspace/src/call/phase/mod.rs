@@ -3,18 +3,22 @@
 pub(super) mod attempt;
 pub(super) mod ending;
 pub(super) mod established;
+mod parting;
 pub(super) mod setup;
 
+use super::event::{Claim, Claimant};
 use super::facts::{Ending as Outcome, Facts};
-use super::leg::Leg;
+use super::leg::{Leg, Legs};
 use super::{Action, Context, Event};
-use crate::base::id::Side;
+use crate::base::id::{CallId, Side};
 use crate::media::MediaPlan;
 use crate::observe;
-use crate::observe::event::CallEnd;
-use crate::sip::message::StatusCode;
+use crate::observe::event::{self, CallEnd, SipSummary};
+use crate::sip::message::{Request, StatusCode};
+use attempt::Attempt;
 use ending::Ending;
 use established::Established;
+use parting::Partings;
 use setup::Setup;
 
 #[derive(Debug)]
@@ -48,11 +52,13 @@ impl Phase {
         }
     }
 
-    /// Our tag in the dialogs with `side`.
-    pub(super) fn local_tag(&self, side: Side) -> Option<&str> {
+    /// Whether one of our dialogs with `side` has this Call-ID and this tag of ours.
+    pub(super) fn knows(&self, side: Side, call_id: &str, tag: &str) -> bool {
         match self {
-            Self::Setup(setup) => setup.local_tag(side),
-            Self::Established(_) | Self::Ending(_) | Self::Over => self.leg(side).map(Leg::local_tag),
+            Self::Setup(setup) => setup.local_tag(side) == Some(tag),
+            Self::Established(established) => established.knows(side, call_id, tag),
+            Self::Ending(ending) => ending.knows(side, call_id, tag),
+            Self::Over => false,
         }
     }
 
@@ -89,12 +95,55 @@ fn alerted(facts: &mut Facts, context: &mut Context<'_>) {
     }
 }
 
-/// Writes the record, once; the data plane's flows end with it.
+/// Writes the record, once, and gives back the ports; the data plane's flows end with it.
 fn conclude(facts: &mut Facts, outcome: Outcome, legs: (&Leg, Option<&Leg>), context: &mut Context<'_>) {
-    if std::mem::replace(&mut facts.concluded, true) {
-        return;
+    if record(facts, outcome, legs, context) {
+        for leg in [Some(legs.0), legs.1].into_iter().flatten() {
+            leg.close(context);
+        }
     }
-    facts.permits.clear();
+}
+
+/// Ends a call whose peer of `side` has transferred somebody to the other one: that one goes on in the call of `claimant`,
+/// and `side` is hung up on.
+fn surrender(
+    facts: &mut Facts,
+    legs: Legs,
+    side: Side,
+    (attempts, partings): (Vec<Attempt>, Partings),
+    claimant: Claimant,
+    context: &mut Context<'_>,
+) -> Phase {
+    let permit = facts.permits[side.other().index()].take();
+    record(facts, Outcome::hung_up(side, None), (&legs.caller, Some(&legs.callee)), context);
+    let Legs { caller, callee } = legs;
+    let (left, given) = match side {
+        Side::Caller => (caller, callee),
+        Side::Callee => (callee, caller),
+    };
+    left.close(context);
+    context.push(Action::Unbind { call_id: given.dialog.call_id().to_owned() });
+    let permit = permit.map_or_else(|| given.trunk.enter_above(), Ok);
+    let claim = permit.ok().map(|permit| Box::new(Claim { leg: given, permit }));
+    context.push(Action::Surrender { claimant, claim });
+    let legs = match side {
+        Side::Caller => (Some(left), None),
+        Side::Callee => (None, Some(left)),
+    };
+    Ending::begin(legs, &[side], None, (attempts, partings), context)
+}
+
+/// Writes the record, once; whether it did.
+fn record(
+    facts: &mut Facts,
+    outcome: Outcome,
+    legs: (&Leg, Option<&Leg>),
+    context: &mut Context<'_>,
+) -> bool {
+    if std::mem::replace(&mut facts.concluded, true) {
+        return false;
+    }
+    facts.permits = [None, None];
     let codec = |leg: &Leg| leg.media.media()?.formats.first().map(|format| format.codec.to_string().into());
     let (caller, callee) = legs;
     if let Some(callee) = callee {
@@ -104,10 +153,23 @@ fn conclude(facts: &mut Facts, outcome: Outcome, legs: (&Leg, Option<&Leg>), con
         caller_sip_call_id: caller.dialog.call_id().into(),
         caller_codec: codec(caller),
         callee_codec: callee.and_then(codec),
+        legs: facts.legs(caller, callee),
         ..facts.end(outcome)
     };
     context.push(Action::Conclude(Box::new(end)));
-    for leg in [Some(caller), callee].into_iter().flatten() {
-        leg.close(context);
-    }
+    true
+}
+
+/// Observers hear of the INVITE that a dialog begins with: its Call-ID is known from now on.
+fn tell_of_invite(call: CallId, side: Side, request: &Request, context: &mut Context<'_>) {
+    let message = SipSummary {
+        side,
+        direction: event::Direction::Received,
+        line: event::StartLine::Request,
+        cseq: request.head.cseq.number,
+        method: event::Method::new(request.head.cseq.method.as_str()),
+        has_sdp: !request.body.is_empty(),
+        repeated: false,
+    };
+    context.push(Action::Publish(observe::Event::Sip { call: Some(call), message }));
 }

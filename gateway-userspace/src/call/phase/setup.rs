@@ -7,7 +7,8 @@ mod request;
 
 use super::attempt::Attempt;
 use super::ending::Ending;
-use super::{Phase, conclude, crossing};
+use super::parting::Partings;
+use super::{Phase, conclude, crossing, tell_of_invite};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::redact::Number;
@@ -21,7 +22,7 @@ use crate::call::feature::session_timer::{self, Session};
 use crate::call::leg::{Leg, TrunkRef};
 use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
 use crate::media::MediaPlan;
-use crate::observe::event::{self, CallStart, SipSummary};
+use crate::observe::event::CallStart;
 use crate::observe::{self, TrunkEvent};
 use crate::policy::{self, Caller, Candidates, Decision, Inquiry, Redirection, ReliableProvisional};
 use crate::sdp;
@@ -94,16 +95,7 @@ pub(in crate::call) fn begin(
         source: hop.remote,
     };
     context.push(Action::Publish(observe::Event::CallStarted(Box::new(start.clone()))));
-    let invite = SipSummary {
-        side: Side::Caller,
-        direction: event::Direction::Received,
-        line: event::StartLine::Request,
-        cseq: request.head.cseq.number,
-        method: event::Method::new(request.head.cseq.method.as_str()),
-        has_sdp: !request.body.is_empty(),
-        repeated: false,
-    };
-    context.push(Action::Publish(observe::Event::Sip { call: Some(id), message: invite }));
+    tell_of_invite(id, Side::Caller, &request, context);
     let trying = Response::to_request(&request, StatusCode::TRYING);
     context.push(Action::Respond { server, response: Box::new(trying) });
     let mut facts = Facts::new(start, context.now);
@@ -111,7 +103,7 @@ pub(in crate::call) fn begin(
         let event = TrunkEvent::NearLimit { trunk: callee.trunk.name.as_str().into(), limit };
         context.push(Action::Publish(observe::Event::Trunk(event)));
     }
-    facts.permits.extend([permit, decision.permit]);
+    facts.permits = [Some(permit), Some(decision.permit)];
     facts.heard_from(Side::Caller, &request.headers, &caller.trunk);
     let policy = caller.trunk.sip.reliable_provisional;
     let provisional = Provisional::of(server, &request, policy, context.tokens.number());
@@ -363,6 +355,15 @@ impl Setup {
                 self.cancel_current(context);
                 self.fail(facts, context, Failure::Fault(fault))
             }
+            Event::Replace { joiner, .. } => {
+                // The caller's own dialog is not one that we began (RFC 3891 section 3).
+                joiner.refuse(Fault::NoSuchDialog, context);
+                Phase::Setup(self)
+            }
+            Event::GiveUp { claimant, .. } => {
+                context.push(Action::Surrender { claimant, claim: None });
+                Phase::Setup(self)
+            }
             Event::HangUp(fault) => {
                 self.cancel_current(context);
                 self.fail(facts, context, Failure::Fault(fault))
@@ -373,8 +374,13 @@ impl Setup {
             | Event::AnsweredAgain { .. }
             | Event::Acknowledged { .. }
             | Event::NeverAcknowledged { .. }
+            | Event::Claimed(_)
             | Event::Timer(
-                CallTimer::Glare | CallTimer::Session(_) | CallTimer::MediaCheck | CallTimer::Linger,
+                CallTimer::Glare
+                | CallTimer::Parting
+                | CallTimer::Session(_)
+                | CallTimer::MediaCheck
+                | CallTimer::Linger,
             )
             | Event::MediaHeard { .. } => Phase::Setup(self),
         }
@@ -484,7 +490,7 @@ impl Setup {
         };
         conclude(facts, outcome, (&self.caller, None), context);
         context.ports.release(self.callee.media.local(), context.now);
-        Ending::begin((Some(self.caller), None), &[], None, self.attempts, context)
+        Ending::begin((Some(self.caller), None), &[], None, (self.attempts, Partings::default()), context)
     }
 }
 

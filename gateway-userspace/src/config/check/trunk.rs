@@ -351,6 +351,7 @@ fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut 
         early_media: super::value(&written.early_media, standard.early_media),
         p_early_media: super::value(&written.p_early_media, standard.p_early_media),
         hold: super::value(&written.hold, standard.hold),
+        refer: super::value(&written.refer, standard.refer),
         causes: causes(written, label, errors),
         session_expires: Some(session).filter(|session| *session > 0),
         delayed_offer: super::value(&written.delayed_offer, standard.delayed_offer),

@@ -15,13 +15,40 @@ impl Leg {
     /// the other side's answer has changed behind a peer that has had its own.
     pub fn offer_agreed(&mut self, other: &Leg) -> Result<String, Refusal> {
         let media = other.agreed.as_ref().ok_or(Refusal::NothingToRelay)?;
-        let format = |format: &NegotiatedFormat| Format {
-            payload_type: format.from_peer,
-            codec: format.codec.clone(),
-            fmtp: format.fmtp.clone(),
-        };
-        let formats: Vec<_> = media.formats.iter().map(format).collect();
-        self.offer_formats(&formats, media.direction, (media.ptime, media.maxptime))
+        self.offer_formats(&formats_of(media), media.direction, (media.ptime, media.maxptime))
+    }
+
+    /// As [`Leg::offer_agreed`], in both directions: to a peer that was held by somebody who has left, say.
+    pub fn offer_resumed(&mut self, other: &Leg) -> Result<String, Refusal> {
+        let media = other.agreed.as_ref().ok_or(Refusal::NothingToRelay)?;
+        self.offer_formats(&formats_of(media), Direction::SendReceive, (media.ptime, media.maxptime))
+    }
+
+    /// Writes an offer to a peer that comes to a call in which the peer of `other` waits: what that one has agreed to
+    /// with somebody else, then those of `own` that both trunks allow, which it may be asked for then.
+    pub fn offer_joining(&mut self, other: &Leg, own: &[Format]) -> Result<String, Refusal> {
+        let agreed = other.agreed.as_ref();
+        let mut formats = agreed.map(formats_of).unwrap_or_default();
+        for format in own.iter().filter(|format| other.terms.allow(format)) {
+            if !formats.iter().any(|known| known.codec == format.codec) {
+                formats.push(format.clone());
+            }
+        }
+        let times = agreed.map_or((None, None), |media| (media.ptime, media.maxptime));
+        self.offer_formats(&formats, Direction::SendReceive, times)
+    }
+
+    /// Answers the offer of a peer that comes to a call in which the peer of `other` waits: by what that one has agreed to
+    /// with somebody else; where they have nothing of it in common, by a format that both trunks allow, which the one that
+    /// waits is then offered.
+    pub fn answer_joining(&mut self, other: &Leg) -> Result<String, Refusal> {
+        self.allowed(Event::SendAnswer)?;
+        let Some(mut media) = other.agreed.clone() else { return self.answer_own(other) };
+        media.direction = Direction::SendReceive;
+        match self.answer_as(&media, None) {
+            Err(Refusal::NothingInCommon) => self.answer_own(other),
+            answer => answer,
+        }
     }
 
     /// Writes an offer of `formats` as far as the trunks of both sides allow them, where neither peer has offered
@@ -45,14 +72,7 @@ impl Leg {
     pub fn answer_own(&mut self, other: &Leg) -> Result<String, Refusal> {
         self.allowed(Event::SendAnswer)?;
         let mut media = self.prospect().ok_or(Refusal::NothingInCommon)?;
-        media.formats.retain(|format| {
-            let format = Format {
-                payload_type: format.from_peer,
-                codec: format.codec.clone(),
-                fmtp: format.fmtp.clone(),
-            };
-            other.terms.allow(&format)
-        });
+        media.formats.retain(|format| other.terms.allow(&format_of(format)));
         let is_speech = |format: &NegotiatedFormat| format.codec.encoding.is_speech();
         let first = media.formats.iter().position(is_speech);
         let mut position = 0..;
@@ -171,4 +191,13 @@ impl Leg {
         self.exchange = Exchange::Stable;
         Ok(self.describe(answer, around))
     }
+}
+
+/// What a leg agreed on, as descriptions say it.
+fn formats_of(media: &Negotiated) -> Vec<Format> {
+    media.formats.iter().map(format_of).collect()
+}
+
+fn format_of(format: &NegotiatedFormat) -> Format {
+    Format { payload_type: format.from_peer, codec: format.codec.clone(), fmtp: format.fmtp.clone() }
 }

@@ -167,7 +167,7 @@ impl Phone {
             (_, Some(State::Ended)) => self.react(now, at, Reaction::Say(481)),
             (Method::Invite, Some(_)) if self.is_inviting(dialog) => self.react(now, at, Reaction::Say(491)),
             (Method::Invite, Some(_)) => self.expire_server(now, at),
-            (Method::Options, Some(_)) => self.react(now, at, Reaction::Say(200)),
+            (Method::Options | Method::Notify, Some(_)) => self.react(now, at, Reaction::Say(200)),
             (Method::Prack, Some(_)) => self.pracked(now, at),
             (Method::Update, Some(_)) => {
                 let offers = !self.servers[at].request.body.is_empty();

@@ -57,6 +57,9 @@ impl Established {
         request: &Request,
         context: &mut Context<'_>,
     ) -> Phase {
+        if self.partings.acknowledged(&request.head, context) {
+            return Phase::Established(self);
+        }
         let awaits = match std::mem::replace(&mut self.stage, Stage::Steady) {
             Stage::Agreed(accepted)
                 if accepted.from == side && accepted.number == request.head.cseq.number =>
@@ -132,19 +135,31 @@ impl Established {
             | Stage::Asking(..)
             | Stage::Waiting(_)
             | Stage::Offering(..)
-            | Stage::Steady => Phase::Established(self),
+            | Stage::Steady => {
+                self.partings.give_up_acks(context);
+                Phase::Established(self)
+            }
         }
     }
 
     /// A 2xx again, or one from another branch or an earlier peer.
     pub(super) fn late_answer(&mut self, number: u8, response: &Response, context: &mut Context<'_>) {
-        let callee = &self.legs.callee;
-        let ours = callee.dialog.call_id() == response.head.call_id
-            && Some(callee.dialog.remote_tag()) == response.head.to.tag();
-        if ours {
+        if response.status.is_final() {
+            self.attempts.iter_mut().filter(|own| own.number == number).for_each(|own| own.open = false);
+        }
+        if !response.status.is_success() {
+            return;
+        }
+        let ours = |side: &Side| {
+            let dialog = &self.legs.of(*side).dialog;
+            dialog.call_id() == response.head.call_id && Some(dialog.remote_tag()) == response.head.to.tag()
+        };
+        if let Some(side) = BOTH.into_iter().find(ours) {
             if !self.acknowledges_later() {
-                callee.acknowledge(context, response.head.cseq.number);
+                self.legs.of(side).acknowledge(context, response.head.cseq.number);
             }
+        } else if let Some(leg) = self.partings.of(&response.head.call_id) {
+            leg.acknowledge(context, response.head.cseq.number);
         } else if let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.number == number) {
             attempt.release(response, context);
         }

@@ -206,7 +206,8 @@ impl Established {
             stage => {
                 self.stage = stage;
                 let is_invite = response.head.cseq.method == Method::Invite;
-                if is_invite && status.is_success() && !self.acknowledges_later() {
+                let is_its = self.legs.of(to).dialog.call_id() == response.head.call_id;
+                if is_invite && is_its && status.is_success() && !self.acknowledges_later() {
                     self.legs.of(to).acknowledge(context, number);
                 }
                 return Phase::Established(self);

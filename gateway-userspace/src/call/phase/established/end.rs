@@ -8,6 +8,7 @@ use crate::call::leg::Legs;
 use crate::call::phase::ending::Ending;
 use crate::call::phase::{Phase, conclude};
 use crate::call::{Action, Context, RequestKey};
+use crate::sip::dialog::lifetime;
 use crate::sip::message::{Method, StatusCode};
 
 impl Established {
@@ -27,7 +28,7 @@ impl Established {
             asking.dialog.settle();
             if let Some((server, request)) = asked {
                 asking.refuse(context, (server, &request), fault);
-                if request.head.to.tag().is_none() {
+                if request.head.to.tag().is_none() && facts.departed.is_empty() {
                     facts.answered = None;
                     return self.end(facts, Outcome::fault(fault, false), &[Side::Callee], context);
                 }
@@ -56,6 +57,11 @@ impl Established {
         (sides, reason): (&[Side], Option<String>),
         context: &mut Context<'_>,
     ) -> Phase {
+        let waits = self.waits_for_target();
+        let is_left =
+            |side: &&Side| !waits || self.legs.of(**side).dialog.state() != lifetime::State::Terminated;
+        let sides: Vec<Side> = sides.iter().filter(is_left).copied().collect();
+        self.abandon_transfer(context);
         if let Some(to) = self.inviting() {
             // Its dialog ends, and with it the peer's reason to answer: nothing else would end the transaction.
             context.push(Action::Cancel { key: RequestKey::Reinvite { to }, reason: None });
@@ -70,9 +76,9 @@ impl Established {
             }
             Stage::Agreed(_) | Stage::Offering(..) | Stage::Steady => {}
         }
-        let Self { legs: Legs { caller, callee }, attempts, .. } = *self;
+        let Self { legs: Legs { caller, callee }, attempts, partings, .. } = *self;
         conclude(facts, outcome, (&caller, Some(&callee)), context);
-        Ending::begin((Some(caller), Some(callee)), sides, reason, attempts, context)
+        Ending::begin((Some(caller), Some(callee)), &sides, reason, (attempts, partings), context)
     }
 
     /// The side that has a re-INVITE of ours without a final answer.

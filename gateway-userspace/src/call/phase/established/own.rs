@@ -1,7 +1,7 @@
 //! Re-INVITEs of our own: one side has to hear what the other has agreed to, though nobody asked.
 
 use super::change::INTERVAL_TOO_SMALL;
-use super::{BOTH, Established, Purpose, Stage};
+use super::{BOTH, Established, Purpose, Stage, Unaware};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::call::facts::{Ending as Outcome, Facts};
@@ -14,16 +14,20 @@ use crate::sip::message::{Response, StatusCode};
 impl Established {
     /// Offers the side that does not know it what the other has agreed to, unless an INVITE is under way: then later.
     pub(super) fn offer_to_unaware(&mut self, facts: &Facts, context: &mut Context<'_>) {
-        let Some(side) = self.unaware else { return };
+        let Some((side, why)) = self.unaware.first() else { return };
         let (leg, other) = self.legs.pair(side);
         if !matches!(self.stage, Stage::Steady) || !leg.dialog.may_invite() {
             return;
         }
-        self.unaware = None;
-        let Ok(body) = leg.media.offer_agreed(&other.media) else { return };
+        self.unaware.remove(side);
+        let offer = match why {
+            Unaware::Changed => leg.media.offer_agreed(&other.media),
+            Unaware::Resumed => leg.media.offer_resumed(&other.media),
+        };
+        let Ok(body) = offer else { return };
         let Ok(mut draft) = leg.dialog.invite() else { return leg.media.abandon() };
         draft.set_body(SDP, body);
-        self.stage = Stage::Offering(side, draft.sequence, Purpose::Change);
+        self.stage = Stage::Offering(side, draft.sequence, Purpose::Change(why));
         leg.request(context, RequestKey::Reinvite { to: side }, draft);
         self.save(facts, context);
     }
@@ -57,6 +61,7 @@ impl Established {
         self.legs.relay(context);
         self.publish_media(facts, context);
         self.save(facts, context);
+        self.offer_to_unaware(facts, context);
         Phase::Established(self)
     }
 
@@ -71,16 +76,16 @@ impl Established {
         match (response.status, purpose) {
             (INTERVAL_TOO_SMALL, _) if leg.session.raise(response) => {
                 match purpose {
-                    Purpose::Change => self.unaware = Some(to),
+                    Purpose::Change(why) => self.unaware.add(to, why),
                     Purpose::Refresh => self.refresh(facts, to, context),
                 }
                 self.offer_to_unaware(facts, context);
                 Phase::Established(self)
             }
-            (StatusCode::REQUEST_PENDING, Purpose::Change) => {
+            (StatusCode::REQUEST_PENDING, Purpose::Change(why)) => {
                 let pause = leg.dialog.pause_after_glare(context.tokens);
                 context.arm(CallTimer::Glare, pause);
-                self.unaware = Some(to);
+                self.unaware.add(to, why);
                 Phase::Established(self)
             }
             (StatusCode::REQUEST_PENDING, Purpose::Refresh) => {
@@ -95,7 +100,7 @@ impl Established {
             // The peer does not want it, but is there: its session goes on until it ends.
             (_, Purpose::Refresh) => Phase::Established(self),
             // Without the change the two sides do not hear each other.
-            (_, Purpose::Change) => {
+            (_, Purpose::Change(_)) => {
                 self.end(facts, Outcome::fault(Fault::NotAcceptableHere, true), &BOTH, context)
             }
         }

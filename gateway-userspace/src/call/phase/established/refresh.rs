@@ -20,10 +20,10 @@ impl Established {
     pub(super) fn watch_sessions(&mut self, context: &mut Context<'_>) {
         for side in BOTH {
             let deadline = self.legs.of(side).session.deadline();
-            if self.armed[index(side)] == deadline {
+            if self.armed[side.index()] == deadline {
                 continue;
             }
-            self.armed[index(side)] = deadline;
+            self.armed[side.index()] = deadline;
             match deadline {
                 Some(at) => context.arm(CallTimer::Session(side), at.since(context.now)),
                 None => context.disarm(CallTimer::Session(side)),
@@ -37,7 +37,7 @@ impl Established {
         side: Side,
         context: &mut Context<'_>,
     ) -> Phase {
-        self.armed[index(side)] = None;
+        self.armed[side.index()] = None;
         match self.legs.of(side).session.due(context.now) {
             Some(Due::Expired) => {
                 return self.end(facts, Outcome::fault(Fault::SessionExpired, true), &BOTH, context);
@@ -57,7 +57,7 @@ impl Established {
         leg.session.put_off(context.now, 64 * context.settings.t1);
         if leg.abilities.update {
             let draft = leg.dialog.request(Method::Update);
-            self.refreshing[index(side)] = Some(draft.sequence);
+            self.refreshing[side.index()] = Some(draft.sequence);
             leg.request(context, RequestKey::Update { to: side }, draft);
             return self.save(facts, context);
         }
@@ -74,7 +74,7 @@ impl Established {
 
     pub(super) fn is_refresh(&self, to: Side, response: &Response) -> bool {
         let head = &response.head;
-        head.cseq.method == Method::Update && self.refreshing[index(to)] == Some(head.cseq.number)
+        head.cseq.method == Method::Update && self.refreshing[to.index()] == Some(head.cseq.number)
     }
 
     /// The final answer to an UPDATE that refreshed the session with `to`.
@@ -85,7 +85,7 @@ impl Established {
         response: &Response,
         context: &mut Context<'_>,
     ) -> Phase {
-        self.refreshing[index(to)] = None;
+        self.refreshing[to.index()] = None;
         let leg = self.legs.of_mut(to);
         leg.dialog.receive_response(response);
         match response.status {
@@ -100,12 +100,5 @@ impl Established {
             _ => leg.session.put_off(context.now, POSTPONED),
         }
         Phase::Established(self)
-    }
-}
-
-fn index(side: Side) -> usize {
-    match side {
-        Side::Caller => 0,
-        Side::Callee => 1,
     }
 }

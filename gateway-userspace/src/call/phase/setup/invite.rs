@@ -2,7 +2,7 @@
 //! a while.
 
 use super::{Callee, Setup};
-use crate::call::feature::ability::{ALLOW, REL100};
+use crate::call::feature::ability::{ALLOW, REL100, REPLACES};
 use crate::call::feature::session_timer;
 use crate::call::leg::SDP;
 use crate::call::phase::Phase;
@@ -10,13 +10,11 @@ use crate::call::{Action, Context, media};
 use crate::policy::{Candidate, ReliableProvisional, Trunk};
 use crate::sdp;
 use crate::sip::message::{
-    Contact, Draft, Header, HeaderName, Method, NameAddr, Response, StatusCode, Via, ViaTransport,
+    Contact, Draft, HeaderName, Method, NameAddr, Response, StatusCode, Via, ViaTransport,
 };
 use crate::sip::transport::Transport;
 use std::time::Duration;
 
-/// A proxy and the callee may each ask who we are, and each find a nonce too old.
-const MAX_CHALLENGES: u8 = 4;
 /// Octets above which a request does not fit a datagram where the path's MTU is not known (RFC 3261 section 18.1.1).
 const LARGEST_DATAGRAM: usize = 1_300;
 
@@ -38,6 +36,7 @@ impl Callee {
         draft.max_forwards = max_forwards.map_or(draft.max_forwards, |left| left.saturating_sub(1));
         draft.contact = Contact::one(self.trunk.contact());
         draft.headers.push(HeaderName::Allow, ALLOW);
+        draft.headers.push(HeaderName::Supported, REPLACES);
         self.caller.assert(trunk, &mut draft.headers);
         self.redirection.write(trunk, &draft.to.uri, &mut draft.headers);
         self.trunk.sign(&mut draft);
@@ -110,17 +109,7 @@ impl Setup {
         let (Some(draft), Some(attempt)) = (&mut self.callee.invite, self.attempts.last_mut()) else {
             return false;
         };
-        let credentials = self.callee.trunk.digest.as_ref().filter(|_| attempt.challenged < MAX_CHALLENGES);
-        let cnonce = context.tokens.token();
-        if !credentials.is_some_and(|credentials| credentials.answer(response, draft, &cnonce)) {
-            return false;
-        }
-        let answers = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
-        let is_answer = |header: &&Header| answers.contains(&header.name);
-        attempt.authorization = draft.headers.iter().filter(is_answer).cloned().collect();
-        attempt.challenged += 1;
-        attempt.try_again(draft, context);
-        true
+        attempt.authenticate(&self.callee.trunk, draft, response, context)
     }
 
     /// A peer that says how long it is out of service gets no new calls for so long (RFC 3261 section 21.5.4).

@@ -1,0 +1,91 @@
+//! What scenarios of transfers need besides: REFERs, what their senders hear, and INVITEs that replace dialogs.
+
+use super::scene::Scene;
+use gateway_userspace::base::id::Side;
+use gateway_userspace::sip::message::{HeaderName, Limits, Message, Request, parse, parse_within};
+
+impl Scene {
+    /// A phone asks, inside its last dialog, that somebody else be called in its place.
+    pub fn refers(&mut self, phone: usize, to: &str) {
+        self.asks(phone, "REFER", &format!("Refer-To: {to}\r\n"));
+    }
+
+    /// What a phone was told of its transfers: status line and state of each NOTIFY, copies left out.
+    pub fn told(&self, phone: usize) -> Vec<String> {
+        let mut seen = Vec::new();
+        let mut told = Vec::new();
+        for request in self.requests_to(phone, "NOTIFY") {
+            let number = (request.head.call_id.clone(), request.head.cseq.number);
+            if seen.contains(&number) {
+                continue;
+            }
+            seen.push(number);
+            let value = |name| request.headers.value(&name).unwrap_or_default().to_owned();
+            assert!(value(HeaderName::ContentType).starts_with("message/sipfrag"), "{request}");
+            assert!(value(HeaderName::Event).starts_with("refer"), "{request}");
+            let line = String::from_utf8_lossy(&request.body).trim_end().to_owned();
+            let state = value(HeaderName::SubscriptionState);
+            told.push(format!("{line} ({})", state.split(';').next().unwrap_or_default()));
+        }
+        told
+    }
+
+    /// Requests of this method that came to a phone.
+    pub fn requests_to(&self, phone: usize, method: &str) -> Vec<Request> {
+        let read = |text: &str| match parse_within(text.as_bytes(), &Limits::WIDEST) {
+            Ok(Message::Request(request)) => Some(request),
+            _ => None,
+        };
+        self.phones[phone].came(&format!("{method} ")).filter_map(read).collect()
+    }
+
+    /// The Replaces header for the last dialog between the gateway and a phone, from the gateway's side: the INVITE that
+    /// has it goes to the gateway.
+    pub fn replaces(&self, phone: usize) -> String {
+        let read = |text: &String| parse(text.as_bytes()).ok();
+        let dialog = self.phones[phone].inbox.iter().rev().filter_map(read).find_map(|message| {
+            let head = message.head();
+            let (from, to) = (head.from.tag()?.to_owned(), head.to.tag()?.to_owned());
+            match &message {
+                Message::Request(request) if request.method.as_str() == "ACK" => {
+                    Some((head.call_id.clone(), from, to))
+                }
+                Message::Response(response)
+                    if head.cseq.method.as_str() == "INVITE" && response.status.is_success() =>
+                {
+                    Some((head.call_id.clone(), to, from))
+                }
+                _ => None,
+            }
+        });
+        let (call_id, ours, theirs) = dialog.expect("the phone talks");
+        format!("{call_id};to-tag={ours};from-tag={theirs}")
+    }
+
+    /// A phone calls with a Replaces header, and further lines.
+    pub fn replaces_with(&mut self, phone: usize, number: &str, replaces: &str, lines: &str) {
+        let now = self.now;
+        self.phones[phone].calls_with = format!("Replaces: {replaces}\r\n{lines}").leak();
+        self.phones[phone].call(now, number, true);
+        self.phones[phone].calls_with = "";
+        self.run(0);
+    }
+
+    /// Pairs of media ports that calls hold.
+    pub fn ports_in_use(&self) -> usize {
+        self.cores().map(|core| core.ports().usage().0).sum()
+    }
+
+    /// Dialogs by which requests find their calls.
+    pub fn dialogs(&self) -> usize {
+        self.cores().map(|core| core.dialogs()).sum()
+    }
+
+    /// Where media of each side goes now, the caller's first; `None` for none, or where it is muted.
+    pub fn audio(&self) -> [Option<String>; 2] {
+        [Side::Caller, Side::Callee].map(|side| {
+            let flow = self.flows.media_of(side).filter(|flow| !flow.muted)?;
+            flow.rtp.map(|output| output.to.to_string())
+        })
+    }
+}
