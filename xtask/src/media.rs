@@ -60,7 +60,7 @@ fn capture() -> Result<Vec<u8>> {
 
 /// A voice-like signal: harmonics of a gliding pitch, shaped by the resonances of a vowel, four syllables a
 /// second, and a pause after each sentence. A-law octets.
-fn speech(samples: usize) -> Vec<u8> {
+pub(crate) fn speech(samples: usize) -> Vec<u8> {
     let mut phase = 0.0;
     (0..samples)
         .map(|index| {

@@ -2,8 +2,10 @@
 //!
 //! * [`policy`]: what a trunk says about media: whom to hear, when to latch, how to mark, how fast.
 //! * [`ports`]: pairs of RTP and RTCP ports, taken, rested and adopted.
+//! * [`bridge`]: two legs that need a codec, keys or tones between them: packets in, packets out.
 //! * [`plan`]: the flows of a call, in the call's own words; the contract with the data plane.
 
+pub mod bridge;
 pub mod plan;
 pub mod policy;
 pub mod ports;

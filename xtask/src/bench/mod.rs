@@ -11,6 +11,8 @@ mod in_service;
 mod program;
 #[cfg(feature = "bench")]
 mod relay;
+#[cfg(feature = "bench")]
+mod transcode;
 
 use crate::packages::Host;
 use crate::setup::Options;
@@ -37,6 +39,15 @@ enum Bench {
     Calls(calls::Arguments),
     /// Nanoseconds of the XDP program alone, by test-run and in service: against an empty program, by number of flows
     Program(ProgramArguments),
+    /// Processor time of codecs, and transcoded streams that a core carries
+    Transcode(TranscodeArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TranscodeArguments {
+    /// Times that each codec and pair is measured; figures are medians
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
+    repetitions: u8,
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,6 +83,7 @@ impl Bench {
         match self {
             Self::Relay(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
             Self::Program(_) => &[Need::Ebpf, Need::Codecs, Need::Lab],
+            Self::Transcode(_) => &[Need::Ebpf, Need::Codecs],
             Self::Calls(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
         }
     }
@@ -87,7 +99,7 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
             let _alone = alone()?;
             calls::run(calls, arguments.json, &arguments.options)
         }
-        Bench::Relay(_) | Bench::Program(_) => in_this_program(arguments),
+        Bench::Relay(_) | Bench::Program(_) | Bench::Transcode(_) => in_this_program(arguments),
     }
 }
 
@@ -111,6 +123,7 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
     match &arguments.bench {
         Bench::Relay(relay) => relay::run(relay, arguments.json),
         Bench::Program(program) => program::run(program, arguments.json),
+        Bench::Transcode(transcode) => transcode::run(transcode, arguments.json),
         Bench::Calls(_) => unreachable!("`run_task` has run it"),
     }
 }
@@ -126,13 +139,16 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
     use std::process::Command;
 
     let (workspace, steps) = (Workspace::find()?, Steps::new());
+    // What is measured by the kernel does not care how this program was built; what runs in it does.
+    let release = matches!(arguments.bench, Bench::Transcode(_));
     let ready = setup::ensure(&steps, &workspace, arguments.bench.needs(), &arguments.options)?.or_fail()?;
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
     steps.run("bench program", |step| {
         let mut command = workspace.cargo(&["build", "--package", "xtask", "--features", "bench"]);
-        run(&workspace, step, &mut command).map(drop)
+        run(&workspace, step, command.args(release.then_some("--release"))).map(drop)
     })?;
-    let mut command = Command::new(workspace.target.join("debug/xtask"));
+    let profile = if release { "release" } else { "debug" };
+    let mut command = Command::new(workspace.target.join(profile).join("xtask"));
     command.args(std::env::args_os().skip(1)).current_dir(&workspace.root);
     // Only returns when the program cannot be started.
     Err(command.exec()).context("the bench program")
