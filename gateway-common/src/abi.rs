@@ -1,11 +1,11 @@
 //! The handshake between a loaded program and a daemon: a daemon adopts pinned maps only when version and
 //! layout are its own.
 
-use crate::{flow, index, learned, record};
+use crate::{flow, guard, index, learned, record};
 use core::mem::{offset_of, size_of};
 
 /// Raised when meaning changes while the layout does not.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Version and layout in one number: the program exports it as a global, the loader compares.
 pub const FINGERPRINT: u64 = {
@@ -24,6 +24,10 @@ pub const FINGERPRINT: u64 = {
         offset_of!(learned::FlowState, rtp_hop),
         offset_of!(learned::FlowState, due_at),
         size_of::<record::RecordHeader>(),
+        size_of::<guard::Guarded>(),
+        offset_of!(guard::Guarded, samples),
+        size_of::<guard::Source>(),
+        size_of::<guard::Denial>(),
     ];
     let mut index = 0;
     while index < parts.len() {
@@ -56,6 +60,18 @@ pub mod name {
     pub const GENERATION: &str = "CW_GENERATION";
     /// Hash: interface index to [`crate::abi::Link`]. Written by the control plane.
     pub const LINKS: &str = "CW_LINKS";
+    /// Hash: [`crate::guard::Service`] to [`crate::guard::Guarded`]. Written by the control plane.
+    pub const GUARDED: &str = "CW_GUARDED";
+    /// Trie: [`crate::guard::Source`] to nothing that matters. Written by the control plane.
+    pub const SOURCES: &str = "CW_SOURCES";
+    /// Trie: addresses and networks that the operator denied to [`crate::guard::Denial`]. Written by the control plane.
+    pub const DENIED: &str = "CW_DENIED";
+    /// Hash, the least recently used entry goes first: addresses that the daemon found out to
+    /// [`crate::guard::Denial`]. Written by the control plane.
+    pub const OFFENDERS: &str = "CW_OFFENDERS";
+    /// Hash, the least recently used entry goes first: [`crate::guard::Source`] to kernel monotonic nanoseconds at
+    /// which its next packet is due. Written by the kernel.
+    pub const PACES: &str = "CW_PACES";
     /// Ring buffer of [`crate::record`]. Written by the kernel.
     pub const RECORDS: &str = "CW_RECORDS";
     /// Array of one u64: [`super::FINGERPRINT`] of whoever loaded the maps.
@@ -78,6 +94,12 @@ pub struct Link {
     /// Outer and inner VLAN identifier, 0 for none; the outer tag is 802.1ad when both are set.
     pub vlans: [u16; 2],
 }
+
+/// Sockets, their sources, what the operator denied, and addresses found out or counted that fit.
+pub const GUARDED_MAX: u32 = 256;
+pub const SOURCES_MAX: u32 = 16_384;
+pub const DENIED_MAX: u32 = 4_096;
+pub const ADDRESSES_MAX: u32 = 65_536;
 
 /// Interfaces and VLANs that fit.
 pub const LINKS_MAX: u32 = 1024;

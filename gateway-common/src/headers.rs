@@ -32,6 +32,7 @@ pub const ETHERTYPE_VLAN: u16 = 0x8100;
 /// IEEE 802.1ad, the outer of two tags.
 pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 
+pub const PROTOCOL_TCP: u8 = 6;
 pub const PROTOCOL_UDP: u8 = 17;
 const IPV6_HOP_BY_HOP: u8 = 0;
 const IPV6_ROUTING: u8 = 43;
@@ -48,6 +49,8 @@ const IPV4_FRAGMENT_OFFSET: u16 = 0x1fff;
 pub enum Parsed {
     /// UDP to a nameable flow.
     Udp(Headers),
+    /// TCP: never media, but perhaps for a guarded service.
+    Tcp(Endpoints),
     /// Not UDP over IP.
     Other,
     /// A fragment without a UDP header. It cannot be judged, and without its first fragment, which can, it
@@ -55,6 +58,15 @@ pub enum Parsed {
     LaterFragment,
     /// Breaks off, or contradicts itself, before its flow can be named.
     Malformed(Reason),
+}
+
+/// Where a packet comes from and which socket it is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct Endpoints {
+    pub source: Addr128,
+    pub destination: Addr128,
+    pub destination_port: Be16,
 }
 
 /// The headers of a UDP packet; `payload + payload_len` is within the packet when there is no `fault`.
@@ -131,10 +143,15 @@ fn ipv4<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     if first >> 4 != 4 || header_len < IPV4_LEN {
         return Parsed::Malformed(Reason::Ipv4Header);
     }
-    if header.octet::<9>() != PROTOCOL_UDP {
+    let protocol = header.octet::<9>();
+    let fragment = header.be16::<6>().host();
+    if protocol == PROTOCOL_TCP && fragment & IPV4_FRAGMENT_OFFSET == 0 {
+        let (source, destination) = (header.be32::<12>(), header.be32::<16>());
+        return tcp(packet, offset + header_len, Addr128::v4_from(source), Addr128::v4_from(destination));
+    }
+    if protocol != PROTOCOL_UDP {
         return Parsed::Other;
     }
-    let fragment = header.be16::<6>().host();
     if fragment & IPV4_FRAGMENT_OFFSET != 0 {
         return Parsed::LaterFragment;
     }
@@ -143,6 +160,15 @@ fn ipv4<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     };
     let fragment = (fragment & IPV4_MORE_FRAGMENTS != 0).then_some(Reason::Fragment);
     Parsed::Udp(udp_over_ipv4(packet, &header, &udp, offset, header_len, fragment))
+}
+
+/// A TCP segment whose ports are not in the linear part of the packet is the host's own business.
+#[inline(always)]
+fn tcp<C: Cursor + ?Sized>(packet: &C, offset: usize, source: Addr128, destination: Addr128) -> Parsed {
+    match packet.window::<4>(offset) {
+        Some(ports) => Parsed::Tcp(Endpoints { source, destination, destination_port: ports.be16::<2>() }),
+        None => Parsed::Other,
+    }
 }
 
 /// The headers of a packet whose IPv4 header is at `offset`; `fault` goes before what is wrong with its lengths and
@@ -193,6 +219,9 @@ fn ipv6<C: Cursor + ?Sized>(packet: &C, offset: usize) -> Parsed {
     let source = Addr128::from_raw(header.raw64::<8>(), header.raw64::<16>());
     let destination = Addr128::from_raw(header.raw64::<24>(), header.raw64::<32>());
     let end = offset + IPV6_LEN + usize::from(header.be16::<4>().host());
+    if header.octet::<6>() == PROTOCOL_TCP {
+        return tcp(packet, offset + IPV6_LEN, source, destination);
+    }
     let (transport, extension_fault) = match ipv6_extensions(packet, offset + IPV6_LEN, header.octet::<6>()) {
         Ok(found) => found,
         Err(verdict) => return verdict,
@@ -360,11 +389,13 @@ mod tests {
         let arp = [ethernet(&[], 0x0806), vec![0; 28]].concat();
         let tcp = [ethernet(&[], 0x0800), ipv4(&[], 0, 6)].concat();
         let icmpv6 = [ethernet(&[], 0x86dd), ipv6(&[(58, &[0; 7])])].concat();
-        for frame in [arp, tcp, icmpv6] {
+        for frame in [arp, icmpv6] {
             assert_eq!(parse(&frame[..]), Parsed::Other);
         }
+        let Parsed::Tcp(endpoints) = parse(&tcp[..]) else { panic!("{:?}", parse(&tcp[..])) };
+        assert_eq!(endpoints.destination_port.host(), 5000);
         let cut_tcp = &[ethernet(&[], 0x0800), ipv4(&[], 0, 6)].concat()[..34];
-        assert_eq!(parse(cut_tcp), Parsed::Other, "a long TCP packet may lie outside the linear part");
+        assert_eq!(parse(cut_tcp), Parsed::Other, "ports may lie outside the linear part");
     }
 
     #[test]

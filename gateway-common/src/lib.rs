@@ -12,6 +12,7 @@
 //! * [`cursor`], [`headers`], [`rtp`], [`rtcp`]: from a frame to what a flow needs to know of it.
 //! * [`admit`], [`account`]: the rules of a flow, pure functions over its configuration and state.
 //! * [`rewrite`]: fresh headers and checksums.
+//! * [`guard`]: who may speak SIP to the host.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
 pub mod abi;
@@ -19,6 +20,7 @@ pub mod account;
 pub mod admit;
 pub mod cursor;
 pub mod flow;
+pub mod guard;
 pub mod headers;
 pub mod index;
 pub mod learned;

@@ -105,6 +105,12 @@ reasons! {
     RouteLookup = 32, "route_lookup";
     /// An EtherType of IPv6 in front of something else.
     Ipv6Header = 33, "ipv6_header";
+    /// For a SIP socket of ours, from an address that no trunk allows.
+    UnknownSource = 34, "unknown_source";
+    /// For a SIP socket of ours, from an address that was denied.
+    SourceDenied = 35, "source_denied";
+    /// For a SIP socket of ours, faster than one address may send.
+    SourceRate = 36, "source_rate";
 }
 
 /// Size of an array indexed by [`Reason`], with room for those to come.

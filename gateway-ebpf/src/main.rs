@@ -1,7 +1,8 @@
 //! The relay in the kernel. A packet passes five stages, each of which ends its way or hands it on:
 //!
 //! * parse: from the frame to the UDP payload (`gateway_common::headers` over [`packet`]);
-//! * [`steer`]: local address and port name the flow; none, and the packet is the host's own business;
+//! * [`steer`]: local address and port name the flow; none, and the packet is the host's own business, past the
+//!   [`guard`] of its SIP sockets;
 //! * [`admit`]: gate, payload type, latch and rate decide whether the flow hears it;
 //! * [`forward`]: the way out is found ([`route`]), and only then are octets rewritten;
 //! * [`account`]: the one exit, which always counts.
@@ -15,6 +16,7 @@
 mod account;
 mod admit;
 mod forward;
+mod guard;
 mod maps;
 mod packet;
 mod record;
@@ -41,6 +43,7 @@ pub fn causeway(context: XdpContext) -> u32 {
         Parsed::Udp(headers) => {
             relay(packet, Headers { payload: packet::forget(headers.payload), ..headers })
         }
+        Parsed::Tcp(endpoints) => guard::tcp(&packet, &endpoints),
         Parsed::Other => account::passed(),
         Parsed::LaterFragment => account::passed_later_fragment(),
         Parsed::Malformed(reason) => account::dropped(&packet, reason),
@@ -51,7 +54,7 @@ pub fn causeway(context: XdpContext) -> u32 {
 fn relay(mut packet: Packet, headers: Headers) -> u32 {
     let mut flow = match steer::steer(&headers) {
         Ok(Some(flow)) => flow,
-        Ok(None) => return account::passed(),
+        Ok(None) => return guard::udp(&packet, &headers),
         Err(reason) => return account::dropped(&packet, reason),
     };
     // Each with its own way to the end: most packets should not carry the questions of RTCP with them.

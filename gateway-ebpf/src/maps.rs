@@ -1,16 +1,20 @@
-//! The maps, as `gateway_common::abi::name` names them. Control writes the index, flows, links and the generation; the
-//! kernel writes states, counters and the ring; nobody writes what the other writes.
+//! The maps, as `gateway_common::abi::name` names them. Control writes the index, flows, links, the generation and all
+//! that the guard knows; the kernel writes states, counters, paces and the ring; nobody writes what the other writes.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use gateway_common::{
-    abi::{self, FLOWS_DEFAULT, LINKS_MAX, Link, RING_BYTES},
+    abi::{
+        self, ADDRESSES_MAX, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, LINKS_MAX, Link, RING_BYTES, SOURCES_MAX,
+    },
     flow::FlowVersions,
+    guard::{Denial, Guarded, Service, Source},
     index::{PLACES, PLACES_PER_ELEMENT},
     learned::FlowState,
+    net::Addr128,
     verdict::{REASONS_MAX, TRAFFIC_MAX},
 };
 
@@ -46,6 +50,21 @@ pub static CW_GENERATION: Array<u32, 1> = Array::new();
 
 #[btf_map]
 pub static CW_LINKS: HashMap<u32, Link, { LINKS_MAX as usize }> = HashMap::new();
+
+#[btf_map]
+pub static CW_GUARDED: HashMap<Service, Guarded, { GUARDED_MAX as usize }> = HashMap::new();
+
+#[btf_map]
+pub static CW_SOURCES: LpmTrie<Source, u32, { SOURCES_MAX as usize }> = LpmTrie::new();
+
+#[btf_map]
+pub static CW_DENIED: LpmTrie<[u32; 4], Denial, { DENIED_MAX as usize }> = LpmTrie::new();
+
+#[btf_map]
+pub static CW_OFFENDERS: LruHashMap<Addr128, Denial, { ADDRESSES_MAX as usize }> = LruHashMap::new();
+
+#[btf_map]
+pub static CW_PACES: LruHashMap<Source, u64, { ADDRESSES_MAX as usize }> = LruHashMap::new();
 
 /// Of `()`: libbpf refuses a ring whose value type has a size.
 #[btf_map]

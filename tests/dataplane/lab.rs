@@ -14,7 +14,9 @@ use gateway_userspace::dataplane::compile::{Compiled, Place, compile};
 use gateway_userspace::dataplane::pod::Plain;
 use gateway_userspace::dataplane::reference::Relay;
 use gateway_userspace::dataplane::reference::frame::{Hop, Verdict};
-use gateway_userspace::dataplane::{Dataplane, Mode, Node, Record, Settings, Watch, inspect, monotonic};
+use gateway_userspace::dataplane::{
+    Dataplane, Guard, Mode, Node, Record, Settings, Watch, inspect, monotonic,
+};
 use gateway_userspace::media::plan::FlowSpec;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -120,6 +122,7 @@ pub struct Lab {
     pub dataplane: Dataplane,
     pub relay: Relay,
     pub installed: Vec<(FlowId, Compiled)>,
+    pub guard: Guard,
     node: Option<Node>,
     program: Xdp,
     states: Array<MapData, Plain<FlowState>>,
@@ -169,6 +172,7 @@ impl Lab {
             dataplane: node.worker(CoreId(0), 1)?,
             relay: Relay::default(),
             installed: Vec::new(),
+            guard: node.guard()?,
             program: Xdp::from_pin(pins.join("program"), XdpAttachType::Interface)?,
             states: Map::Array(states).try_into()?,
             before: Vec::new(),
@@ -225,6 +229,24 @@ impl Lab {
         let verdict = self.relay.frame(now, ifindex, frame, |_, to| route(to));
         self.agree_on_packet(&verdict, action, &octets)?;
         Ok(verdict)
+    }
+
+    /// Gives the kernel alone one frame that is for no flow: whether the host's stack gets it, or why not.
+    pub fn approach(&mut self, ifindex: u32, frame: &[u8]) -> Result<Result<(), Reason>> {
+        const DROP: u32 = 1;
+        const PASS: u32 = 2;
+        match self.run(ifindex, frame)?.0 {
+            PASS => Ok(Ok(())),
+            DROP => {
+                let drops = inspect::drops(&self.pins)?;
+                let before = |reason| self.seen.drops.get(reason).copied().unwrap_or(0);
+                let counted = drops.iter().find(|(reason, count)| **count > before(reason));
+                let reason = *counted.context("a drop that nobody counted")?.0;
+                self.seen.drops = drops;
+                Ok(Err(reason))
+            }
+            action => anyhow::bail!("the kernel's action is {action}"),
+        }
     }
 
     /// Kernel states of the installed flows.

@@ -1,6 +1,7 @@
 //! Real peers in network namespaces: SIPp, baresip, and phones that a test leads message by message.
 
 mod calls;
+mod defence;
 mod hostile;
 mod media;
 mod names;

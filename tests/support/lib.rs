@@ -2,6 +2,7 @@
 
 pub mod certificate;
 pub mod daemon;
+pub mod flood;
 pub mod kamailio;
 pub mod lab;
 #[path = "../../xtask/src/media.rs"]

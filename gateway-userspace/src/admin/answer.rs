@@ -152,12 +152,27 @@ pub struct PeerLine {
 /// What was not relayed and not answered, and why.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Drops {
-    /// Media packets on all interfaces.
+    /// On all interfaces: of media, and those that did not get as far as a SIP socket.
     pub packets: Vec<DropLine>,
     /// SIP requests answered with an error, by fault.
     pub requests: Vec<DropLine>,
     /// Sources that no trunk allows, most frequent first.
     pub silenced: Vec<SilencedSource>,
+}
+
+/// Who gets silence from the kernel, whoever allows it.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DeniedList {
+    pub denied: Vec<DeniedLine>,
+}
+
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct DeniedLine {
+    /// An address, or a network such as `192.0.2.0/24`.
+    pub source: String,
+    /// `operator`; or what it did too often: `malformed`, `scan`, `handshake`.
+    pub cause: String,
+    pub left_ms: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

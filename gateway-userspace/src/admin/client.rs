@@ -1,9 +1,10 @@
 //! The command line's side of the admin interface.
 
-use super::answer::{CallList, Done, Drops, Failed, FlowList, NodeStatus, TrunkList};
+use super::answer::{CallList, DeniedList, Done, Drops, Failed, FlowList, NodeStatus, TrunkList};
 use super::command::{CallFilter, DrainTarget};
 use crate::base::id::CallId;
 use crate::observe::calls::CallDetail;
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -86,6 +87,26 @@ impl Client {
         let path = if drained { "/v1/drain" } else { "/v1/undrain" };
         let response = self.agent.post(self.url(path)).query_pairs(query).send_empty();
         self.parse(&self.body(response)?)
+    }
+
+    /// Denies a network for as long as is said, or usual; one that trunks use only if forced.
+    pub fn deny(&self, network: &IpNet, span: Option<Duration>, force: bool) -> Result<Done, ClientFault> {
+        let (network, force) = (network.to_string(), force.to_string());
+        let seconds = span.map(|span| span.as_secs().to_string());
+        let mut query = vec![("network", network.as_str()), ("force", &force)];
+        query.extend(seconds.as_deref().map(|seconds| ("seconds", seconds)));
+        let response = self.agent.post(self.url("/v1/deny")).query_pairs(query).send_empty();
+        self.parse(&self.body(response)?)
+    }
+
+    pub fn allow(&self, network: &IpNet) -> Result<Done, ClientFault> {
+        let query = [("network", network.to_string())];
+        let response = self.agent.post(self.url("/v1/allow")).query_pairs(query).send_empty();
+        self.parse(&self.body(response)?)
+    }
+
+    pub fn denied(&self) -> Result<DeniedList, ClientFault> {
+        self.read("/v1/denied", &[])
     }
 
     pub fn hang_up(&self, call: CallId) -> Result<Done, ClientFault> {

@@ -4,7 +4,9 @@ use super::answer::{FlowLine, TrunkLine};
 use crate::base::id::CallId;
 use crate::observe::calls::{CallDetail, CallSummary, Progress};
 use crate::observe::sources::SilencedSource;
+use ipnet::IpNet;
 use std::fmt;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Everything that the outside may ask or order.
@@ -30,6 +32,17 @@ pub enum AdminCommand {
         what: DrainTarget,
         drained: bool,
     },
+    /// Gives a network silence, for as long as is said or usual; one that trunks use only if it is forced.
+    Deny {
+        network: IpNet,
+        span: Option<Duration>,
+        force: bool,
+    },
+    /// Takes back every denial of a network and inside it.
+    Allow {
+        network: IpNet,
+    },
+    Denied,
 }
 
 /// What a drain is for.

@@ -6,8 +6,10 @@
 //! | `GET /metrics` | OpenMetrics text |
 //! | `GET /health` | 200 while every core turns, else 500 |
 //! | `GET /ready` | 200 while new calls are taken, 503 while draining or when a core is stuck |
-//! | `GET /v1/status` `/v1/trunks` `/v1/calls` `/v1/calls/{id}` `/v1/flows` `/v1/drops` | [`super::answer`] |
+//! | `GET /v1/status` `/v1/trunks` `/v1/calls` `/v1/calls/{id}` `/v1/flows` `/v1/drops` `/v1/denied` | [`super::answer`] |
 //! | `POST /v1/reload` `/v1/calls/{id}/hang-up` | orders |
+//! | `POST /v1/deny` | order, `?network=` with `&seconds=` and `&force=true` if wanted |
+//! | `POST /v1/allow` | order, `?network=` |
 //! | `POST /v1/drain` `/v1/undrain` | orders; with `?trunk=` for a trunk, with `&peer=` for one of its peers |
 //!
 //! A media path slower than native XDP does not make a node unready: taking it out would only load the others.
@@ -27,11 +29,13 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use ipnet::IpNet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Lines of a list unless asked for more.
@@ -126,6 +130,9 @@ fn router(served: Served) -> Router {
         .route("/v1/drops", get(async |State(served): Shared| served.answer(AdminCommand::Drops).await))
         .route("/v1/reload", post(async |State(served): Shared| served.answer(AdminCommand::Reload).await))
         .route("/v1/trunks", get(async |State(served): Shared| served.answer(AdminCommand::Trunks).await))
+        .route("/v1/denied", get(async |State(served): Shared| served.answer(AdminCommand::Denied).await))
+        .route("/v1/deny", post(deny))
+        .route("/v1/allow", post(allow))
         .route("/v1/drain", post(async |served: Shared, query: DrainQuery| drain(served, query, true).await))
         .route(
             "/v1/undrain",
@@ -158,7 +165,7 @@ impl IntoResponse for AdminFault {
         let status = match self {
             Self::NoSuchCall(_) | Self::NoSuchTrunk(_) => StatusCode::NOT_FOUND,
             Self::BadQuestion(_) => StatusCode::BAD_REQUEST,
-            Self::ReloadRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::ReloadRefused(_) | Self::DefenceRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::CoreSilent(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Listen { .. } | Self::Thread(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -260,6 +267,55 @@ async fn drain(State(served): Shared, query: DrainQuery, drained: bool) -> Respo
     served.answer(AdminCommand::Drain { what, drained }).await
 }
 
+/// Query of `/v1/deny`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DenyQuery {
+    /// An address or a network.
+    network: String,
+    seconds: Option<u64>,
+    #[serde(default)]
+    force: bool,
+}
+
+async fn deny(State(served): Shared, query: Result<Query<DenyQuery>, QueryRejection>) -> Response {
+    let Query(DenyQuery { network, seconds, force }) = match query {
+        Ok(query) => query,
+        Err(rejection) => return AdminFault::BadQuestion(rejection.body_text()).into_response(),
+    };
+    match network_of(&network) {
+        Ok(network) => {
+            let span = seconds.map(Duration::from_secs);
+            served.answer(AdminCommand::Deny { network, span, force }).await
+        }
+        Err(fault) => fault.into_response(),
+    }
+}
+
+/// Query of `/v1/allow`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AllowQuery {
+    network: String,
+}
+
+async fn allow(State(served): Shared, query: Result<Query<AllowQuery>, QueryRejection>) -> Response {
+    match query.map_err(|rejection| AdminFault::BadQuestion(rejection.body_text())) {
+        Ok(Query(query)) => match network_of(&query.network) {
+            Ok(network) => served.answer(AdminCommand::Allow { network }).await,
+            Err(fault) => fault.into_response(),
+        },
+        Err(fault) => fault.into_response(),
+    }
+}
+
+fn network_of(text: &str) -> Result<IpNet, AdminFault> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address.or_else(|_| text.parse()).map_err(|_| {
+        AdminFault::BadQuestion(format!("{text:?} is no address and no network such as 192.0.2.0/24"))
+    })
+}
+
 async fn call(State(served): Shared, Path(id): Path<String>) -> Response {
     match call_id(&id) {
         Ok(call) => served.answer(AdminCommand::Call(call)).await,
@@ -284,7 +340,7 @@ mod tests {
     use super::super::answer::NodeStatus;
     use super::super::client::{Client, ClientFault};
     use super::super::command::{Ask, CoreAnswer, CoreCommand};
-    use super::super::port::CorePort;
+    use super::super::port::{CorePort, DefencePort};
     use super::super::table::samples;
     use super::*;
     use crate::observe::metrics::{CoreMetrics, Metrics, NodeReadings};
@@ -325,10 +381,27 @@ mod tests {
             }],
             metrics: Arc::new(metrics),
             reload: Box::new(|| Err("causeway.toml:3:1: no such field".into())),
+            defence: guard(),
         };
         let admin = AdminThread::start("127.0.0.1:0".parse().unwrap(), port, None).unwrap();
         let client = Client::new(admin.address());
         (admin, client)
+    }
+
+    /// Has one entry, and denies whatever is not 10.0.0.0/8.
+    fn guard() -> DefencePort {
+        let deny = |network: IpNet, span: Option<Duration>, force: bool| {
+            let spared: IpNet = "10.0.0.0/8".parse().unwrap();
+            if spared.contains(&network) && !force {
+                return Err("trunk core has peers or networks there".to_owned());
+            }
+            Ok(format!("{network} for {span:?}"))
+        };
+        DefencePort {
+            deny: Box::new(deny),
+            allow: Box::new(|network| Ok(format!("{network} is heard again"))),
+            denied: Box::new(|| Ok(samples::denied())),
+        }
     }
 
     fn one_call(command: CoreCommand) -> Option<CoreAnswer> {
@@ -371,6 +444,12 @@ mod tests {
         assert_eq!(told, "trunk teams & co: new calls are taken");
         assert_eq!(client.trunks().unwrap().trunks, [samples::trunk()]);
         assert!(client.hang_up(CallId(7)).unwrap().done.contains("ended"));
+        let network = |text: &str| text.parse::<IpNet>().unwrap();
+        let told = client.deny(&network("2001:db8::/48"), Some(Duration::from_secs(60)), false).unwrap().done;
+        assert_eq!(told, "2001:db8::/48 for Some(60s)");
+        assert_eq!(client.deny(&network("10.0.0.1/32"), None, true).unwrap().done, "10.0.0.1/32 for None");
+        assert_eq!(client.allow(&network("192.0.2.0/24")).unwrap().done, "192.0.2.0/24 is heard again");
+        assert_eq!(client.denied().unwrap(), samples::denied());
         assert!(client.text("/metrics").unwrap().contains("causeway_calls_started_total 0"));
         assert_eq!(client.text("/health").unwrap(), "alive\n");
     }
@@ -384,6 +463,8 @@ mod tests {
         assert!(told(client.text("/v1/calls/zz").unwrap_err()).contains("is no call id"));
         let unknown = client.drain(&DrainTarget::Trunk("temas".into()), true).unwrap_err();
         assert!(told(unknown).contains("there is no trunk temas"));
+        let spared = client.deny(&"10.0.0.1/32".parse().unwrap(), None, false).unwrap_err();
+        assert!(told(spared).contains("trunk core has peers"));
         assert!(told(client.text("/v1/calls?colour=red").unwrap_err()).contains("colour"));
     }
 
@@ -427,6 +508,7 @@ mod tests {
             cores: Vec::new(),
             metrics: Arc::new(Metrics { cores: Vec::new(), read_node: Box::new(NodeReadings::default) }),
             reload: Box::new(|| Ok(String::new())),
+            defence: guard(),
         };
         let told = AdminThread::start(admin.address(), port, None).unwrap_err().to_string();
         assert!(told.contains("set [admin] listen to another port"), "{told}");

@@ -2,13 +2,14 @@
 
 use super::AdminFault;
 use super::answer::{
-    CallList, CertificateStatus, CoreStatus, Done, DropLine, Drops, FlowList, MediaPath, NodeStatus,
-    TrunkList,
+    CallList, CertificateStatus, CoreStatus, DeniedList, Done, DropLine, Drops, FlowList, MediaPath,
+    NodeStatus, TrunkList,
 };
 use super::command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand, DrainTarget};
 use crate::base::id::CallId;
 use crate::observe::calls::{CallDetail, CallSummary, Progress};
 use crate::observe::metrics::{CertificateReading, Metrics};
+use ipnet::IpNet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -28,6 +29,17 @@ pub struct AdminPort {
     pub metrics: Arc<Metrics>,
     /// Reads the configuration again and hands it to the cores; the error is told to whoever asked.
     pub reload: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
+    pub defence: DefencePort,
+}
+
+/// Denies a network for so long; one that trunks use only if forced.
+type Deny = dyn Fn(IpNet, Option<Duration>, bool) -> Result<String, String> + Send + Sync;
+
+/// The way to the guard of the SIP sockets; errors are told to whoever asked.
+pub struct DefencePort {
+    pub deny: Box<Deny>,
+    pub allow: Box<dyn Fn(IpNet) -> Result<String, String> + Send + Sync>,
+    pub denied: Box<dyn Fn() -> Result<DeniedList, String> + Send + Sync>,
 }
 
 /// The way into one core.
@@ -46,7 +58,12 @@ pub enum Answer {
     Flows(FlowList),
     Drops(Drops),
     Trunks(TrunkList),
+    Denied(DeniedList),
     Done(Done),
+}
+
+fn defended(outcome: Result<String, String>) -> Result<Done, AdminFault> {
+    outcome.map(|done| Done { done }).map_err(AdminFault::DefenceRefused)
 }
 
 fn certificate_status(reading: &CertificateReading) -> CertificateStatus {
@@ -64,7 +81,8 @@ impl AdminPort {
     ///
     /// # Errors
     /// [`AdminFault::CoreSilent`] when a core that the answer needs does not give its part in time,
-    /// [`AdminFault::NoSuchCall`], [`AdminFault::NoSuchTrunk`], [`AdminFault::ReloadRefused`].
+    /// [`AdminFault::NoSuchCall`], [`AdminFault::NoSuchTrunk`], [`AdminFault::ReloadRefused`],
+    /// [`AdminFault::DefenceRefused`].
     pub async fn execute(&self, command: AdminCommand) -> Result<Answer, AdminFault> {
         Ok(match command {
             AdminCommand::Status => Answer::Status(Box::new(self.status().await)),
@@ -76,6 +94,13 @@ impl AdminPort {
             AdminCommand::Reload => Answer::Done(self.reload()?),
             AdminCommand::Trunks => Answer::Trunks(self.trunks().await?),
             AdminCommand::Drain { what, drained } => Answer::Done(self.drain(what, drained).await?),
+            AdminCommand::Deny { network, span, force } => {
+                Answer::Done(defended((self.defence.deny)(network, span, force))?)
+            }
+            AdminCommand::Allow { network } => Answer::Done(defended((self.defence.allow)(network))?),
+            AdminCommand::Denied => {
+                Answer::Denied((self.defence.denied)().map_err(AdminFault::DefenceRefused)?)
+            }
         })
     }
 

@@ -1,7 +1,7 @@
 //! Answers for people: tables with units, and the ladder.
 
 use super::answer::{
-    CallList, CertificateStatus, DropLine, Drops, FlowList, NodeStatus, PeerLine, TrunkList,
+    CallList, CertificateStatus, DeniedList, DropLine, Drops, FlowList, NodeStatus, PeerLine, TrunkList,
 };
 use crate::observe::calls::{CallDetail, CallSummary};
 use crate::observe::event::MediaQuality;
@@ -220,7 +220,7 @@ pub fn drops(drops: &Drops) -> String {
         right(&mut table, &[1]);
         let _ = writeln!(text, "{title}\n{}", print(&table));
     };
-    section("media packets not relayed", &drops.packets);
+    section("packets not relayed and not let in", &drops.packets);
     section("SIP requests refused", &drops.requests);
     if drops.silenced.is_empty() {
         text.push_str("sources that no trunk allows: none\n");
@@ -233,6 +233,19 @@ pub fn drops(drops: &Drops) -> String {
     right(&mut table, &[1]);
     let _ = write!(text, "sources that no trunk allows (silenced)\n{}", print(&table));
     text
+}
+
+/// `causeway denied`.
+pub fn denied(list: &DeniedList) -> String {
+    if list.denied.is_empty() {
+        return "nobody is denied\n".to_owned();
+    }
+    let mut table = plain(&["SOURCE", "FOR ANOTHER", "CAUSE"]);
+    for line in &list.denied {
+        table.add_row([line.source.clone(), span(line.left_ms), line.cause.clone()]);
+    }
+    right(&mut table, &[1]);
+    print(&table)
 }
 
 fn heard(side: &str, quality: &MediaQuality) -> [String; 8] {
@@ -320,7 +333,7 @@ fn span(milliseconds: u64) -> String {
 #[cfg(test)]
 pub(crate) mod samples {
     use super::*;
-    use crate::admin::answer::{FlowLine, TrunkLine};
+    use crate::admin::answer::{DeniedLine, FlowLine, TrunkLine};
     use crate::base::id::Side;
     use crate::base::time::Time;
     use crate::observe::calls::Progress;
@@ -328,6 +341,16 @@ pub(crate) mod samples {
     use crate::observe::clock::WallClock;
     use crate::observe::event::{Direction, samples};
     use crate::observe::ladder::Rung;
+
+    pub(crate) fn denied() -> DeniedList {
+        let line = |source: &str, cause: &str, left_ms| DeniedLine {
+            source: source.into(),
+            cause: cause.into(),
+            left_ms,
+        };
+        let network = line("2001:db8:66::/48", "operator", 3_599_000);
+        DeniedList { denied: vec![network, line("198.51.100.66", "scan", 42_500)] }
+    }
 
     pub(crate) fn call() -> CallSummary {
         CallSummary {
@@ -506,6 +529,12 @@ mod tests {
             silenced: vec![SilencedSource { address: "198.51.100.66".parse().unwrap(), messages: 88 }],
         };
         insta::assert_snapshot!(drops(&answer));
+    }
+
+    #[test]
+    fn the_denied_stand_with_cause_and_the_time_that_is_left() {
+        insta::assert_snapshot!(denied(&samples::denied()));
+        assert_eq!(denied(&DeniedList::default()), "nobody is denied\n");
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Daemon {
         self.show(&self.client()?.hang_up(id).map_err(Failure::other)?, |done| done.done.clone())
     }
 
-    fn show<T: Serialize>(&self, answer: &T, table: impl Fn(&T) -> String) -> Result<(), Failure> {
+    pub(super) fn show<T: Serialize>(&self, answer: &T, table: impl Fn(&T) -> String) -> Result<(), Failure> {
         print(&if self.json {
             serde_json::to_string(answer).map_err(Failure::other)?
         } else {
@@ -172,7 +172,7 @@ impl Daemon {
     }
 
     /// The daemon's answer, or what the kernel still knows when there is no daemon; which one is said.
-    fn or_offline<T, E: std::fmt::Display>(
+    pub(super) fn or_offline<T, E: std::fmt::Display>(
         &self,
         pins: &Pins,
         ask: impl FnOnce(&Client) -> Result<T, ClientFault>,
@@ -199,7 +199,7 @@ impl Daemon {
         Ok(dataplane.unwrap_or_default().pin_directory)
     }
 
-    fn client(&self) -> Result<Client, Failure> {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
         let address = match self.admin {
             Some(address) => address,
             None => self.configuration()?.map_or(AdminSettings::default(), |config| config.admin).listen,

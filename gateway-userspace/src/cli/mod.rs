@@ -2,6 +2,7 @@
 
 mod ask;
 mod check;
+mod defence;
 mod rules;
 mod run;
 
@@ -62,6 +63,12 @@ enum Command {
     Drain(ask::Drain),
     /// Take new calls again
     Undrain(ask::Drain),
+    /// Give an address or a network silence on the SIP sockets
+    Deny(defence::Deny),
+    /// Take a denial back, by whomever it was
+    Allow(defence::Allow),
+    /// List who is denied, why and for how long; works without the daemon
+    Denied(defence::Denied),
     /// End a call with BYE on both legs
     HangUp {
         /// Its id, as `causeway calls` lists it
@@ -123,6 +130,9 @@ impl Cli {
             Command::Trunks(daemon) => daemon.trunks(),
             Command::Drain(drain) => drain.run(true),
             Command::Undrain(drain) => drain.run(false),
+            Command::Deny(deny) => deny.run(),
+            Command::Allow(allow) => allow.run(),
+            Command::Denied(denied) => denied.run(),
             Command::HangUp { id, daemon } => daemon.hang_up(id),
         };
         match result {
@@ -151,6 +161,9 @@ impl Command {
             Self::Rules(rules) => rules.json(),
             Self::Calls(calls) => calls.daemon.json,
             Self::Flows(flows) => flows.daemon.json,
+            Self::Deny(deny) => deny.daemon.json,
+            Self::Allow(allow) => allow.daemon.json,
+            Self::Denied(denied) => denied.daemon.json,
             Self::Status(daemon) | Self::Reload(daemon) | Self::Trunks(daemon) => daemon.json,
             Self::Drain(drain) | Self::Undrain(drain) => drain.daemon().json,
             Self::Call { daemon, .. } | Self::Drops { daemon, .. } | Self::HangUp { daemon, .. } => {

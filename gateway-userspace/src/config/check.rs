@@ -21,6 +21,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 mod connections;
+mod defence;
 mod limits;
 mod peer;
 mod policy;
@@ -51,6 +52,7 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let surroundings =
         policy::Surroundings { region: node.region.as_deref(), ports: &media.ports, admin: admin.listen };
     let policy = policy::snapshot(file, &surroundings, errors)?;
+    let defence = defence::defence(file, &policy, errors);
     let (tls, tls_warnings) = tls::table(file, &policy, host.now, errors);
     let (policy, tls) = (Arc::new(policy), Arc::new(tls));
     let mut config = Config {
@@ -59,6 +61,7 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
         media,
         sip,
         connections,
+        defence,
         dns,
         admin,
         cdr,

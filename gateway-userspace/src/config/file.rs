@@ -5,7 +5,7 @@ use crate::dataplane::Mode;
 use crate::policy::manipulation;
 use crate::policy::{
     AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm, ReferPolicy,
-    ReliableProvisional, Service,
+    ReliableProvisional, Service, Spare,
 };
 use crate::sip::auth::Password;
 use serde::Deserialize;
@@ -26,6 +26,7 @@ pub(super) struct File {
     pub(super) media: Media,
     pub(super) sip: Sip,
     pub(super) connections: Connections,
+    pub(super) defence: Defence,
     pub(super) dns: Dns,
     pub(super) admin: Admin,
     pub(super) cdr: Cdr,
@@ -103,6 +104,18 @@ pub(super) struct Connections {
     pub(super) idle_seconds: Field<u32>,
     pub(super) ping_seconds: Field<u32>,
     pub(super) renewal_seconds: Field<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Defence {
+    pub(super) enabled: Field<bool>,
+    pub(super) packets_per_second: Field<u32>,
+    pub(super) burst: Field<u32>,
+    pub(super) offences: Field<u32>,
+    pub(super) window_seconds: Field<u32>,
+    pub(super) deny_seconds: Field<u32>,
+    pub(super) spare: Field<Spare>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -19,7 +19,7 @@ pub use summary::Summary;
 
 use crate::dataplane;
 use crate::net::{self, tls::TlsTable};
-use crate::policy::{CallRate, Snapshot};
+use crate::policy::{CallRate, DefenceSettings, Snapshot};
 use crate::sip::message::Limits;
 use crate::sip::transaction;
 use crate::sip::transport::Transport;
@@ -42,6 +42,7 @@ pub struct Config {
     pub sip: SipSettings,
     /// Of each worker; which one it is and where its tokens begin is not said here.
     pub connections: net::Settings,
+    pub defence: DefenceSettings,
     pub dns: DnsSettings,
     pub admin: AdminSettings,
     pub cdr: CdrSettings,

@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
-const TABLES: [&str; 9] =
-    ["node", "dataplane", "media", "sip", "connections", "dns", "admin", "cdr", "emergency"];
+const TABLES: [&str; 10] =
+    ["node", "dataplane", "media", "sip", "connections", "defence", "dns", "admin", "cdr", "emergency"];
 const LISTS: [&str; 3] = ["interface", "trunk", "route"];
 
 /// `None` when something in it is no TOML, no known field or of a wrong type; `errors` says what.
@@ -31,6 +31,7 @@ pub(super) fn read(text: &str, errors: &mut ConfigErrors) -> Option<File> {
             "media" => file.media = table(name, value, errors),
             "sip" => file.sip = table(name, value, errors),
             "connections" => file.connections = table(name, value, errors),
+            "defence" => file.defence = table(name, value, errors),
             "dns" => file.dns = table(name, value, errors),
             "admin" => file.admin = table(name, value, errors),
             "cdr" => file.cdr = table(name, value, errors),

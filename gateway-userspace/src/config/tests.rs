@@ -205,6 +205,14 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
             let same = spoilt("tcp:198.51.100.1:5060", "udp:192.0.2.1:5060");
             same.replacen("198.51.100.0/24", "192.0.2.16/28", 1)
         }),
+        ("a guard that stops its own peers", spoilt("[cdr]", "[defence]\npackets_per_second = 10\n[cdr]")),
+        ("denied for ever", spoilt("[cdr]", "[defence]\ndeny_seconds = 100000\n[cdr]")),
+        ("nobody knows who is spared", spoilt("[cdr]", "[defence]\nspare = \"peer\"\n[cdr]")),
+        ("more networks than fit", {
+            let networks: Vec<_> =
+                (0..16_400).map(|net| format!("\"10.{}.{}.0/24\"", net / 256, net % 256)).collect();
+            spoilt("\"198.51.100.0/24\"", &networks.join(",\n"))
+        }),
         ("admin port", spoilt("127.0.0.1:9090", "198.51.100.1:5060")),
         ("burst alone", spoilt("packets_per_second = 200\n", "")),
         ("nothing", String::new()),
@@ -256,6 +264,8 @@ fn a_reload_may_change_trunks_but_not_what_stands_at_start() {
     let running = parse(EXAMPLE).unwrap();
     let peer = parse(&spoilt("192.0.2.21:5060", "192.0.2.22:5060")).unwrap();
     assert!(running.needs_restart(&peer).is_empty());
+    let spared = parse(&spoilt("[cdr]", "[defence]\nspare = \"peers\"\n[cdr]")).unwrap();
+    assert!(running.needs_restart(&spared).is_empty());
     let port = parse(&spoilt("udp:192.0.2.1:5060", "udp:192.0.2.1:5070")).unwrap();
     assert_eq!(running.needs_restart(&port), ["[[trunk]] listen"]);
     let media = parse(&spoilt("20000-39999", "20000-29999").replacen("gw1", "gw2", 1)).unwrap();
@@ -272,6 +282,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[media]", fields_of::<file::Media>()),
         ("[sip]", fields_of::<file::Sip>()),
         ("[connections]", fields_of::<file::Connections>()),
+        ("[defence]", fields_of::<file::Defence>()),
         ("[dns]", fields_of::<file::Dns>()),
         ("[admin]", fields_of::<file::Admin>()),
         ("[cdr]", fields_of::<file::Cdr>()),

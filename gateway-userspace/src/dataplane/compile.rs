@@ -146,7 +146,7 @@ fn one(index: usize, spec: &FlowSpec, place: Place, places: &[Place]) -> Result<
 }
 
 /// One form for both families; an IPv4-mapped address is the IPv4 address that it maps.
-fn address(ip: IpAddr) -> Addr128 {
+pub(super) fn address(ip: IpAddr) -> Addr128 {
     ip.to_canonical().into()
 }
 

@@ -70,6 +70,12 @@ pub enum DataplaneFault {
     AbiMismatch { path: PathBuf, found: u64, ours: u64 },
     #[error("nothing is pinned in {path}: no daemon relays from there (see [dataplane] pin_directory)")]
     NothingPinned { path: PathBuf },
+    #[error(
+        "{most} networks are denied, which is all that fit: `causeway denied` lists them, `causeway allow` takes one back"
+    )]
+    DeniedFull { most: u32 },
+    #[error("packets of this node do not pass the XDP program ([dataplane] mode), which is what denies")]
+    NoGuard,
     #[error("the flow table is full ({flows} flows): raise [dataplane] flows and restart without calls")]
     FlowTableFull { flows: u32 },
     #[error("another flow already arrives at {at}: two calls were given one port")]

@@ -23,7 +23,7 @@ const INTERRUPTED_MAX: usize = 20;
 const LOG_LINES: usize = 24;
 
 /// Maps that outlive the daemon.
-pub(super) const PINNED_MAPS: [&str; 9] = [
+pub(super) const PINNED_MAPS: [&str; 14] = [
     name::INDEX,
     name::FLOWS,
     name::STATES,
@@ -31,6 +31,11 @@ pub(super) const PINNED_MAPS: [&str; 9] = [
     name::TRAFFIC,
     name::GENERATION,
     name::LINKS,
+    name::GUARDED,
+    name::SOURCES,
+    name::DENIED,
+    name::OFFENDERS,
+    name::PACES,
     name::RECORDS,
     name::ABI,
 ];

@@ -2,17 +2,19 @@
 //!
 //! A [`Node`] is made once: it loads the XDP program, attaches it to the media interfaces and pins everything,
 //! or adopts what a daemon before it pinned. From it come one [`Dataplane`] per worker, which programs flows
-//! without locks, and one [`Watch`], which hears what the kernel has to say. When XDP is not to be had the
+//! without locks, one [`Watch`], which hears what the kernel has to say, and one [`Guard`] of our SIP sockets. When XDP is not to be had the
 //! same doors lead to the [`reference`] path over plain sockets, and [`Node::paths`] says so.
 //!
 //! ```text
 //! Settings → Node::boot → sweep → worker(core) → Dataplane: install, update, remove, report, adopt
 //!                               → watch()      → Watch: records, routes, neighbours
+//!                               → guard()      → Guard: sockets, their sources, who is denied
 //! ```
 
 mod attachment;
 pub mod compile;
 mod fault;
+pub mod guard;
 pub mod inspect;
 mod kernel;
 mod links;
@@ -33,6 +35,7 @@ mod worker;
 
 pub use attachment::{InterfacePath, PathKind};
 pub use fault::DataplaneFault;
+pub use guard::{DeniedView, Guard, GuardLimits, GuardedSocket, Protocol};
 pub use kernel::monotonic;
 pub use load::object;
 pub use node::Node;

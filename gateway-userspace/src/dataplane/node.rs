@@ -2,6 +2,7 @@
 
 use super::attachment::{Attachments, InterfacePath, PathKind, attach, unlink_others};
 use super::fault::DataplaneFault;
+use super::guard::Guard;
 use super::inspect::{self, FlowView};
 use super::links::ways_out;
 use super::load::{self, PINNED_MAPS};
@@ -139,6 +140,14 @@ impl Node {
                 Watch::kernel(&kernel.pins, kernel.program, attachments)
             }
             Backend::Sockets { .. } => Ok(Watch::silent()),
+        }
+    }
+
+    /// The one writer of who may send to our SIP sockets.
+    pub fn guard(&self) -> Result<Guard, DataplaneFault> {
+        match &self.backend {
+            Backend::Kernel(kernel) => Guard::kernel(kernel.pins.path()),
+            Backend::Sockets { .. } => Ok(Guard::none()),
         }
     }
 

@@ -2,7 +2,9 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
 use gateway_common::abi::Link;
+use gateway_common::guard::{Denial, Guarded, Service, Source};
 use gateway_common::learned::FlowState;
+use gateway_common::net::Addr128;
 
 /// A structure of `gateway_common` as a map holds it.
 #[repr(transparent)]
@@ -13,3 +15,13 @@ pub struct Plain<T>(pub T);
 unsafe impl aya::Pod for Plain<FlowState> {}
 // SAFETY: integers only, without padding.
 unsafe impl aya::Pod for Plain<Link> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Service> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Guarded> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Source> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Denial> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Addr128> {}

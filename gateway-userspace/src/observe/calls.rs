@@ -177,6 +177,8 @@ impl Calls {
             | Event::PathChanged { .. }
             | Event::DrainBegun { .. }
             | Event::HandshakeFailed { .. }
+            | Event::SourceDenied { .. }
+            | Event::SourceAllowed { .. }
             | Event::CertificateExpires { .. }
             | Event::DrainEnded
             | Event::Trunk(_) => {}

@@ -1,10 +1,12 @@
 //! What happens, as one closed list. Numbers of parties travel as [`Number`], which prints masked.
 
+use super::offence::DenialCause;
 use super::trunk::TrunkEvent;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::base::redact::Number;
 use crate::base::time::Time;
+use ipnet::IpNet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -54,6 +56,10 @@ pub enum Event {
     Trunk(TrunkEvent),
     /// TLS with this peer could not be agreed on; `why` is a word of `net::tls::HandshakeFault`.
     HandshakeFailed { peer: SocketAddr, why: &'static str },
+    /// An address or a network is denied from now on, for so long.
+    SourceDenied { network: IpNet, cause: DenialCause, span: std::time::Duration },
+    /// An address or a network is denied no more before its time: by command, or because a trunk knows it by now.
+    SourceAllowed { network: IpNet },
     /// The certificate of a trunk is valid for less than 30 days: so many whole ones.
     CertificateExpires { trunk: Arc<str>, subject: Arc<str>, days: u64 },
 }
@@ -298,7 +304,7 @@ pub(crate) mod samples {
     use std::time::Duration;
 
     pub(crate) const CALL: CallId = CallId(0x6741_0000_0000_0001);
-    pub(crate) const KINDS: usize = 19;
+    pub(crate) const KINDS: usize = 21;
 
     pub(crate) fn source() -> SocketAddr {
         "198.51.100.7:5060".parse().unwrap()
@@ -421,6 +427,12 @@ pub(crate) mod samples {
             Event::DrainBegun { calls: 3 },
             Event::DrainEnded,
             Event::HandshakeFailed { peer: source(), why: "unknown_issuer" },
+            Event::SourceDenied {
+                network: source().ip().into(),
+                cause: DenialCause::Operator,
+                span: Duration::from_secs(600),
+            },
+            Event::SourceAllowed { network: source().ip().into() },
             Event::CertificateExpires {
                 trunk: "service".into(),
                 subject: "sbc.example.net".into(),
@@ -454,6 +466,8 @@ pub(crate) mod samples {
                 Self::HandshakeFailed { .. } => 16,
                 Self::CertificateExpires { .. } => 17,
                 Self::Transfer { .. } => 18,
+                Self::SourceDenied { .. } => 19,
+                Self::SourceAllowed { .. } => 20,
             }
         }
     }

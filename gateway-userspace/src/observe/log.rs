@@ -43,6 +43,11 @@ pub(super) fn log(event: &Event) {
         }
         // The room that has the socket knows more, and has told it.
         Event::HandshakeFailed { .. } => {}
+        // Who denies tells of it, and of a flood of them only once in a while.
+        Event::SourceDenied { network, cause, span } => {
+            tracing::debug!(%network, %cause, ?span, "source denied");
+        }
+        Event::SourceAllowed { network } => tracing::info!(%network, "source denied no more"),
         Event::CertificateExpires { trunk, subject, days } => {
             tracing::warn!(%trunk, %subject, days, "certificate expires soon: renew it and reload");
         }

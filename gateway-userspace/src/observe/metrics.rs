@@ -57,6 +57,7 @@ pub struct CoreMetrics {
     trunk_drains: Counter,
     handshakes_failed: Counter,
     expiries_told: Counter,
+    sources_denied: Counter,
     trunks_near_limit: Counter,
     records: Counter,
     records_lost: Counter,
@@ -86,6 +87,8 @@ pub struct NodeReadings {
     pub redirected: u64,
     pub route_lookups: u64,
     pub drops: Vec<(Reason, u64)>,
+    /// Addresses and networks that are denied.
+    pub denied: u64,
     pub certificates: Vec<CertificateReading>,
     pub trunks: Vec<TrunkReading>,
 }
@@ -178,6 +181,9 @@ impl CoreMetrics {
             Event::Trunk(event) => self.observe_trunk(event),
             Event::HandshakeFailed { .. } => self.handshakes_failed.add(),
             Event::CertificateExpires { .. } => self.expiries_told.add(),
+            Event::SourceDenied { .. } => self.sources_denied.add(),
+            // What is denied now is read at the scrape.
+            Event::SourceAllowed { .. } => {}
         }
     }
 
@@ -260,6 +266,7 @@ impl CoreMetrics {
             trunk_drains,
             handshakes_failed,
             expiries_told,
+            sources_denied,
             trunks_near_limit,
             records,
             records_lost,
@@ -300,6 +307,7 @@ impl CoreMetrics {
             "Times that a certificate was found within 30 days of its end",
             expiries_told,
         );
+        one("causeway_sources_denied", "Times that an address or a network was denied", sources_denied);
         one("causeway_drains", "Times that the node began to drain", drains);
         one("causeway_drains_ended", "Times that the node was undrained", drains_ended);
         one("causeway_probes", "OPTIONS that peers were asked by", probes);
@@ -418,6 +426,7 @@ impl Metrics {
 impl NodeReadings {
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         gauge(encoder, "causeway_draining", "1 while new calls are refused", u64::from(self.draining))?;
+        gauge(encoder, "causeway_denied", "Addresses and networks that are denied", self.denied)?;
         gauge(encoder, "causeway_flows", "Media flows programmed", self.flows)?;
         gauge(encoder, "causeway_flows_max", "Media flows that fit", self.flows_max)?;
         gauge(

@@ -12,9 +12,11 @@ pub mod ladder;
 mod log;
 pub mod metrics;
 mod observer;
+mod offence;
 pub mod sources;
 mod trunk;
 
 pub use event::Event;
 pub use observer::{Observer, ObserverSettings};
+pub use offence::{DenialCause, Offence};
 pub use trunk::{ProbeOutcome, TrunkEvent};

@@ -7,10 +7,12 @@ use super::event::{CallEnd, Event};
 use super::ladder::Step;
 use super::log::log;
 use super::metrics::CoreMetrics;
+use super::offence::Offence;
 use super::sources::{SilencedSource, Sources};
 use crate::base::id::CallId;
 use crate::base::time::Time;
 use crossbeam::channel::{Sender, TrySendError};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What all observers of a node share.
@@ -23,6 +25,8 @@ pub struct ObserverSettings {
     pub keep_ended: usize,
     /// Where call detail records go: a bounded queue to whoever writes them.
     pub records: Sender<CallRecord>,
+    /// Where offences go: a bounded queue to whoever counts them. What does not fit is not counted: there are more.
+    pub offences: Sender<(IpAddr, Offence)>,
 }
 
 /// Subscribers of one core. Owned by it; nothing here waits.
@@ -46,6 +50,9 @@ impl Observer {
         log(event);
         self.metrics.observe(event);
         self.calls.observe(now, event);
+        if let Some(offence) = Offence::of(event) {
+            let _ = self.settings.offences.try_send(offence);
+        }
         match event {
             Event::Ended(end) => self.record(now, end),
             Event::Silenced { source } => self.sources.count(source.ip()),
@@ -104,6 +111,7 @@ mod tests {
             clock: WallClock::new(Time::ZERO, UNIX_EPOCH),
             keep_ended: 1,
             records,
+            offences: bounded(0).0,
         };
         (Observer::new(settings, metrics.clone()), metrics, received)
     }

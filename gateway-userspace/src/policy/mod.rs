@@ -7,6 +7,7 @@
 
 mod admission;
 mod cause;
+mod defence;
 mod emergency;
 mod health;
 mod identity;
@@ -25,6 +26,7 @@ mod trunk;
 
 pub use admission::{CallRate, Limits, Meter, Permit};
 pub use cause::{CauseMap, CauseTable};
+pub use defence::{DefenceSettings, Heard, Offenders, Spare};
 pub use emergency::Emergency;
 pub use health::Health;
 pub use identity::{AssertedSource, Caller, FromSource, IdentityForm, IdentityPolicy, Party, Privacy};

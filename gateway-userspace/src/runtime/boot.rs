@@ -2,6 +2,7 @@
 
 use super::admission::Quota;
 use super::core::{Core, CoreSettings};
+use super::defence::{self, Defence};
 use super::expiry::ExpiryWatch;
 use super::mailbox::{Mail, Mailbox};
 use super::names;
@@ -10,7 +11,7 @@ use super::supervisor::{self, Order, Outcome};
 use super::watcher;
 use super::worker::{Gauges, MEDIA_TOKENS, NET_TOKENS, WAKER, Worker, clock};
 use crate::admin::dns::{DnsPort, Names, NamesWanted};
-use crate::admin::{AdminPort, AdminThread, CorePort};
+use crate::admin::{AdminPort, AdminThread, CorePort, DefencePort};
 use crate::base::id::CoreId;
 use crate::base::share::Share;
 use crate::base::token::Tokens;
@@ -23,10 +24,10 @@ use crate::net::{self, ListenFault, Net};
 use crate::observe;
 use crate::observe::clock::WallClock;
 use crate::observe::metrics::{CoreMetrics, Metrics};
-use crate::observe::{Observer, ObserverSettings};
+use crate::observe::{Event, Observer, ObserverSettings, Offence};
 use crate::policy::{Limits, Snapshot};
 use crate::store::{CdrFile, Recovered, StateDirectory, StoreFault, recover};
-use crossbeam::channel::{Receiver, Sender};
+use crossbeam::channel::{self, Receiver, Sender};
 use mio::{Poll, Waker};
 use parking_lot::Mutex;
 use rand::TryRngCore;
@@ -97,6 +98,8 @@ struct Running {
     node: Arc<Mutex<Node>>,
     config: Arc<Mutex<(PathBuf, Config)>>,
     names: Names,
+    defence: Arc<Defence>,
+    guardian: JoinHandle<()>,
     cdr: Arc<CdrFile>,
     _watcher: watcher::Watcher,
     _admin: AdminThread,
@@ -112,6 +115,7 @@ struct Parts<'a> {
     run: u32,
     pools: Vec<Vec<PortPool>>,
     cdr: &'a CdrFile,
+    offences: Sender<(IpAddr, Offence)>,
     clock: WallClock,
     quota: Quota,
 }
@@ -133,6 +137,7 @@ impl Running {
         let cdr = Arc::new(CdrFile::open(&config.cdr.path)?);
         let cores = u16::try_from(config.node.workers.max(1)).unwrap_or(u16::MAX);
         let (names, wanted) = Names::new(names::wanted(&config.policy));
+        let (offences, offended) = channel::bounded(defence::QUEUE);
         let parts = Parts {
             names: names.clone(),
             config: &config,
@@ -140,6 +145,7 @@ impl Running {
             run: seconds(SystemTime::now()),
             pools: pools(&config, cores)?,
             cdr: &cdr,
+            offences,
             clock: WallClock::new(clock(), SystemTime::now()),
             quota: Quota { limits: Limits { calls: None, rate: config.node.rate }, ..Quota::default() },
         };
@@ -150,13 +156,17 @@ impl Running {
         recovered.discard()?;
         let split = node.split(cores);
         let watch = node.watch()?;
+        let (policy, told) = (Arc::clone(&config.policy), mailboxes[0].clone());
+        let defence = Arc::new(Defence::new(node.guard()?, policy, config.defence, told));
+        let guardian = defence::watch(Arc::clone(&defence), offended)
+            .map_err(RunError::system("start the guard of the SIP sockets"))?;
         let node = Arc::new(Mutex::new(node));
         let watcher = watcher::Watcher::start(watch, split, Arc::clone(&mailboxes))
             .map_err(RunError::system("start the data plane's watcher"))?;
         let config = Arc::new(Mutex::new((path, config)));
-        let read_node = readings::read_node(&node, gauges, &config);
+        let read_node = readings::read_node(&node, gauges, &config, &defence);
         let metrics = Arc::new(Metrics { cores: metrics, read_node });
-        let admin = start_admin(&config, &mailboxes, metrics, (names.clone(), wanted))?;
+        let admin = start_admin(&config, &mailboxes, &defence, metrics, (names.clone(), wanted))?;
         let threads = spawn(workers, &orders)?;
         Ok(Self {
             mailboxes,
@@ -164,6 +174,8 @@ impl Running {
             node,
             config,
             names,
+            defence,
+            guardian,
             cdr,
             _watcher: watcher,
             _admin: admin,
@@ -175,7 +187,7 @@ impl Running {
         supervisor::supervise(ordered, &self.mailboxes, || {
             self.cdr.reopen();
             // The outcome is told by the log; whoever asked over HTTP is told by the answer.
-            let _ = reload(&self.config, &self.mailboxes, &self.names);
+            let _ = reload(&self.config, &self.mailboxes, &self.names, &self.defence);
         })
     }
 
@@ -186,6 +198,10 @@ impl Running {
             if thread.join().is_err() {
                 tracing::error!("a core panicked");
             }
+        }
+        // It ends with the last core that may report an offence.
+        if self.guardian.join().is_err() {
+            tracing::error!("the guard of the SIP sockets panicked");
         }
         let Self { node, _watcher: watcher, _admin: admin, .. } = self;
         drop((watcher, admin));
@@ -291,6 +307,7 @@ fn make_core(
         clock: parts.clock,
         keep_ended: config.node.keep_ended_calls,
         records: parts.cdr.records(),
+        offences: parts.offences.clone(),
     };
     let settings = CoreSettings {
         share,
@@ -378,6 +395,7 @@ fn spawn(workers: Vec<Worker>, orders: &Sender<Order>) -> Result<Vec<JoinHandle<
 fn start_admin(
     config: &Arc<Mutex<(PathBuf, Config)>>,
     mailboxes: &Arc<[Mailbox]>,
+    defence: &Arc<Defence>,
     metrics: Arc<Metrics>,
     (names, wanted): (Names, NamesWanted),
 ) -> Result<AdminThread, RunError> {
@@ -397,16 +415,32 @@ fn start_admin(
             CorePort { post: Box::new(move |ask| mailbox.post(Mail::Ask(ask))) }
         })
         .collect();
-    let publish = names::publisher(Arc::clone(config), Arc::clone(mailboxes));
+    let publish = names::publisher(Arc::clone(config), Arc::clone(mailboxes), Arc::clone(defence));
     let dns = DnsPort { servers, names: wanted, publish, clock };
     let (config, mailboxes) = (Arc::clone(config), Arc::clone(mailboxes));
-    let reload = Box::new(move || reload(&config, &mailboxes, &names));
-    let port = AdminPort { node, started: Instant::now(), calls_max, cores, metrics, reload };
+    let guard = defence_port(defence);
+    let defence = Arc::clone(defence);
+    let reload = Box::new(move || reload(&config, &mailboxes, &names, &defence));
+    let port = AdminPort { node, started: Instant::now(), calls_max, cores, metrics, reload, defence: guard };
     Ok(AdminThread::start(listen, port, Some(dns))?)
 }
 
+fn defence_port(defence: &Arc<Defence>) -> DefencePort {
+    let [denying, allowing, listing] = [(); 3].map(|()| Arc::clone(defence));
+    DefencePort {
+        deny: Box::new(move |network, span, force| denying.deny(network, span, force)),
+        allow: Box::new(move |network| allowing.allow(network)),
+        denied: Box::new(move || listing.denied()),
+    }
+}
+
 /// Reads the configuration again. Trunks and routes are for new calls at once; calls in progress keep theirs.
-fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox], names: &Names) -> Result<String, String> {
+fn reload(
+    config: &Mutex<(PathBuf, Config)>,
+    mailboxes: &[Mailbox],
+    names: &Names,
+    defence: &Defence,
+) -> Result<String, String> {
     let (path, running) = &mut *config.lock();
     let new = Config::load(path).map_err(|errors| errors.to_string());
     let outcome = new.and_then(|new| {
@@ -422,11 +456,14 @@ fn reload(config: &Mutex<(PathBuf, Config)>, mailboxes: &[Mailbox], names: &Name
     });
     // Policy first: when the log says that it is reloaded, it is on its way to every core.
     if let Ok(new) = &outcome {
+        // The guard before the cores: whom they are to hear has to get through to them.
+        defence.follow(&new.policy, new.defence);
         let mail = || Mail::Policy { policy: Arc::clone(&new.policy), tls: Arc::clone(&new.tls) };
         mailboxes.iter().for_each(|core| core.post(mail()));
     }
     let told = outcome.as_ref().map(|_| ()).map_err(String::clone);
-    mailboxes.iter().take(1).for_each(|core| core.post(Mail::Reloaded(told.clone())));
+    let told = Event::ConfigReloaded { outcome: told };
+    mailboxes.iter().take(1).for_each(|core| core.post(Mail::Tell(told.clone())));
     let new = outcome?;
     names.want(names::wanted(&new.policy));
     *running = new;

@@ -288,11 +288,6 @@ impl Core {
         &self.policy
     }
 
-    /// Tells observers how a reload went.
-    pub fn reloaded(&mut self, now: Time, outcome: Result<(), String>) {
-        self.publish(now, &observe::Event::ConfigReloaded { outcome });
-    }
-
     /// Refuses new calls from now on.
     pub fn drain(&mut self, now: Time) {
         if !self.draining {

@@ -4,6 +4,7 @@ use super::core::Errand;
 use crate::admin::command::Ask;
 use crate::dataplane::Record;
 use crate::net::tls::TlsTable;
+use crate::observe;
 use crate::policy::Snapshot;
 use crate::sip::transport::Hop;
 use crossbeam::channel::{Receiver, Sender, unbounded};
@@ -34,8 +35,8 @@ pub enum Mail {
         policy: Arc<Snapshot>,
         tls: Arc<TlsTable>,
     },
-    /// How the last reload went, for this core's observer to tell.
-    Reloaded(Result<(), String>),
+    /// Something that happened elsewhere, for this core's observer to tell.
+    Tell(observe::Event),
     Ask(Ask),
     Drain,
     /// Leave at once; calls in progress stay in the kernel and in the journal.

@@ -10,6 +10,7 @@ mod adopt;
 pub mod boot;
 mod commands;
 pub mod core;
+mod defence;
 mod dispatch;
 mod execute;
 mod expiry;

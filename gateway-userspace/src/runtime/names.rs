@@ -1,5 +1,6 @@
 //! Peers by name: which are wanted of the DNS, and how what they mean reaches the cores.
 
+use super::defence::Defence;
 use super::mailbox::{Mail, Mailbox};
 use crate::config::Config;
 use crate::policy::{PeerAddress, Snapshot, Trunk};
@@ -21,6 +22,7 @@ pub(super) fn wanted(policy: &Snapshot) -> Vec<Wanted> {
 pub(super) fn publisher(
     config: Arc<Mutex<(PathBuf, Config)>>,
     mailboxes: Arc<[Mailbox]>,
+    defence: Arc<Defence>,
 ) -> Box<dyn Fn(Arc<Findings>) + Send + Sync> {
     Box::new(move |findings| {
         let (_, config) = &mut *config.lock();
@@ -28,6 +30,7 @@ pub(super) fn publisher(
             findings.meaning(&trunk.wanted(address.clone())).map(<[_]>::to_vec)
         };
         config.policy = Arc::new(config.policy.resolved(&look_up).knowing(Arc::clone(&findings)));
+        defence.follow(&config.policy, config.defence);
         for core in mailboxes.iter() {
             core.post(Mail::Policy { policy: Arc::clone(&config.policy), tls: Arc::clone(&config.tls) });
         }

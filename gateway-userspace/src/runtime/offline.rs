@@ -1,8 +1,10 @@
 //! Answers that need no running daemon: read from the maps that the kernel keeps.
 
-use crate::admin::answer::{DropLine, Drops, FlowLine, FlowList};
+use crate::admin::answer::{DeniedLine, DeniedList, DropLine, Drops, FlowLine, FlowList};
 use crate::dataplane::inspect::{self, FlowView};
-use crate::dataplane::{DataplaneFault, RelayPath};
+use crate::dataplane::{DataplaneFault, DeniedView, RelayPath, guard};
+use crate::observe::DenialCause;
+use ipnet::IpNet;
 use std::path::Path;
 
 /// At most `limit` flows pinned in `directory`.
@@ -27,6 +29,31 @@ pub fn drops(directory: &Path) -> Result<Drops, DataplaneFault> {
     };
     let packets = inspect::drops(directory)?.into_iter().map(line).collect();
     Ok(Drops { packets, ..Drops::default() })
+}
+
+/// Who gets silence in the kernel.
+///
+/// # Errors
+/// As [`flows`].
+pub fn denied(directory: &Path) -> Result<DeniedList, DataplaneFault> {
+    guard::denied(directory).map(|denied| denied_list(&denied))
+}
+
+pub(super) fn denied_list(denied: &[DeniedView]) -> DeniedList {
+    let line = |view: &DeniedView| DeniedLine {
+        source: name(&view.network),
+        cause: DenialCause::of_number(view.cause).label().to_owned(),
+        left_ms: u64::try_from(view.left.as_millis()).unwrap_or(u64::MAX),
+    };
+    DeniedList { denied: denied.iter().map(line).collect() }
+}
+
+/// A network of one address is written without its length.
+pub(super) fn name(network: &IpNet) -> String {
+    if network.prefix_len() == network.max_prefix_len() {
+        return network.addr().to_string();
+    }
+    network.trunc().to_string()
 }
 
 fn flow_line(view: &FlowView) -> FlowLine {

@@ -1,5 +1,6 @@
 //! What stands in tables and in standings, read for the scrape and for `causeway status`.
 
+use super::defence::Defence;
 use super::worker::{Gauges, clock};
 use crate::base::id::TrunkId;
 use crate::config::Config;
@@ -20,8 +21,9 @@ pub(super) fn read_node(
     node: &Arc<Mutex<Node>>,
     gauges: Vec<Arc<Gauges>>,
     config: &Arc<Mutex<(PathBuf, Config)>>,
+    defence: &Arc<Defence>,
 ) -> Box<dyn Fn() -> NodeReadings + Send + Sync> {
-    let (node, config) = (Arc::downgrade(node), Arc::clone(config));
+    let (node, config, defence) = (Arc::downgrade(node), Arc::clone(config), Arc::clone(defence));
     Box::new(move || {
         let sum = |gauge: fn(&Gauges) -> u64| gauges.iter().map(|core| gauge(core)).sum();
         let (flows_max, policy, tls) = {
@@ -35,6 +37,7 @@ pub(super) fn read_node(
             port_pairs: sum(|core| core.ports.load(Ordering::Relaxed)),
             draining: gauges.iter().any(|core| core.draining.load(Ordering::Relaxed)),
             trunks: trunks(&policy),
+            denied: defence.denied_count(),
             certificates: certificates(&tls),
             ..NodeReadings::default()
         };

@@ -183,7 +183,7 @@ impl Worker {
                     self.core.set_policy(now, policy);
                     self.expiry = self.expiry.take().map(|_| ExpiryWatch::new(tls));
                 }
-                Mail::Reloaded(outcome) => self.core.reloaded(now, outcome),
+                Mail::Tell(event) => self.core.publish(now, &event),
                 Mail::Ask(ask) => {
                     let mut answer = None;
                     self.turn(now, out, |core, turn| {

@@ -146,6 +146,7 @@ impl Scene {
                 clock: WallClock::new(Time::ZERO, UNIX_EPOCH),
                 keep_ended: 0,
                 records: self.records.0.clone(),
+                offences: crossbeam::channel::bounded(0).0,
             };
             let settings = CoreSettings {
                 share,

@@ -42,7 +42,7 @@ impl Relay {
     ) -> Verdict {
         let headers = match headers::parse(frame) {
             Parsed::Udp(headers) => headers,
-            Parsed::Other => return self.pass(Traffic::Passed),
+            Parsed::Tcp(_) | Parsed::Other => return self.pass(Traffic::Passed),
             Parsed::LaterFragment => return self.pass(Traffic::LaterFragments),
             Parsed::Malformed(reason) => {
                 self.counters().refuse(reason);
