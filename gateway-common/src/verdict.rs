@@ -111,6 +111,20 @@ reasons! {
     SourceDenied = 35, "source_denied";
     /// For a SIP socket of ours, faster than one address may send.
     SourceRate = 36, "source_rate";
+    /// Too short for the header and tag of SRTP: never protected, or cut.
+    SrtpShort = 40, "srtp_short";
+    /// The tag of SRTP is wrong: another key, a damaged packet, or one that was never protected.
+    BadTag = 41, "bad_tag";
+    /// An index of SRTP that was there before, or lies too far behind; on the way out, a repeated RTP packet.
+    Replayed = 42, "replayed";
+    /// More SSRCs than one SRTP stream may have.
+    TooManySources = 43, "too_many_sources";
+    /// The keys of an SRTP flow are not there, or changed while the packet was under way.
+    KeysMissing = 44, "keys_missing";
+    /// The driver left no room behind the packet for the tag of SRTP.
+    NoTailroom = 45, "no_tailroom";
+    /// The program for SRTP is not loaded: this kernel refused it.
+    NoSrtp = 46, "no_srtp";
 }
 
 /// Size of an array indexed by [`Reason`], with room for those to come.

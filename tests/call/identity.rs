@@ -3,10 +3,12 @@
 use gateway_userspace::policy::{
     Advertised, AssertedSource, FromSource, IdentityForm, RedirectionForm, Service, Trunk,
 };
+use gateway_userspace::sdp::MediaSecurity;
 use support::stage::scene::{ALICE, ALICES_NUMBER, BOB, Scene, Stage};
 
 fn teams(trunk: &mut Trunk) {
     *trunk = trunk.clone().toward(Service::Teams);
+    trunk.media.security.security = MediaSecurity::Off;
     trunk.advertised = Some(Advertised { host: "sbc1.corp.example".into(), port: 5060 });
 }
 

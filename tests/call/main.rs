@@ -32,6 +32,7 @@ mod services;
 mod sessions;
 mod setup;
 mod sides;
+mod srtp;
 mod transfers;
 mod update;
 mod zoom;

@@ -1,6 +1,7 @@
 //! What Teams, Zoom and an operator's core hear of us, each in its own way.
 
 use gateway_userspace::policy::{Advertised, NumberFormat, Service, Trunk};
+use gateway_userspace::sdp::MediaSecurity;
 use gateway_userspace::sip::message::{Message, Request, parse};
 use support::stage::scene::{ALICE, BOB, Scene, Stage};
 use support::stage::session::Session;
@@ -9,6 +10,8 @@ const NAME: &str = "sbc1.corp.example:5060";
 
 pub(super) fn toward(trunk: &mut Trunk, service: Service) {
     *trunk = trunk.clone().toward(service);
+    // Security has tests of its own.
+    trunk.media.security.security = MediaSecurity::Off;
     trunk.advertised = Some(Advertised { host: "sbc1.corp.example".into(), port: 5060 });
 }
 

@@ -6,6 +6,7 @@ mod hostile;
 mod media;
 mod names;
 mod operation;
+mod srtp;
 mod start;
 mod survival;
 mod telephone;

@@ -1,17 +1,11 @@
 //! A call between two baresip phones, with the audio of both ends looked at.
 
-use anyhow::{Context, Result, bail};
-use std::fs;
-use std::path::{Path, PathBuf};
+use anyhow::Result;
+use support::baresip::{Baresip, FROM, LENGTH, Setup};
 use support::certificate::{Authority, Credentials, Key};
-use support::daemon::{Daemon, SOON, TRUNKS};
+use support::daemon::{Daemon, TRUNKS};
 use support::lab::{Host, Lab};
-use support::process::{Process, until};
 use support::tone::Recording;
-
-/// What is looked at: from 1 s on, for 2 s. The first packets may fall into the phone's jitter buffer.
-const FROM: f64 = 1.0;
-const LENGTH: f64 = 2.0;
 
 #[test]
 fn two_phones_hear_each_other_and_nothing_else() -> Result<()> {
@@ -36,9 +30,11 @@ fn tones_both_ways(transport: &'static str, trunk: &str) -> Result<()> {
     let daemon = Daemon::start(&lab, &format!("{TRUNKS}{}", secured.trunks()))?;
     let called = format!("sip:bob@10.81.1.1;transport={transport}");
     let (low, high) = (440.0, 1000.0);
-    let callee = Baresip::start(&lab, &secured, Host::Callee, "bob", high, &[])?;
-    let caller =
-        Baresip::start(&lab, &secured, Host::Caller, "alice", low, &["-e", &format!("/dial {called}")])?;
+    let settings = secured.phone_settings();
+    let setup = |host, name, tone| Setup { settings: &settings, ..Setup::new(host, name, tone) };
+    let callee = Baresip::start(&lab, setup(Host::Callee, "bob", high))?;
+    let dials = Setup { dials: Some(&called), ..setup(Host::Caller, "alice", low) };
+    let caller = Baresip::start(&lab, dials)?;
     let heard_by_callee = callee.hears()?;
     let heard_by_caller = caller.hears()?;
     // A phone that is asked to end hangs up.
@@ -112,97 +108,4 @@ impl Secured {
         let (bundle, root) = (self.phones.bundle.display(), self.authority.root.display());
         format!("sip_certificate {bundle}\nsip_cafile {root}\n")
     }
-}
-
-/// A phone that answers by itself, says a tone and records what it hears.
-struct Baresip {
-    process: Process,
-    directory: PathBuf,
-}
-
-impl Baresip {
-    fn start(
-        lab: &Lab,
-        secured: &Secured,
-        host: Host,
-        name: &str,
-        frequency: f64,
-        arguments: &[&str],
-    ) -> Result<Self> {
-        let directory = lab.directory().join(name);
-        fs::create_dir(&directory)?;
-        let address = if host == Host::Caller { "10.81.1.2" } else { "10.81.2.2" };
-        let config = config(&directory, address, frequency)?;
-        fs::write(directory.join("config"), format!("{config}{}", secured.phone_settings()))?;
-        let account = format!("<sip:{name}@{address}>;regint=0;answermode=auto;audio_codecs=pcma\n");
-        fs::write(directory.join("accounts"), account)?;
-        fs::write(directory.join("contacts"), "")?;
-        let mut command = lab.command(host, "baresip");
-        command.arg("-f").arg(&directory).args(arguments);
-        let process = lab.start(name, command)?;
-        let phone = Self { process, directory };
-        until(SOON, || Ok(phone.process.listens(5060)?.then_some(())))
-            .with_context(|| format!("baresip does not listen:\n{}", phone.process.output()))?;
-        Ok(phone)
-    }
-
-    /// What it has decoded, once that is long enough.
-    fn hears(&self) -> Result<Recording> {
-        let heard = until(SOON, || {
-            let Some(path) = self.recording()? else { return Ok(None) };
-            // The file is still being written: its header comes first, and may not be there yet.
-            Ok(Recording::read(&path).and_then(|heard| heard.part(FROM, LENGTH)).ok())
-        });
-        heard.with_context(|| format!("nothing was recorded:\n{}", self.process.output()))
-    }
-
-    /// baresip's `sndfile` module writes `dump-TIME-dec.wav`.
-    fn recording(&self) -> Result<Option<PathBuf>> {
-        let mut files = fs::read_dir(&self.directory)?;
-        let decoded = files.find_map(|entry| {
-            let path = entry.ok()?.path();
-            path.to_str()?.ends_with("-dec.wav").then_some(path)
-        });
-        Ok(decoded)
-    }
-
-    fn hang_up(mut self) -> Result<()> {
-        self.process.signal("TERM")?;
-        let status = self.process.wait(SOON)?;
-        if !status.success() {
-            bail!("baresip: {status}");
-        }
-        Ok(())
-    }
-}
-
-fn config(directory: &Path, address: &str, frequency: f64) -> Result<String> {
-    Ok(format!(
-        "sip_listen {address}:5060\n\
-         net_interface to-gateway\n\
-         audio_source ausine,{frequency}\n\
-         audio_player aubridge,sink\n\
-         audio_alert aubridge,alert\n\
-         ausrc_srate 48000\n\
-         ausrc_channels 2\n\
-         auplay_srate 48000\n\
-         auplay_channels 1\n\
-         snd_path {}\n\
-         module_path {}\n\
-         module g711.so\n\
-         module ausine.so\n\
-         module aubridge.so\n\
-         module sndfile.so\n\
-         module_tmp account.so\n\
-         module_app menu.so\n",
-        directory.display(),
-        modules()?.display(),
-    ))
-}
-
-/// Where the distribution has baresip's modules.
-fn modules() -> Result<PathBuf> {
-    let places = ["/usr/lib/baresip/modules", "/usr/lib64/baresip/modules", "/usr/local/lib/baresip/modules"];
-    let found = places.iter().map(PathBuf::from).find(|place| place.join("sndfile.so").exists());
-    found.context("baresip's modules are not there (Debian: apt-get install baresip-core)")
 }

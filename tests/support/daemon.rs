@@ -36,6 +36,13 @@ impl<'a> Daemon<'a> {
         Self::start_with(lab, path)
     }
 
+    /// As [`Daemon::start`], without XDP.
+    pub fn start_over_sockets(lab: &'a Lab, trunks: &str) -> Result<Self> {
+        let path = lab.directory().join("causeway.toml");
+        fs::write(&path, config(lab, trunks).replacen("mode = \"native\"", "mode = \"sockets\"", 1))?;
+        Self::start_with(lab, path)
+    }
+
     fn start_with(lab: &'a Lab, config: PathBuf) -> Result<Self> {
         let mut command = lab.command(Host::Gateway, binary()?);
         command.args(["run", "--config"]).arg(&config).env("NO_COLOR", "1");

@@ -1,5 +1,6 @@
 //! Shared by every test target.
 
+pub mod baresip;
 pub mod certificate;
 pub mod daemon;
 pub mod flood;

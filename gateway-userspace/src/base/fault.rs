@@ -101,6 +101,8 @@ faults! {
     UnsupportedUriScheme, PeerIncompatible, 416, 28, "unsupported_uri_scheme";
     /// No codec, address family or transport profile that both legs can carry.
     NotAcceptableHere, PeerIncompatible, 488, 88, "not_acceptable_here";
+    /// The trunk requires SRTP, and its peer speaks plain RTP or has no suite in common with it.
+    MediaNotSecured, PeerIncompatible, 488, 88, "media_not_secured";
     /// No route for the called number.
     NoRoute, PolicyRefused, 404, 3, "no_route";
     /// The gateway is draining: calls in progress finish, new ones are refused.

@@ -43,6 +43,11 @@ impl Tokens {
         text
     }
 
+    /// Random octets, for keys.
+    pub fn fill(&mut self, octets: &mut [u8]) {
+        self.random.fill_bytes(octets);
+    }
+
     /// A bare random number, for offsets and for keys of hashes.
     pub fn number(&mut self) -> u64 {
         self.random.next_u64()

@@ -83,13 +83,10 @@ impl MediaPorts {
 pub(super) fn open(trunk: &TrunkRef, context: &mut Context<'_>) -> Result<sdp::Leg, Fault> {
     let address = trunk.media_address;
     let pair = context.ports.take(address, context.now)?;
-    let terms = sdp::Terms {
-        codecs: trunk.media.codecs.as_deref().map(Into::into),
-        offer_rtcp_mux: trunk.media.offer_rtcp_mux,
-    };
     // Below 2^62: peers that hold it in a signed 64-bit integer can (RFC 8866 section 5.2 sets no bound).
     let session_id = context.tokens.number() >> 2;
-    Ok(sdp::Leg::new(session_id, SocketAddr::new(address, pair.rtp()), terms))
+    let local = SocketAddr::new(address, pair.rtp());
+    Ok(sdp::Leg::new(session_id, local, trunk.media.terms(), context.tokens))
 }
 
 /// What we offer of our own accord, as far as the trunks allow it: what every telephone network carries.

@@ -7,6 +7,7 @@ use crate::policy::{
     AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm, ReferPolicy,
     ReliableProvisional, Service, Spare,
 };
+use crate::sdp::MediaSecurity;
 use crate::sip::auth::Password;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -316,6 +317,8 @@ pub(super) struct TrunkMedia {
     pub(super) burst: Field<u32>,
     pub(super) codecs: Field<Vec<Spanned<String>>>,
     pub(super) offer_rtcp_mux: Field<bool>,
+    pub(super) security: Field<MediaSecurity>,
+    pub(super) suites: Field<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -83,7 +83,7 @@ pub enum DataplaneFault {
     #[error("flow {}/{} is not installed here", id.slot, id.epoch)]
     UnknownFlow { id: FlowId },
     #[error(
-        "this data plane does not protect media (SRTP) yet: set media_security = \"off\" for the trunk, or \
+        "this data plane does not protect media (SRTP) yet: set media.security = \"off\" for the trunk, or \
          [dataplane] mode = \"sockets\""
     )]
     SrtpNotCarried,

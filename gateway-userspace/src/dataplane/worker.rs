@@ -91,7 +91,7 @@ impl Dataplane {
     ///
     /// The kernel is asked for link addresses of far ends at once, so that the first packet finds them.
     pub fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, DataplaneFault> {
-        carried(flows)?;
+        self.carried(flows)?;
         let mut places = Vec::with_capacity(flows.len());
         for _ in flows {
             match self.fresh_place() {
@@ -108,6 +108,7 @@ impl Dataplane {
         match installed {
             Ok(compiled) => {
                 compiled.iter().for_each(|compiled| self.remember(compiled));
+                self.backend.secure(&places, flows);
                 self.prepare(&compiled);
                 Ok(places.iter().map(id).collect())
             }
@@ -123,7 +124,7 @@ impl Dataplane {
     /// keeps its slot and figures; a latched source is forgotten where the far end may have moved. On an error the
     /// plan before stays in force.
     pub fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, DataplaneFault> {
-        carried(flows)?;
+        self.carried(flows)?;
         let before = ids.iter().map(|id| self.compiled(*id)).collect::<Result<Vec<_>, _>>()?;
         let heirs = heirs(&before, flows);
         let (mut places, mut fresh) = (Vec::with_capacity(flows.len()), Vec::new());
@@ -146,6 +147,7 @@ impl Dataplane {
         let changed = self.change(&before, &heirs, &mut places, flows);
         let after = changed.inspect_err(|_| self.give_back(&fresh))?;
         after.iter().for_each(|compiled| self.remember(compiled));
+        self.backend.secure(&places, flows);
         self.prepare(&after);
         let ended = (0..ids.len()).filter(|index| !heirs.contains(&Some(*index)));
         let ended = ended.filter_map(|index| Some((index, self.forget(*ids.get(index)?)?))).collect();
@@ -279,6 +281,16 @@ impl Dataplane {
         Ok(after)
     }
 
+    /// Refuses what would be relayed as cipher text.
+    fn carried(&self, flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
+        match self.backend {
+            Backend::Kernel(_) if flows.iter().any(FlowSpec::is_secured) => {
+                Err(DataplaneFault::SrtpNotCarried)
+            }
+            Backend::Kernel(_) | Backend::Sockets(_) => Ok(()),
+        }
+    }
+
     /// Frees the slot of a flow that is no longer in the table, and gives its last figures.
     fn forget(&mut self, id: FlowId) -> Option<FlowReport> {
         let report = self.report(id)?;
@@ -374,6 +386,13 @@ impl Backend {
         }
     }
 
+    /// Gives installed flows their keys.
+    fn secure(&mut self, places: &[Place], flows: &[FlowSpec]) {
+        if let Self::Sockets(relay) = self {
+            places.iter().zip(flows).for_each(|(place, spec)| relay.secure(place.slot, spec));
+        }
+    }
+
     fn forget(&mut self, slot: u32) {
         if let Self::Sockets(relay) = self {
             relay.forget(slot);
@@ -392,14 +411,6 @@ impl Backend {
             Self::Kernel(kernel) => kernel.states.read(slot as usize).unwrap_or_default(),
             Self::Sockets(relay) => relay.state(slot),
         }
-    }
-}
-
-/// Refuses what would be relayed as cipher text.
-fn carried(flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
-    match flows.iter().any(|flow| flow.unprotect.is_some() || flow.protect.is_some()) {
-        true => Err(DataplaneFault::SrtpNotCarried),
-        false => Ok(()),
     }
 }
 

@@ -160,6 +160,13 @@ pub struct OutputSpec {
     pub learned_from: Option<usize>,
 }
 
+impl FlowSpec {
+    /// Whether packets are protected on either side of it.
+    pub fn is_secured(&self) -> bool {
+        self.unprotect.is_some() || self.protect.is_some()
+    }
+}
+
 impl LegMedia<'_> {
     /// Flows that hear this leg's peer.
     fn flow_count(&self) -> usize {

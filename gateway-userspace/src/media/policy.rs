@@ -2,7 +2,7 @@
 
 use super::plan::{GateSpec, RateLimit};
 use crate::rtp::Encoding;
-use crate::sdp::Terms;
+use crate::sdp::{SecurityTerms, Terms};
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -26,12 +26,18 @@ pub struct MediaPolicy {
     pub codecs: Option<Vec<Encoding>>,
     /// Offer RTP and RTCP on one port (RFC 5761). An offer of it is accepted either way.
     pub offer_rtcp_mux: bool,
+    /// Whether media is secured, and by which suites.
+    pub security: SecurityTerms,
 }
 
 impl MediaPolicy {
     /// What it says about descriptions.
     pub fn terms(&self) -> Terms {
-        Terms { codecs: self.codecs.clone(), offer_rtcp_mux: self.offer_rtcp_mux }
+        Terms {
+            codecs: self.codecs.clone(),
+            offer_rtcp_mux: self.offer_rtcp_mux,
+            security: self.security.clone(),
+        }
     }
 }
 
@@ -46,6 +52,7 @@ impl Default for MediaPolicy {
             rate: None,
             codecs: None,
             offer_rtcp_mux: true,
+            security: SecurityTerms::default(),
         }
     }
 }

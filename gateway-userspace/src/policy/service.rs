@@ -5,6 +5,8 @@ use super::{
     ReferPolicy, SipPolicy,
 };
 use crate::sip::message::HeaderName;
+use crate::sdp::{MediaSecurity, SecurityTerms};
+use crate::srtp::Suite;
 use std::time::Duration;
 
 /// What stands behind a trunk.
@@ -28,6 +30,7 @@ pub struct Usual {
     pub identity: IdentityPolicy,
     pub redirection: RedirectionForm,
     pub sip: SipPolicy,
+    pub security: SecurityTerms,
 }
 
 impl Usual {
@@ -41,7 +44,10 @@ impl Usual {
             identity: IdentityPolicy::default(),
             redirection: RedirectionForm::None,
             sip: SipPolicy::default(),
+            security: SecurityTerms::default(),
         };
+        let required =
+            |suites: &[Suite]| SecurityTerms { security: MediaSecurity::Required, suites: suites.to_vec() };
         let trusted = IdentityPolicy { trusted: true, ..IdentityPolicy::default() };
         match service {
             None => usual,
@@ -66,6 +72,13 @@ impl Usual {
                     trace_header: Some(HeaderName::Other("X-Trace-ID".into())),
                     ..usual.sip
                 },
+                // The order in which Zoom offers them.
+                security: required(&[
+                    Suite::AeadAes256Gcm,
+                    Suite::Aes256CmHmacSha1_80,
+                    Suite::AesCm128HmacSha1_80,
+                    Suite::AesCm128HmacSha1_32,
+                ]),
                 ..usual
             },
             // Teams tries another gateway after ten seconds (FailoverTimeSeconds): our answer has to be there before.
@@ -83,6 +96,8 @@ impl Usual {
                     refer: ReferPolicy::SendBack,
                     ..usual.sip
                 },
+                // The one suite that it documents.
+                security: required(&[Suite::AesCm128HmacSha1_80]),
                 ..usual
             },
         }

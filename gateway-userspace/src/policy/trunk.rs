@@ -109,6 +109,7 @@ impl Trunk {
         self.identity = usual.identity;
         self.redirection = usual.redirection;
         self.sip = usual.sip;
+        self.media.security = usual.security;
         self
     }
 

@@ -3,6 +3,7 @@
 use super::core::{CheckpointChange, Core, Entry, Turn};
 use super::relay::Relay;
 use crate::call::{Checkpoint, Context};
+use crate::media::plan::FlowSpec;
 
 /// Takes over one call. Its flows go on as they are; where the kernel has lost them they are installed anew.
 ///
@@ -23,6 +24,10 @@ pub(super) fn adopt(core: &mut Core, turn: &mut Turn<'_>, mut checkpoint: Checkp
     let (call, plan) = checkpoint.clone().restore(&mut context).map_err(|error| error.to_string())?;
     let relay = match turn.flows.adopt(&pinned, &plan.flows) {
         Ok(()) => Relay::adopted(pinned, &plan),
+        // To count anew under an old key would use its key stream twice (RFC 3711 section 9.1).
+        Err(_) if plan.flows.iter().any(FlowSpec::is_secured) => {
+            return Err("its SRTP counters went with the last daemon".to_owned());
+        }
         Err(fault) => {
             tracing::warn!(call = %id, fault = fault.label(), "flows of an adopted call are installed anew");
             let mut relay = Relay::default();

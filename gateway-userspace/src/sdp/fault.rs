@@ -59,6 +59,10 @@ pub enum Refusal {
     NoAnswer,
     #[error("more formats than there are payload numbers")]
     NumbersExhausted,
+    #[error("the trunk requires SRTP, and the peer speaks plain RTP or none of the trunk's suites")]
+    NotSecured,
+    #[error("the trunk carries plain RTP only, and the peer speaks SRTP only")]
+    Secured,
     /// Our own call asked to relay what the other leg does not have.
     #[error("the other leg has nothing to relay")]
     NothingToRelay,
@@ -71,6 +75,8 @@ impl Refusal {
             Self::Illegal { event: Event::ReceivePreview | Event::ReceiveAnswer, .. } => {
                 Fault::NotAcceptableHere
             }
+            Self::NotSecured => Fault::MediaNotSecured,
+            Self::Secured => Fault::NotAcceptableHere,
             Self::Illegal { .. } | Self::NothingToRelay => Fault::Internal,
             Self::NothingInCommon | Self::NeverEnabled | Self::StreamMoved { .. } => Fault::NotAcceptableHere,
             Self::AddressFamily { .. } | Self::NumbersExhausted | Self::NoAnswer => Fault::NotAcceptableHere,

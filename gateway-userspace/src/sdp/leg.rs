@@ -8,16 +8,19 @@
 
 mod terminated;
 
+use super::crypto::{Crypto, MediaSecurity, Said, SecurityTerms, lines};
 use super::fault::Refusal;
-use super::model::{Audio, Description, Direction, Format, Origin, OtherStream};
+use super::model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile};
 use super::negotiated::{
-    Negotiated, accept, agreed_by_answer, agreed_by_offer, may_share_port, refuse, speaks,
+    Negotiated, Security, accept, agreed_by_answer, agreed_by_offer, may_share_port, refuse, speaks,
 };
 use super::numbering::Numbering;
 use super::offer_answer::{Event, OfferAnswer, State};
 use super::print::print;
 use crate::base::machine::{Machine, Step};
+use crate::base::token::Tokens;
 use crate::rtp::Encoding;
+use crate::srtp::MasterKey;
 use std::net::SocketAddr;
 
 /// What a trunk says about the descriptions of its legs.
@@ -27,6 +30,8 @@ pub struct Terms {
     pub codecs: Option<Vec<Encoding>>,
     /// Offer RTP and RTCP on one port (RFC 5761). An offer of it is accepted either way.
     pub offer_rtcp_mux: bool,
+    #[serde(default)]
+    pub security: SecurityTerms,
 }
 
 impl Terms {
@@ -75,7 +80,11 @@ pub struct Leg {
     /// section 8); `None` before the first exchange.
     around: Option<(Vec<OtherStream>, Vec<OtherStream>)>,
     /// Our last description; empty before the first.
-    sent: String,
+    sent: Said,
+    /// What we send with, one for each suite of the trunk: the same as long as the leg lives, so that no description that
+    /// only says something again changes a key (RFC 4568 section 7.1.4).
+    #[serde(default)]
+    keys: Vec<MasterKey>,
     exchange: Exchange,
     /// What holds, a preview included; `None` without a stream.
     agreed: Option<Negotiated>,
@@ -99,16 +108,17 @@ enum Exchange {
 
 impl Leg {
     /// A leg whose media we receive at `local` (RTP; RTCP one port above). `session_id` is its own `o=` line's:
-    /// random, below 2^62 so that peers that hold it in a signed integer can.
-    pub fn new(session_id: u64, local: SocketAddr, terms: Terms) -> Self {
+    /// random, below 2^62 so that peers that hold it in a signed integer can. `chance` makes its keys.
+    pub fn new(session_id: u64, local: SocketAddr, terms: Terms, chance: &mut Tokens) -> Self {
         Self {
+            keys: terms.security.mint(chance),
             session_id,
             version: 1,
             local,
             terms,
             numbering: Numbering::default(),
             around: None,
-            sent: String::new(),
+            sent: Said::default(),
             exchange: Exchange::Stable,
             agreed: None,
         }
@@ -127,7 +137,11 @@ impl Leg {
     /// Takes the peer's offer. [`Leg::relay_answer`] or [`Leg::abandon`] closes it.
     pub fn receive_offer(&mut self, offer: Description) -> Result<(), Refusal> {
         self.allowed(Event::ReceiveOffer)?;
+        let offer = self.meant(offer);
         self.check_peer(&offer)?;
+        if offer.audio.port != 0 {
+            self.terms.security.choose(&offer.audio)?;
+        }
         if !speaks(offer.audio.formats.iter().filter(|format| self.terms.allow(format))) {
             return Err(Refusal::NothingInCommon);
         }
@@ -157,10 +171,11 @@ impl Leg {
             return Err(Refusal::NothingInCommon);
         }
         let formats = self.numbering.assign(&allowed).ok_or(Refusal::NumbersExhausted)?;
+        let (profile, crypto) = self.secured(theirs.profile.has_feedback());
         let offer = Audio {
             address: self.local.ip(),
             port: if theirs.port == 0 { 0 } else { self.local.port() },
-            profile: theirs.profile,
+            profile,
             direction: direction.unwrap_or_else(|| theirs.wishes()),
             rtcp: None,
             rtcp_mux: self.terms.offer_rtcp_mux && may_share_port(&formats),
@@ -169,6 +184,7 @@ impl Leg {
             maxptime: theirs.maxptime,
             // They end on the leg that they came by.
             preconditions: None,
+            crypto,
         };
         let around = self.around.get_or_insert_default().clone();
         let body = self.describe(offer.clone(), around);
@@ -224,8 +240,8 @@ impl Leg {
         };
         let (answer, agreed) = match from.answered()? {
             Some(media) if offer.port != 0 => {
-                let answer = accept(self.local, offer, media)?;
-                let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref());
+                let answer = accept(self.local, offer, media, self.answering(offer)?)?;
+                let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref())?;
                 (answer, Some(agreed))
             }
             _ => (refuse(self.local, offer), None),
@@ -282,10 +298,14 @@ impl Leg {
         }
         let formats: Vec<_> =
             audio.formats.iter().filter(|format| self.terms.allow(format)).cloned().collect();
-        let mut prospect = agreed_by_offer(self.local, audio, &Audio { formats, ..audio.clone() }, None);
+        let ours = matches!(self.exchange, Exchange::LocalOffer { .. });
+        let crypto = if ours { audio.crypto.clone() } else { self.answering(audio).ok()? };
+        let answer = Audio { formats, crypto, ..audio.clone() };
+        let mut prospect = agreed_by_offer(self.local, audio, &answer, None).ok()?;
         prospect.direction = direction;
-        if let Exchange::LocalOffer { .. } = self.exchange {
+        if ours {
             (prospect.remote, prospect.remote_rtcp) = (None, None);
+            prospect.security = if audio.crypto.is_empty() { Security::Plain } else { Security::Awaited };
         }
         Some(prospect)
     }
@@ -297,7 +317,7 @@ impl Leg {
 
     /// Our last description, to say it again; `None` before the first.
     pub fn sent(&self) -> Option<&str> {
-        (!self.sent.is_empty()).then_some(&self.sent)
+        (!self.sent.0.is_empty()).then_some(&self.sent.0)
     }
 
     fn allowed(&self, event: Event) -> Result<Progress, Refusal> {
@@ -345,6 +365,39 @@ impl Leg {
         }
     }
 
+    /// Of a secured and a plain stream beside each other, the one that the trunk wants.
+    fn meant(&self, offer: Description) -> Description {
+        let unwanted = match self.terms.security.security {
+            MediaSecurity::Off => offer.audio.profile.is_secure(),
+            MediaSecurity::Required | MediaSecurity::Offered => !offer.audio.profile.is_secure(),
+        };
+        match offer {
+            Description { otherwise: Some(other), .. } if unwanted => *other,
+            offer => Description { otherwise: None, ..offer },
+        }
+    }
+
+    /// Profile and keys of an offer of ours: what holds, once something does, else all that the trunk has.
+    fn secured(&self, has_feedback: bool) -> (Profile, Vec<Crypto>) {
+        let is_secure = self.terms.security.security == MediaSecurity::Required;
+        match (&self.agreed, self.said()) {
+            (Some(agreed), Some(Description { audio, .. })) => {
+                let held = |line: &Crypto| agreed.security.to_peer() == Some(&line.key);
+                let lines = audio.crypto.into_iter().filter(held).collect();
+                (Profile::of(audio.profile.is_secure(), has_feedback), lines)
+            }
+            _ => (Profile::of(is_secure, has_feedback), lines(&self.keys)),
+        }
+    }
+
+    /// The line of our answer to this offer, with its tag and our key of the suite.
+    fn answering(&self, offer: &Audio) -> Result<Vec<Crypto>, Refusal> {
+        let Some(chosen) = self.terms.security.choose(offer)? else { return Ok(Vec::new()) };
+        let key = self.keys.iter().find(|key| key.suite() == chosen.key.suite());
+        let key = key.ok_or(Refusal::NotSecured)?.clone();
+        Ok(vec![Crypto { tag: chosen.tag, key }])
+    }
+
     /// Writes our description and remembers it. The version in `o=` rises only if something else changed
     /// (RFC 3264 section 8).
     fn describe(&mut self, audio: Audio, (before, after): (Vec<OtherStream>, Vec<OtherStream>)) -> String {
@@ -353,14 +406,14 @@ impl Leg {
             version: self.version,
             address: self.local.ip().to_string(),
         };
-        let mut description = Description { origin, before, audio, after };
+        let mut description = Description { origin, before, audio, after, otherwise: None };
         let mut body = print(&description);
-        if !self.sent.is_empty() && self.sent != body {
+        if !self.sent.0.is_empty() && self.sent.0 != body {
             self.version += 1;
             description.origin.version = self.version;
             body = print(&description);
         }
-        self.sent.clone_from(&body);
+        self.sent.0.clone_from(&body);
         body
     }
 }

@@ -8,6 +8,7 @@
 //! * [`Negotiated`] is what a leg's peer and this gateway agreed on; two of them make a media plan.
 
 mod capability;
+mod crypto;
 mod fault;
 mod leg;
 mod model;
@@ -18,6 +19,7 @@ mod parse;
 mod precondition;
 mod print;
 
+pub use crypto::{Crypto, MediaSecurity, SecurityTerms};
 pub use fault::{Refusal, SdpFault};
 pub use leg::{Finality, Leg, Progress, Terms};
 pub use model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};

@@ -1,5 +1,6 @@
 //! A session description, as far as an audio call through a gateway needs it.
 
+use super::crypto::Crypto;
 use super::precondition::Preconditions;
 use crate::rtp::Codec;
 use std::net::{IpAddr, SocketAddr};
@@ -13,6 +14,10 @@ pub struct Description {
     pub audio: Audio,
     /// Streams after the audio stream, in order.
     pub after: Vec<OtherStream>,
+    /// The same description with another audio stream in the middle, secured where this one is plain or the other way
+    /// round: a peer that leaves the choice to us offers both.
+    #[serde(skip)]
+    pub otherwise: Option<Box<Description>>,
 }
 
 /// The `o=` line, without its user name, which nobody needs and which may name a person.
@@ -56,6 +61,9 @@ pub struct Audio {
     /// In a peer's description what it waits for, in ours what we answer to that.
     #[serde(default)]
     pub preconditions: Option<Preconditions>,
+    /// The lines of `a=crypto` that can be used, in order.
+    #[serde(default)]
+    pub crypto: Vec<Crypto>,
 }
 
 impl Audio {
@@ -89,25 +97,64 @@ pub struct RtcpPort {
     pub address: Option<IpAddr>,
 }
 
-/// RTP profiles that this gateway carries. The secured ones (RFC 3711, RFC 5764) are not among them.
+/// RTP profiles that this gateway carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Profile {
     /// RTP/AVP (RFC 3551).
     Avp,
     /// RTP/AVPF (RFC 4585).
     Avpf,
+    /// RTP/SAVP (RFC 3711).
+    Savp,
+    /// RTP/SAVPF (RFC 5124).
+    Savpf,
+    /// UDP/TLS/RTP/SAVP (RFC 5764), for its `a=crypto` lines: peers write it that leave the choice between those and
+    /// DTLS to us.
+    TlsSavp,
+    /// UDP/TLS/RTP/SAVPF.
+    TlsSavpf,
 }
 
 impl Profile {
+    const ALL: [Self; 6] = [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf, Self::TlsSavp, Self::TlsSavpf];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Avp => "RTP/AVP",
             Self::Avpf => "RTP/AVPF",
+            Self::Savp => "RTP/SAVP",
+            Self::Savpf => "RTP/SAVPF",
+            Self::TlsSavp => "UDP/TLS/RTP/SAVP",
+            Self::TlsSavpf => "UDP/TLS/RTP/SAVPF",
         }
     }
 
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Avp, Self::Avpf].into_iter().find(|profile| profile.name().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|profile| profile.name().eq_ignore_ascii_case(name))
+    }
+
+    pub const fn is_secure(self) -> bool {
+        !matches!(self, Self::Avp | Self::Avpf)
+    }
+
+    /// Whether RTCP feedback goes with it (RFC 4585).
+    pub const fn has_feedback(self) -> bool {
+        matches!(self, Self::Avpf | Self::Savpf | Self::TlsSavpf)
+    }
+
+    /// What we say ourselves: never that keys come by DTLS.
+    pub const fn of(is_secure: bool, has_feedback: bool) -> Self {
+        match (is_secure, has_feedback) {
+            (false, false) => Self::Avp,
+            (false, true) => Self::Avpf,
+            (true, false) => Self::Savp,
+            (true, true) => Self::Savpf,
+        }
+    }
+
+    /// What we answer to it: an offer of DTLS beside keys is answered by the keys.
+    pub const fn answered(self) -> Self {
+        Self::of(self.is_secure(), self.has_feedback())
     }
 }
 

@@ -1,6 +1,7 @@
 //! What holds after an answer: the two descriptions of a leg put together.
 
 use super::capability::{counterpart, same_payload};
+use super::crypto::{self, Crypto};
 use super::fault::Refusal;
 use super::model::{Audio, Direction, Format};
 use crate::rtp::Codec;
@@ -101,7 +102,12 @@ impl NegotiatedFormat {
 }
 
 /// Our answer to `offer` that carries what the other leg's peer agreed to.
-pub(super) fn accept(local: SocketAddr, offer: &Audio, media: &Negotiated) -> Result<Audio, Refusal> {
+pub(super) fn accept(
+    local: SocketAddr,
+    offer: &Audio,
+    media: &Negotiated,
+    crypto: Vec<Crypto>,
+) -> Result<Audio, Refusal> {
     let mut taken = Vec::with_capacity(media.formats.len());
     let mut formats = Vec::with_capacity(media.formats.len());
     for NegotiatedFormat { codec, fmtp, from_peer, .. } in &media.formats {
@@ -117,7 +123,7 @@ pub(super) fn accept(local: SocketAddr, offer: &Audio, media: &Negotiated) -> Re
     Ok(Audio {
         address: local.ip(),
         port: local.port(),
-        profile: offer.profile,
+        profile: offer.profile.answered(),
         direction: media.direction.with(offer.wishes()),
         rtcp: None,
         rtcp_mux: offer.rtcp_mux && may_share_port(&formats),
@@ -125,6 +131,7 @@ pub(super) fn accept(local: SocketAddr, offer: &Audio, media: &Negotiated) -> Re
         ptime: media.ptime,
         maxptime: media.maxptime,
         preconditions: offer.preconditions,
+        crypto,
     })
 }
 
@@ -139,6 +146,7 @@ pub(super) fn refuse(local: SocketAddr, offer: &Audio) -> Audio {
         ptime: None,
         maxptime: None,
         preconditions: None,
+        crypto: Vec::new(),
         ..offer.clone()
     }
 }
@@ -149,7 +157,7 @@ pub(super) fn agreed_by_offer(
     offer: &Audio,
     answer: &Audio,
     before: Option<&Negotiated>,
-) -> Negotiated {
+) -> Result<Negotiated, Refusal> {
     let format = |format: &Format| NegotiatedFormat {
         codec: format.codec.clone(),
         fmtp: format.fmtp.clone(),
@@ -159,7 +167,8 @@ pub(super) fn agreed_by_offer(
     };
     let formats = answer.formats.iter().map(format).collect();
     let direction = offer.wishes().with(answer.direction);
-    negotiated(local, offer, answer.rtcp_mux, direction, formats, before)
+    let security = crypto::agreed(offer, answer, false)?;
+    Ok(Negotiated { security, ..negotiated(local, offer, answer.rtcp_mux, direction, formats, before) })
 }
 
 /// What holds after the peer's answer to our offer.
@@ -188,7 +197,8 @@ pub(super) fn agreed_by_answer(
     }
     let rtcp_mux = offer.rtcp_mux && answer.rtcp_mux && may_share_port(&answer.formats);
     let direction = answer.wishes().with(offer.direction);
-    Ok(negotiated(local, answer, rtcp_mux, direction, formats, before))
+    let security = crypto::agreed(offer, answer, true)?;
+    Ok(Negotiated { security, ..negotiated(local, answer, rtcp_mux, direction, formats, before) })
 }
 
 fn negotiated(

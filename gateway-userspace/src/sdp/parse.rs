@@ -1,5 +1,6 @@
 //! From bytes to a [`Description`]: grammar by sdp-types, limits and meaning here.
 
+use super::crypto::{self, Crypto};
 use super::fault::SdpFault;
 use super::model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};
 use super::precondition::Preconditions;
@@ -16,14 +17,24 @@ const LINES_MAX: usize = 1024;
 
 /// Reads a session description.
 ///
-/// Of several audio streams the first that this gateway can carry is meant: an offer may hold a secured stream
-/// beside a plain one. Octets that are not UTF-8 are read as U+FFFD, because they stand in names that go no
+/// Of several audio streams the first that this gateway can carry is meant; where an offer holds a secured stream
+/// beside a plain one, the other of the two is [`Description::otherwise`]. Octets that are not UTF-8 are read as U+FFFD, because they stand in names that go no
 /// further. Formats whose encoding is unknown (a dynamic number without `a=rtpmap`) are left out.
 pub fn parse(body: &[u8]) -> Result<Description, SdpFault> {
     check_limits(body)?;
     let text = String::from_utf8_lossy(body);
-    let mut session = Session::parse(text.as_bytes())?;
+    let session = Session::parse(text.as_bytes())?;
     let position = audio_position(&session)?;
+    let mut described = description(session.clone(), position)?;
+    let is_secure = described.audio.profile.is_secure();
+    described.otherwise = other_position(&session, is_secure)
+        .and_then(|position| description(session, position).ok())
+        .map(Box::new);
+    Ok(described)
+}
+
+/// With the audio stream at `position` of the media lines.
+fn description(mut session: Session, position: usize) -> Result<Description, SdpFault> {
     let after: Vec<Media> = session.medias.drain(position + 1..).collect();
     let media = session.medias.pop().ok_or(SdpFault::NoAudio)?;
     let audio = audio(&session, &media)?;
@@ -37,6 +48,7 @@ pub fn parse(body: &[u8]) -> Result<Description, SdpFault> {
         before: session.medias.into_iter().map(other).collect(),
         audio,
         after: after.into_iter().map(other).collect(),
+        otherwise: None,
     })
 }
 
@@ -64,6 +76,16 @@ fn audio_position(session: &Session) -> Result<usize, SdpFault> {
         .or_else(|| find(&|media| media.port == 0 && Profile::named(&media.proto).is_some()))
         .or_else(|| find(&|_| true))
         .ok_or(SdpFault::NoAudio)
+}
+
+/// The first audio stream that could be carried and is secured where the one that is meant is not, or the other way round.
+fn other_position(session: &Session, is_secure: bool) -> Option<usize> {
+    session.medias.iter().position(|media| {
+        let profile = Profile::named(&media.proto);
+        media.media.eq_ignore_ascii_case("audio")
+            && media.port != 0
+            && profile.is_some_and(|profile| profile.is_secure() != is_secure)
+    })
 }
 
 fn audio(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
@@ -96,6 +118,13 @@ fn audio(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
                 .iter()
                 .filter_map(|attribute| Some((attribute.attribute.as_str(), attribute.value.as_deref()?))),
         ),
+        crypto: media
+            .attributes
+            .iter()
+            .filter(|attribute| attribute.attribute == "crypto")
+            .take(crypto::LINES_MAX)
+            .filter_map(|attribute| Crypto::parse(attribute.value.as_deref()?))
+            .collect(),
     })
 }
 
@@ -235,14 +264,39 @@ mod tests {
     #[test]
     fn the_first_audio_stream_that_can_be_carried_is_meant() {
         let description = parsed(
-            "m=video 3000 RTP/AVP 31\r\nm=audio 4000 RTP/SAVP 0\r\nm=audio 4002 RTP/AVP 8\r\nm=audio 4004 RTP/AVP 0\r\n",
+            "m=video 3000 RTP/AVP 31\r\nm=audio 4000 TCP/RTP/AVP 0\r\nm=audio 4002 RTP/AVP 8\r\nm=audio 4004 RTP/AVP 0\r\n",
         )
         .unwrap();
         assert_eq!(description.audio.port, 4002);
         assert_eq!((description.before.len(), description.after.len()), (2, 1));
-        assert_eq!(description.before[1].profile, "RTP/SAVP");
-        let refused = parsed("m=audio 0 RTP/SAVP 0\r\nm=audio 0 RTP/AVP 0\r\n").unwrap();
+        assert_eq!(description.before[1].profile, "TCP/RTP/AVP");
+        let refused = parsed("m=audio 0 TCP/RTP/AVP 0\r\nm=audio 0 RTP/AVP 0\r\n").unwrap();
         assert_eq!(refused.before.len(), 1);
+    }
+
+    #[test]
+    fn a_secured_stream_beside_a_plain_one_is_kept_for_a_choice() {
+        let description = parsed("m=audio 4000 RTP/SAVP 0\r\nm=audio 4002 RTP/AVP 8\r\n").unwrap();
+        let other = description.otherwise.unwrap();
+        assert_eq!((description.audio.port, other.audio.port), (4000, 4002));
+        assert_eq!((description.before.len(), other.before.len()), (0, 1));
+        assert_eq!(parsed("m=audio 4000 RTP/AVP 0\r\nm=audio 0 RTP/SAVP 8\r\n").unwrap().otherwise, None);
+    }
+
+    // Statement 131.
+    #[test]
+    fn every_line_with_a_key_is_read_and_one_that_cannot_be_used_costs_only_itself() {
+        let key = "WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+        let audio = parsed(&format!(
+            "m=audio 4000 UDP/TLS/RTP/SAVP 0\r\na=crypto:0 AES_CM_128_HMAC_SHA1_32 inline:{key}|2^31\r\n\
+             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}|2^31\r\na=crypto:2 AES_UNKNOWN inline:{key}\r\n"
+        ))
+        .unwrap()
+        .audio;
+        let lines: Vec<_> = audio.crypto.iter().map(|line| (line.tag, line.key.suite().name())).collect();
+        assert_eq!(lines, [(0, "AES_CM_128_HMAC_SHA1_32"), (1, "AES_CM_128_HMAC_SHA1_80")]);
+        assert_eq!(audio.profile, Profile::TlsSavp);
+        assert!(!format!("{audio:?}").contains(&key[5..20]));
     }
 
     #[test]
@@ -275,8 +329,8 @@ mod tests {
             ("m=audio 4000 RTP/AVP 0\r\na=x\0y\r\n", Fault::MalformedSdp),
             ("", Fault::NotAcceptableHere),
             ("m=video 4000 RTP/AVP 31\r\n", Fault::NotAcceptableHere),
-            ("m=audio 4000 RTP/SAVP 0\r\n", Fault::NotAcceptableHere),
-            ("m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n", Fault::NotAcceptableHere),
+            ("m=audio 4000 UDP/BFCP 0\r\n", Fault::NotAcceptableHere),
+            ("m=audio 4000 TCP/RTP/SAVP 0\r\n", Fault::NotAcceptableHere),
             ("m=audio 4000/2 RTP/AVP 0\r\n", Fault::NotAcceptableHere),
             ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 media.example.com\r\n", Fault::NotAcceptableHere),
             ("m=audio 4000 RTP/AVP 0\r\nc=IN IP4 224.2.1.1/127\r\n", Fault::NotAcceptableHere),
@@ -305,6 +359,7 @@ mod tests {
             "a=(rtpmap|fmtp|rtcp|ptime|maxptime):[0-9 a-zA-Z/.;=-]{0,30}",
             "m=audio [0-9]{0,6} RTP/(AVP|AVPF|SAVP)( [0-9]{1,3}){0,6}",
             "c=IN IP[46] [0-9a-f.:/]{0,20}",
+            "a=crypto:[0-9]{1,2} AES_CM_128_HMAC_SHA1_80 inline:[a-zA-Z0-9]{40}([|]2\\^[0-9]{1,2})?([|]1:[0-9])?",
             Just("a=rtcp-mux".to_owned()),
             Just("a=sendonly".to_owned()),
         ]

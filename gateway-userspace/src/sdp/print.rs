@@ -8,7 +8,7 @@ use std::net::IpAddr;
 /// Writes a session description with its `c=` line at session level, so that it covers refused streams too
 /// (RFC 8866 section 5.7 asks for one for each stream).
 pub fn print(description: &Description) -> String {
-    let Description { origin, before, audio, after } = description;
+    let Description { origin, before, audio, after, otherwise: _ } = description;
     let address_type = origin.address.parse::<IpAddr>().map_or(AddrType::Ip4, AddrType::from);
     let origin = sdp_types::Origin::new(
         &origin.session_id,
@@ -43,6 +43,9 @@ fn media(audio: &Audio) -> Media {
         if let Some(fmtp) = &format.fmtp {
             attribute("fmtp", Some(format!("{} {fmtp}", format.payload_type)));
         }
+    }
+    for line in &audio.crypto {
+        attribute("crypto", Some(line.to_string()));
     }
     for (name, milliseconds) in [("ptime", audio.ptime), ("maxptime", audio.maxptime)] {
         if let Some(milliseconds) = milliseconds {

@@ -64,6 +64,14 @@ impl MasterKey {
 }
 
 impl StreamKeys {
+    /// Session keys as a vector gives them.
+    #[cfg(test)]
+    pub(super) fn of(suite: Suite, cipher: &[u8], authentication: &[u8], salt: &[u8]) -> Self {
+        let (cipher, authentication, salt) =
+            (Secret::of(cipher), Secret::of(authentication), Secret::of(salt));
+        Self { suite, cipher, authentication, salt }
+    }
+
     pub fn suite(&self) -> Suite {
         self.suite
     }

@@ -1,6 +1,7 @@
 //! One direction's key as it is signalled.
 
 use super::Suite;
+use crate::base::token::Tokens;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use std::fmt;
@@ -11,7 +12,7 @@ pub(super) const MASTER_MAX: usize = 46;
 
 /// Master key and salt of one direction, with what `a=crypto` says about them. Two are equal when they protect packets
 /// in the same way, so that a changed one is a new key.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MasterKey {
     suite: Suite,
     secret: Secret<MASTER_MAX>,
@@ -23,7 +24,7 @@ pub struct MasterKey {
 }
 
 /// Master key identifier: a number in a field of 1 to 128 octets (RFC 4568 section 6.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Mki {
     value: u64,
     octets: u8,
@@ -49,6 +50,13 @@ impl MasterKey {
             return Err(KeyFault::Length { suite, wanted, found: master.len() });
         }
         Ok(Self { suite, secret: Secret::of(master), mki: None, lifetime: None })
+    }
+
+    /// A fresh key.
+    pub fn random(suite: Suite, chance: &mut Tokens) -> Self {
+        let mut secret = Secret([0; MASTER_MAX]);
+        chance.fill(&mut secret.0[..suite.master_len()]);
+        Self { suite, secret, mki: None, lifetime: None }
     }
 
     /// From the base64 of `inline:`, padded or not as RFC 4568 section 6.1 and its errata leave it.
@@ -140,12 +148,12 @@ impl Mki {
 }
 
 /// Octets that are wiped on release and never printed, zero behind those in use.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Hash, Zeroize, ZeroizeOnDrop)]
 pub(super) struct Secret<const N: usize>(pub(super) [u8; N]);
 
 impl<const N: usize> Secret<N> {
     /// Of at most `N` octets.
-    fn of(octets: &[u8]) -> Self {
+    pub(super) fn of(octets: &[u8]) -> Self {
         let mut secret = Self([0; N]);
         secret.0.iter_mut().zip(octets).for_each(|(to, from)| *to = *from);
         secret

@@ -2,22 +2,26 @@
 //!
 //! * [`Suite`] names what is computed; [`MasterKey`] is one direction's key as the session description carries it;
 //!   [`MasterKey::derive`] gives the [`SessionKeys`] that packets meet.
+//! * [`Unprotect`] and [`Protect`] are one direction's state: rollover counters, replay windows, RTCP indices. They work in
+//!   place and allocate nothing for a packet.
 //! * No room prints a key: [`MasterKey`] and [`SessionKeys`] are redacted in `Debug` and wiped on release.
 
 mod derive;
+mod fault;
 mod key;
+mod packet;
+mod protect;
 mod suite;
+mod transform;
+mod unprotect;
+mod window;
 
 pub use derive::{SessionKeys, StreamKeys};
+pub use fault::SrtpFault;
 pub use key::{KeyFault, MasterKey, Mki};
+pub use protect::Protect;
 pub use suite::Suite;
+pub use unprotect::Unprotect;
 
 #[cfg(test)]
-mod tests {
-    /// Octets of a vector as the RFCs print them.
-    pub(super) fn hex(text: &str) -> Vec<u8> {
-        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
-        let digit = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
-        digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
-    }
-}
+mod tests;

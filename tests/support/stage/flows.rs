@@ -51,6 +51,11 @@ impl MemoryFlows {
         flows.find(|flow| flow.from == side && flow.kind != FlowKind::Rtcp)
     }
 
+    /// Every flow, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &FlowSpec> {
+        self.flows.values().map(|(_, flow)| flow)
+    }
+
     /// Takes away all flows but these, as a daemon does that adopts pinned maps.
     pub fn sweep(&mut self, kept: &[FlowId]) {
         self.flows.retain(|_, (id, _)| kept.contains(id));

@@ -15,6 +15,9 @@ pub struct Session {
     pub connection: Option<&'static str>,
     /// Further attribute lines, each with its end.
     pub attributes: &'static str,
+    pub profile: &'static str,
+    /// Values of `a=crypto`, in order.
+    pub crypto: &'static [&'static str],
 }
 
 impl Session {
@@ -25,7 +28,14 @@ impl Session {
             formats: vec![(8, "PCMA/8000"), (0, "PCMU/8000"), (101, "telephone-event/8000")],
             connection: None,
             attributes: "",
+            profile: "RTP/AVP",
+            crypto: &[],
         }
+    }
+
+    /// The same over another profile, with these values of `a=crypto`.
+    pub fn secured(&self, profile: &'static str, crypto: &'static [&'static str]) -> Self {
+        Self { profile, crypto, ..self.clone() }
     }
 
     pub fn directed(&self, direction: &'static str) -> Self {
@@ -43,9 +53,13 @@ impl Session {
         let numbers: Vec<_> = self.formats.iter().map(|(number, _)| number.to_string()).collect();
         let mut text = format!(
             "v=0\r\no={name} 77{version} {version} IN IP4 {address}\r\ns={name}\r\nc=IN IP4 {connection}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {}\r\n",
+             m=audio {port} {} {}\r\n",
+            self.profile,
             numbers.join(" ")
         );
+        for line in self.crypto {
+            write!(text, "a=crypto:{line}\r\n").expect("a string takes all");
+        }
         for (number, encoding) in &self.formats {
             write!(text, "a=rtpmap:{number} {encoding}\r\n").expect("a string takes all");
         }
@@ -69,6 +83,17 @@ impl Session {
         };
         Self { direction, formats: self.formats.iter().filter_map(common).collect(), ..self.clone() }
     }
+}
+
+/// Values of `a=crypto` of a description.
+pub fn crypto_of(sdp: &str) -> Vec<&str> {
+    sdp.lines().filter_map(|line| line.strip_prefix("a=crypto:")).collect()
+}
+
+/// The profile of the audio stream of a description.
+pub fn profile_of(sdp: &str) -> &str {
+    let line = sdp.lines().find(|line| line.starts_with("m=audio"));
+    line.and_then(|line| line.split(' ').nth(2)).unwrap_or("?")
 }
 
 /// The last direction attribute of a description.

@@ -11,9 +11,11 @@ use crate::policy::{
     Trunk, Usual,
 };
 use crate::rtp::Encoding;
+use crate::sdp::SecurityTerms;
 use crate::sip::auth::Credentials;
 use crate::sip::message::HeaderName;
 use crate::sip::transport::Transport;
+use crate::srtp::Suite;
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -56,7 +58,6 @@ pub(super) fn trunk(
         written.peers.iter().map(|written| peer(written, port, label, region, errors)).collect();
     let allowed: Vec<_> =
         written.allowed.iter().map(|text| network(text, &format!("{label} allowed"), errors)).collect();
-    let media = media(written, label, errors);
     let limits = Limits {
         calls: written.limits.calls.as_ref().map(|calls| *calls.get_ref()),
         rate: super::call_rate(
@@ -70,6 +71,7 @@ pub(super) fn trunk(
     let rules = super::rule::manipulation(&written.rule, &variables, label, errors);
     let service = written.service.as_ref().map(|service| *service.get_ref());
     let usual = Usual::of(service);
+    let media = media(written, &usual.security, label, errors);
     let (transport, listen) = listen?;
     Some(Trunk {
         name: name?.get_ref().trim().to_owned(),
@@ -271,7 +273,12 @@ fn advertised(
     }
 }
 
-fn media(trunk: &file::Trunk, label: &str, errors: &mut ConfigErrors) -> Option<MediaPolicy> {
+fn media(
+    trunk: &file::Trunk,
+    usual: &SecurityTerms,
+    label: &str,
+    errors: &mut ConfigErrors,
+) -> Option<MediaPolicy> {
     let written = &trunk.media;
     let standard = MediaPolicy::default();
     let networks = media_networks(&trunk.peers);
@@ -313,7 +320,41 @@ fn media(trunk: &file::Trunk, label: &str, errors: &mut ConfigErrors) -> Option<
         rate,
         codecs,
         offer_rtcp_mux: super::value(&written.offer_rtcp_mux, standard.offer_rtcp_mux),
+        security: SecurityTerms {
+            security: super::value(&written.security, usual.security),
+            suites: suites(&written.suites, usual, label, errors),
+        },
     })
+}
+
+fn suites(
+    written: &Field<Vec<Spanned<String>>>,
+    usual: &SecurityTerms,
+    label: &str,
+    errors: &mut ConfigErrors,
+) -> Vec<Suite> {
+    let Some(list) = written else { return usual.suites.clone() };
+    let field = format!("{label} media.suites");
+    let known = || Suite::ALL.map(Suite::name).join(", ");
+    let mut suites = Vec::with_capacity(list.get_ref().len());
+    for name in list.get_ref() {
+        let (span, name) = (name.span(), name.get_ref().trim());
+        match Suite::named(name) {
+            Some(suite) if suites.contains(&suite) => {
+                errors.add(Some(span), field.clone(), format!("{name} is there twice"), "leave one out");
+            }
+            Some(suite) => suites.push(suite),
+            None => {
+                let fix = format!("write one of {}", known());
+                errors.add(Some(span), field.clone(), format!("{name:?} is no suite of SRTP"), fix);
+            }
+        }
+    }
+    if list.get_ref().is_empty() {
+        let fix = "name a suite, or write security = \"off\"";
+        errors.add(Some(list.span()), field, "is empty", fix);
+    }
+    suites
 }
 
 /// Q.850 causes are 1 to 127 (ITU-T Q.850 table 1); what is larger is the status code of a refusal.

@@ -3,12 +3,13 @@
 //!
 //! [`relay`] is sans-IO and shares its rules with the kernel side through `gateway_common`; [`frame`] puts
 //! Ethernet frames in front of it and builds what leaves from scratch, as the oracle of the XDP program;
-//! [`sockets`] puts sockets in front of it, as the fall-back where XDP is not to be had.
+//! [`sockets`] puts sockets in front of it, as the fall-back where XDP is not to be had, and the keys of SRTP around it.
 
 pub mod counters;
 mod datagram;
 pub mod frame;
 pub mod relay;
+mod secured;
 pub(super) mod sockets;
 
 pub use counters::Counters;

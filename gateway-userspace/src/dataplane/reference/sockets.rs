@@ -7,6 +7,9 @@ use super::super::record::Record;
 use super::counters::Counters;
 use super::datagram;
 use super::relay::{Arrival, Outcome, Relay, carries};
+use super::secured::{GROWTH_MAX, Secured};
+use crate::media::plan::FlowSpec;
+use gateway_common::admit;
 use gateway_common::flow::{FlowConfig, FlowKey};
 use gateway_common::learned::FlowState;
 use gateway_common::net::Be16;
@@ -28,6 +31,7 @@ const DATAGRAM_MAX: usize = 65_535;
 #[derive(Debug)]
 pub(crate) struct SocketRelay {
     relay: Relay,
+    secured: Secured,
     sockets: Slab<MediaSocket>,
     by_address: HashMap<FlowKey, usize>,
     poll: Option<(Registry, Range<usize>)>,
@@ -48,10 +52,11 @@ impl SocketRelay {
     pub(crate) fn new(counters: Arc<Counters>) -> Self {
         Self {
             relay: Relay::new(counters),
+            secured: Secured::default(),
             sockets: Slab::new(),
             by_address: HashMap::new(),
             poll: None,
-            buffer: vec![0; DATAGRAM_MAX].into_boxed_slice(),
+            buffer: vec![0; DATAGRAM_MAX + GROWTH_MAX].into_boxed_slice(),
         }
     }
 
@@ -93,9 +98,15 @@ impl SocketRelay {
         }
     }
 
+    /// Gives the flow of `slot` the keys of its specification.
+    pub(crate) fn secure(&mut self, slot: u32, spec: &FlowSpec) {
+        self.secured.set(slot, spec);
+    }
+
     /// Forgets a slot that is free again.
     pub(crate) fn forget(&mut self, slot: u32) {
         self.relay.forget(slot);
+        self.secured.forget(slot);
     }
 
     /// A socket is readable: relays all it holds.
@@ -105,8 +116,9 @@ impl SocketRelay {
         };
         while let Some(media) = self.sockets.get(index) {
             let at = media.at;
-            let received =
-                media.socket.try_io(|| datagram::receive(&SockRef::from(&media.socket), &mut self.buffer));
+            let received = media.socket.try_io(|| {
+                datagram::receive(&SockRef::from(&media.socket), &mut self.buffer[..DATAGRAM_MAX])
+            });
             match received {
                 Ok((octets, source, traffic_class)) => self.relay_one(at, octets, source, traffic_class),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -118,17 +130,30 @@ impl SocketRelay {
     }
 
     fn relay_one(&mut self, at: FlowKey, octets: usize, source: SocketAddr, traffic_class: u8) {
-        let Some(payload) = self.buffer.get_mut(..octets) else { return };
+        let Some(config) = self.relay.config(at).copied() else { return };
         let source = key(source);
         let arrived = Arrival { at, source: source.address, source_port: source.port, traffic_class };
+        // No stranger makes us compute a tag.
+        let opened = match admit::gate_opens(&config, arrived.source, arrived.source_port) {
+            true => self.secured.unprotect(config.slot, self.buffer.get_mut(..octets).unwrap_or_default()),
+            false => Err(Reason::SourceRefused),
+        };
+        let octets = match opened {
+            Ok(octets) => octets,
+            Err(reason) => return self.relay.refuse(at, reason),
+        };
+        let Some(payload) = self.buffer.get_mut(..octets) else { return };
         let Outcome::Send { from, to, traffic_class } = self.relay.relay(monotonic(), arrived, payload)
         else {
             return;
         };
-        let media = self.by_address.get(&key(from)).and_then(|index| self.sockets.get_mut(*index));
-        let sent = media.ok_or(Reason::NoTransmit).and_then(|media| media.send(payload, to, traffic_class));
+        let sent = self.secured.protect(config.slot, &mut self.buffer, octets).and_then(|leaving| {
+            let media = self.by_address.get(&key(from)).and_then(|index| self.sockets.get_mut(*index));
+            let leaving = self.buffer.get(..leaving).unwrap_or_default();
+            media.ok_or(Reason::NoTransmit)?.send(leaving, to, traffic_class)
+        });
         if let Err(reason) = sent {
-            self.relay.not_sent(at, payload, reason);
+            self.relay.not_sent(at, self.buffer.get(..octets).unwrap_or_default(), reason);
         }
     }
 

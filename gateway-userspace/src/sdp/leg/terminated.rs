@@ -2,7 +2,7 @@
 //! agreed to, or what both trunks allow.
 
 use super::super::fault::Refusal;
-use super::super::model::{Audio, Description, Direction, Format, Profile};
+use super::super::model::{Audio, Description, Direction, Format};
 use super::super::negotiated::{
     Negotiated, NegotiatedFormat, accept, agreed_by_offer, may_share_port, speaks,
 };
@@ -64,7 +64,7 @@ impl Leg {
         let said = self.said().ok_or(Refusal::NothingToRelay)?;
         self.exchange =
             Exchange::LocalOffer { offer: said.audio, previewed: false, before: self.agreed.clone() };
-        Ok(self.sent.clone())
+        Ok(self.sent.0.clone())
     }
 
     /// Answers the peer's offer before the other side was asked: by the first speech format that both trunks allow, which
@@ -107,7 +107,7 @@ impl Leg {
             self.around = Some((offer.before.clone(), offer.after.clone()));
             self.exchange = Exchange::Stable;
         }
-        Ok(self.sent.clone())
+        Ok(self.sent.0.clone())
     }
 
     /// Whether media of `other`'s peer passes to this leg's and back without a codec and without another answer: each
@@ -137,9 +137,9 @@ impl Leg {
     }
 
     /// Our last description, read back.
-    fn said(&self) -> Option<Description> {
+    pub(super) fn said(&self) -> Option<Description> {
         // Only refreshes and re-offers need it, which is too seldom to keep it in memory for each call.
-        parse(self.sent.as_bytes()).ok()
+        parse(self.sent.0.as_bytes()).ok()
     }
 
     fn offer_formats(
@@ -154,7 +154,8 @@ impl Leg {
             return Err(Refusal::NothingInCommon);
         }
         let formats = self.numbering.assign(&allowed).ok_or(Refusal::NumbersExhausted)?;
-        let profile = self.said().map_or(Profile::Avp, |said| said.audio.profile);
+        let has_feedback = self.said().is_some_and(|said| said.audio.profile.has_feedback());
+        let (profile, crypto) = self.secured(has_feedback);
         let offer = Audio {
             address: self.local.ip(),
             port: self.local.port(),
@@ -166,6 +167,7 @@ impl Leg {
             ptime,
             maxptime,
             preconditions: None,
+            crypto,
         };
         let around = self.around.get_or_insert_default().clone();
         let body = self.describe(offer.clone(), around);
@@ -179,11 +181,11 @@ impl Leg {
         else {
             return Err(Refusal::Illegal { state: self.state(), event: Event::SendAnswer });
         };
-        let mut answer = accept(self.local, offer, media)?;
+        let mut answer = accept(self.local, offer, media, self.answering(offer)?)?;
         if let Some(direction) = direction {
             answer.direction = direction;
         }
-        let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref());
+        let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref())?;
         let around = (before.clone(), after.clone());
         self.around = Some(around.clone());
         self.numbering.adopt(&answer.formats);

@@ -25,7 +25,7 @@ fn with(text: &str, changes: &[(&str, &str)]) -> Description {
 }
 
 fn leg(local: &str) -> Leg {
-    Leg::new(77, local.parse().unwrap(), Terms::default())
+    Leg::new(77, local.parse().unwrap(), Terms::default(), &mut Tokens::seeded(1))
 }
 
 fn caller_leg() -> Leg {
@@ -197,7 +197,7 @@ fn rtcp_mux_is_negotiated_by_each_leg_alone() {
     for (offered, offering, answered, on_caller, on_callee) in table {
         let mut caller = caller_leg();
         let terms = Terms { offer_rtcp_mux: offering, ..Terms::default() };
-        let mut callee = Leg::new(77, "192.0.2.2:40000".parse().unwrap(), terms);
+        let mut callee = Leg::new(77, "192.0.2.2:40000".parse().unwrap(), terms, &mut Tokens::seeded(1));
         let offer = if offered { mux(CALLER, "a=ptime:20") } else { described(CALLER) };
         let answer = if answered { mux(CALLEE, "a=fmtp:97 0-16") } else { described(CALLEE) };
         let (offer, answer) = exchange(&mut caller, &mut callee, offer, answer);
@@ -289,8 +289,8 @@ fn the_next_peer_gets_the_offer_afresh() {
 
 #[test]
 fn codecs_pass_only_if_both_trunks_allow_them() {
-    let terms = |codecs: &[Encoding]| Terms { codecs: Some(codecs.to_vec()), offer_rtcp_mux: false };
-    let leg = |codecs| Leg::new(1, "192.0.2.1:30000".parse().unwrap(), terms(codecs));
+    let terms = |codecs: &[Encoding]| Terms { codecs: Some(codecs.to_vec()), ..Terms::default() };
+    let leg = |codecs| Leg::new(1, "192.0.2.1:30000".parse().unwrap(), terms(codecs), &mut Tokens::seeded(1));
     let mut caller = leg(&[Encoding::Pcma, Encoding::Pcmu]);
     caller.receive_offer(described(CALLER)).unwrap();
     let offer = leg(&[Encoding::Pcmu, Encoding::G729]).relay_offer(&caller).unwrap();

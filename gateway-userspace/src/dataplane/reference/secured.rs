@@ -1,0 +1,219 @@
+//! Keys of flows over sockets: what arrives is unprotected before the relay sees it, what leaves is protected after.
+
+use crate::media::plan::FlowSpec;
+use crate::srtp::{MasterKey, Protect, SrtpFault, Unprotect};
+use gateway_common::verdict::Reason;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// Most that protection adds to a packet: tag, word and the longest identifier.
+pub(super) const GROWTH_MAX: usize = 16 + 4 + 128;
+
+/// Keys and counters of one worker's flows, by slot.
+#[derive(Debug, Default)]
+pub(super) struct Secured {
+    flows: HashMap<u32, Keys>,
+    /// By key, because all flows that lead to one peer share its counters: an index must not be met twice.
+    leaving: HashMap<MasterKey, Leaving>,
+}
+
+#[derive(Debug, Default)]
+struct Keys {
+    arriving: Option<(MasterKey, Box<Unprotect>)>,
+    leaving: Option<MasterKey>,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    protect: Protect,
+    flows: u32,
+}
+
+impl Secured {
+    /// The flow of `slot` has the keys of `spec` from now on. Counters go on under a key that stays, and begin anew under
+    /// another.
+    pub(super) fn set(&mut self, slot: u32, spec: &FlowSpec) {
+        let mut before = self.flows.remove(&slot).unwrap_or_default();
+        let arriving = spec.unprotect.as_ref().map(|key| match before.arriving.take() {
+            Some((held, mut unprotect)) if held == *key => {
+                unprotect.renegotiated();
+                (held, unprotect)
+            }
+            _ => (key.clone(), Box::new(Unprotect::new(key))),
+        });
+        if let Some(key) = &spec.protect {
+            let fresh = || Leaving { protect: Protect::new(key), flows: 0 };
+            self.leaving.entry(key.clone()).or_insert_with(fresh).flows += 1;
+        }
+        self.leave(before);
+        let leaving = spec.protect.clone();
+        if arriving.is_some() || leaving.is_some() {
+            self.flows.insert(slot, Keys { arriving, leaving });
+        }
+    }
+
+    /// The flow of `slot` is gone.
+    pub(super) fn forget(&mut self, slot: u32) {
+        let before = self.flows.remove(&slot).unwrap_or_default();
+        self.leave(before);
+    }
+
+    /// Unprotects what arrived at the flow, in place; the length that is left.
+    pub(super) fn unprotect(&mut self, slot: u32, packet: &mut [u8]) -> Result<usize, Reason> {
+        let arriving = self.flows.get_mut(&slot).and_then(|keys| keys.arriving.as_mut());
+        let Some((_, unprotect)) = arriving else { return Ok(packet.len()) };
+        let unprotected = if is_rtcp(packet) { unprotect.rtcp(packet) } else { unprotect.rtp(packet) };
+        unprotected.map_err(reason)
+    }
+
+    /// Protects the first `length` octets of `buffer`, which leave by the flow; the length that leaves.
+    pub(super) fn protect(&mut self, slot: u32, buffer: &mut [u8], length: usize) -> Result<usize, Reason> {
+        let key = self.flows.get(&slot).and_then(|keys| keys.leaving.as_ref());
+        let Some(key) = key else { return Ok(length) };
+        let leaving = self.leaving.get_mut(key).ok_or(Reason::KeysMissing)?;
+        let protected = match is_rtcp(buffer) {
+            true => leaving.protect.rtcp(buffer, length),
+            false => leaving.protect.rtp(buffer, length),
+        };
+        protected.map_err(reason)
+    }
+
+    fn leave(&mut self, keys: Keys) {
+        if let Some(Entry::Occupied(mut entry)) = keys.leaving.map(|key| self.leaving.entry(key)) {
+            entry.get_mut().flows -= 1;
+            if entry.get().flows == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// RFC 5761 section 4: what its second octet says where both come to one port, which SRTP leaves in clear.
+fn is_rtcp(packet: &[u8]) -> bool {
+    matches!(packet.get(1), Some(192..=223))
+}
+
+fn reason(fault: SrtpFault) -> Reason {
+    match fault {
+        SrtpFault::Malformed => Reason::SrtpShort,
+        SrtpFault::WrongMki | SrtpFault::Unauthentic => Reason::BadTag,
+        SrtpFault::Replayed => Reason::Replayed,
+        SrtpFault::Exhausted => Reason::TooManySources,
+        SrtpFault::NoRoom => Reason::NoTailroom,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::id::Side;
+    use crate::media::plan::GateSpec;
+    use crate::srtp::Suite;
+    use gateway_common::flow::{FlowKind, Latch};
+
+    fn key(octet: u8) -> MasterKey {
+        MasterKey::new(Suite::AesCm128HmacSha1_80, &[octet; 30]).unwrap()
+    }
+
+    fn spec(unprotect: Option<MasterKey>, protect: Option<MasterKey>) -> FlowSpec {
+        FlowSpec {
+            from: Side::Caller,
+            at: "192.0.2.1:30000".parse().unwrap(),
+            kind: FlowKind::Mux,
+            gate: GateSpec::Any,
+            latch: Latch::Signalled,
+            dscp: None,
+            rate: None,
+            clock_rate: 8000,
+            payload_types: Vec::new(),
+            muted: false,
+            continuity: true,
+            rtcp_copy: false,
+            rtp: None,
+            rtcp: None,
+            unprotect,
+            protect,
+        }
+    }
+
+    fn packet(sequence: u16) -> Vec<u8> {
+        let mut packet = vec![0x80, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+        packet.extend([5; 160]);
+        packet
+    }
+
+    fn report() -> Vec<u8> {
+        vec![0x80, 201, 0, 1, 1, 2, 3, 4]
+    }
+
+    fn sealed(secured: &mut Secured, slot: u32, packet: &[u8]) -> Result<Vec<u8>, Reason> {
+        let mut buffer = [packet, &[0; GROWTH_MAX]].concat();
+        let length = secured.protect(slot, &mut buffer, packet.len())?;
+        buffer.truncate(length);
+        Ok(buffer)
+    }
+
+    #[test]
+    fn a_flow_without_keys_is_left_alone() {
+        let mut secured = Secured::default();
+        secured.set(1, &spec(None, None));
+        assert_eq!(sealed(&mut secured, 1, &packet(1)), Ok(packet(1)));
+        assert_eq!(secured.unprotect(1, &mut packet(1)), Ok(172));
+        assert!(secured.flows.is_empty());
+    }
+
+    // Statement 138.
+    #[test]
+    fn counters_go_on_under_a_key_that_stays_and_begin_anew_under_another() {
+        let mut secured = Secured::default();
+        secured.set(1, &spec(Some(key(1)), None));
+        let mut far = Secured::default();
+        far.set(1, &spec(None, Some(key(1))));
+        // A turn and a half.
+        for step in 0..100u32 {
+            let mut arrived = sealed(&mut far, 1, &packet((step * 1_000) as u16)).unwrap();
+            assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "{step}");
+        }
+        secured.set(1, &spec(Some(key(1)), None));
+        let mut arrived = sealed(&mut far, 1, &packet(100_000u32 as u16)).unwrap();
+        assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "the counter was kept");
+
+        secured.set(1, &spec(Some(key(2)), None));
+        far.set(1, &spec(None, Some(key(2))));
+        let mut arrived = sealed(&mut far, 1, &packet(100_001u32 as u16)).unwrap();
+        assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "both began again");
+        let mut of_before = Secured::default();
+        of_before.set(1, &spec(None, Some(key(1))));
+        let mut arrived = sealed(&mut of_before, 1, &packet(7)).unwrap();
+        assert_eq!(secured.unprotect(1, &mut arrived), Err(Reason::BadTag));
+    }
+
+    #[test]
+    fn reports_that_leave_by_two_flows_to_one_peer_never_share_an_index() {
+        let mut secured = Secured::default();
+        secured.set(1, &spec(None, Some(key(1))));
+        secured.set(2, &spec(None, Some(key(1))));
+        let packets = [1, 2, 1].map(|slot| sealed(&mut secured, slot, &report()).unwrap());
+        let index = |packet: &Vec<u8>| packet[8..12].to_vec();
+        assert_eq!(packets.each_ref().map(index), [0u8, 1, 2].map(|index| vec![0x80, 0, 0, index]));
+        secured.forget(1);
+        assert_eq!(index(&sealed(&mut secured, 2, &report()).unwrap()), [0x80, 0, 0, 3]);
+        secured.forget(2);
+        assert!(secured.leaving.is_empty() && secured.flows.is_empty());
+    }
+
+    // Statement 136.
+    #[test]
+    fn each_refusal_has_its_reason() {
+        let mut secured = Secured::default();
+        secured.set(1, &spec(Some(key(1)), None));
+        let mut far = Secured::default();
+        far.set(1, &spec(None, Some(key(1))));
+        let arrived = sealed(&mut far, 1, &packet(1)).unwrap();
+        secured.unprotect(1, &mut arrived.clone()).unwrap();
+        assert_eq!(secured.unprotect(1, &mut arrived.clone()), Err(Reason::Replayed));
+        assert_eq!(secured.unprotect(1, &mut packet(2)), Err(Reason::BadTag));
+        assert_eq!(secured.unprotect(1, &mut packet(3)[..12]), Err(Reason::SrtpShort));
+    }
+}

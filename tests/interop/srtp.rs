@@ -1,0 +1,108 @@
+//! Calls between a phone that speaks SRTP and one that speaks plain RTP, with the audio of both ends looked at.
+
+use anyhow::Result;
+use gateway_userspace::admin::answer::Drops;
+use support::baresip::{Baresip, Setup};
+use support::daemon::Daemon;
+use support::lab::{Host, Lab};
+use support::tone::Recording;
+
+const LOW: f64 = 440.0;
+const HIGH: f64 = 1000.0;
+
+/// Two trunks and a route between them each way; `media` are fields of the service's `[trunk.media]`.
+fn trunks(media: &str) -> String {
+    let trunk = |name: &str, ours: &str, theirs: &str| {
+        format!(
+            "[[trunk]]\nname = \"{name}\"\nlisten = \"udp:{ours}:5060\"\npeers = [{{ address = \"{theirs}:5060\" }}]\n"
+        )
+    };
+    let route =
+        |from: &str, to: &str| format!("[[route]]\nprefix = \"\"\nfrom = \"{from}\"\nto = \"{to}\"\n");
+    [
+        trunk("operator", "10.81.1.1", "10.81.1.2"),
+        trunk("service", "10.81.2.1", "10.81.2.2"),
+        format!("[trunk.media]\n{media}\n"),
+        route("operator", "service"),
+        route("service", "operator"),
+    ]
+    .concat()
+}
+
+/// Alice without SRTP on the caller's side, Bob with nothing but SRTP on the callee's; either may call.
+fn phones<'a>(lab: &'a Lab, alice_calls: bool) -> Result<(Baresip<'a>, Baresip<'a>)> {
+    let alice = Setup::new(Host::Caller, "alice", LOW);
+    let bob = Setup { account: ";mediaenc=srtp-mand", ..Setup::new(Host::Callee, "bob", HIGH) };
+    if alice_calls {
+        let bob = Baresip::start(lab, bob)?;
+        Ok((Baresip::start(lab, Setup { dials: Some("sip:bob@10.81.1.1"), ..alice })?, bob))
+    } else {
+        let alice = Baresip::start(lab, alice)?;
+        Ok((alice, Baresip::start(lab, Setup { dials: Some("sip:alice@10.81.2.1"), ..bob })?))
+    }
+}
+
+#[track_caller]
+fn is_tone(heard: &Recording, theirs: f64, own: f64) {
+    assert!(heard.power() > 1e6, "silence: power {}", heard.power());
+    assert!(heard.share(theirs) > 0.99, "{} of the power at {theirs} Hz", heard.share(theirs));
+    assert!(heard.share(own) < 0.001, "{} of the power at {own} Hz: an echo", heard.share(own));
+}
+
+fn no_tag_was_wrong(daemon: &Daemon<'_>) -> Result<()> {
+    let drops = format!("{:?}", daemon.ask::<Drops>(&["drops"])?);
+    assert!(
+        !["BadTag", "bad_tag", "Replayed", "replayed"].iter().any(|word| drops.contains(word)),
+        "{drops}"
+    );
+    Ok(())
+}
+
+// Statement 130.
+#[test]
+fn a_plain_caller_and_a_secured_callee_hear_each_other_by_each_suite() -> Result<()> {
+    // What this phone knows.
+    for suite in ["AES_CM_128_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32"] {
+        let lab = Lab::new()?;
+        let media = format!("security = \"required\"\nsuites = [\"{suite}\"]");
+        let daemon = Daemon::start_over_sockets(&lab, &trunks(&media))?;
+        let (alice, bob) = phones(&lab, true)?;
+        is_tone(&bob.hears()?, LOW, HIGH);
+        is_tone(&alice.hears()?, HIGH, LOW);
+        no_tag_was_wrong(&daemon)?;
+        alice.hang_up()?;
+        let [record] = <[_; 1]>::try_from(daemon.records(1)?).expect("one record");
+        assert_eq!((record.sip_status, record.from_caller.lost, record.from_callee.lost), (200, 0, 0));
+        assert!(!daemon.log().contains("inline:"), "a key in the log");
+    }
+    Ok(())
+}
+
+// Statement 131.
+#[test]
+fn a_secured_caller_and_a_plain_callee_hear_each_other() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start_over_sockets(&lab, &trunks("security = \"required\""))?;
+    let (alice, bob) = phones(&lab, false)?;
+    is_tone(&bob.hears()?, LOW, HIGH);
+    is_tone(&alice.hears()?, HIGH, LOW);
+    no_tag_was_wrong(&daemon)?;
+    bob.hang_up()?;
+    assert_eq!(daemon.records(1)?[0].sip_status, 200);
+    Ok(())
+}
+
+// Statement 232.
+#[test]
+fn a_phone_without_srtp_takes_an_offer_of_either() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start_over_sockets(&lab, &trunks("security = \"offered\""))?;
+    let bob = Baresip::start(&lab, Setup::new(Host::Callee, "bob", HIGH))?;
+    let dials = Setup { dials: Some("sip:bob@10.81.1.1"), ..Setup::new(Host::Caller, "alice", LOW) };
+    let alice = Baresip::start(&lab, dials)?;
+    is_tone(&bob.hears()?, LOW, HIGH);
+    is_tone(&alice.hears()?, HIGH, LOW);
+    alice.hang_up()?;
+    assert_eq!(daemon.records(1)?[0].sip_status, 200);
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! baresip: a phone that answers by itself, says a tone and records what it hears.
+
+use crate::daemon::SOON;
+use crate::lab::{Host, Lab};
+use crate::process::{Process, until};
+use crate::tone::Recording;
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+/// What is looked at of a recording: from 1 s on, for 2 s. The first packets may fall into the phone's jitter buffer.
+pub const FROM: f64 = 1.0;
+pub const LENGTH: f64 = 2.0;
+/// Where it takes commands.
+const CONTROL: u16 = 4444;
+
+/// How a phone is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup<'a> {
+    pub host: Host,
+    pub name: &'a str,
+    /// Of its tone, in Hz.
+    pub frequency: f64,
+    /// Further lines of its configuration, each with its end.
+    pub settings: &'a str,
+    /// Further parameters of its account, each with its semicolon in front.
+    pub account: &'a str,
+    pub dials: Option<&'a str>,
+}
+
+impl<'a> Setup<'a> {
+    /// A phone without anything special that waits for calls.
+    pub fn new(host: Host, name: &'a str, frequency: f64) -> Self {
+        Self { host, name, frequency, settings: "", account: "", dials: None }
+    }
+}
+
+/// A running phone.
+pub struct Baresip<'a> {
+    lab: &'a Lab,
+    host: Host,
+    process: Process,
+    directory: PathBuf,
+}
+
+impl<'a> Baresip<'a> {
+    pub fn start(lab: &'a Lab, setup: Setup<'_>) -> Result<Self> {
+        let Setup { host, name, frequency, settings, account, dials } = setup;
+        let directory = lab.directory().join(name);
+        fs::create_dir(&directory)?;
+        let address = address(host);
+        let config = config(&directory, address, frequency)?;
+        fs::write(directory.join("config"), format!("{config}{settings}"))?;
+        let account = format!("<sip:{name}@{address}>;regint=0;answermode=auto;audio_codecs=pcma{account}\n");
+        fs::write(directory.join("accounts"), account)?;
+        fs::write(directory.join("contacts"), "")?;
+        let mut command = lab.command(host, "baresip");
+        command.arg("-f").arg(&directory);
+        if let Some(called) = dials {
+            command.args(["-e", &format!("/dial {called}")]);
+        }
+        let process = lab.start(name, command)?;
+        let phone = Self { lab, host, process, directory };
+        until(SOON, || Ok(phone.process.listens(5060)?.then_some(())))
+            .with_context(|| format!("baresip does not listen:\n{}", phone.output()))?;
+        Ok(phone)
+    }
+
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// What it has decoded, once that is long enough.
+    pub fn hears(&self) -> Result<Recording> {
+        self.hears_after(&Heard::default(), FROM)
+    }
+
+    /// What it has decoded so far.
+    pub fn heard(&self) -> Result<Heard> {
+        let read = |path: PathBuf| {
+            let seconds = Recording::read(&path).map_or(0.0, |recording| recording.seconds());
+            (path, seconds)
+        };
+        Ok(Heard(self.recordings()?.into_iter().map(read).collect()))
+    }
+
+    /// What it has decoded since then, from `from` seconds on, once that is long enough.
+    pub fn hears_after(&self, before: &Heard, from: f64) -> Result<Recording> {
+        let heard = until(SOON, || {
+            // A file that is still being written has its header first, and that may not be there yet.
+            let read = |path: PathBuf| {
+                let begin = before.0.get(&path).copied().unwrap_or(0.0);
+                Recording::read(&path).and_then(|heard| heard.part(begin + from, LENGTH)).ok()
+            };
+            Ok(self.recordings()?.into_iter().find_map(read))
+        });
+        heard.with_context(|| {
+            format!("nothing was recorded: {:?} after {before:?}\n{}", self.heard(), self.output())
+        })
+    }
+
+    /// Gives it a command, as one types it behind `/`.
+    pub fn command(&self, command: &str) -> Result<()> {
+        let at = (address(self.host), CONTROL);
+        let mut stream = self.lab.on(self.host, || Ok(TcpStream::connect(at)?))?;
+        let message = format!("{{\"command\":\"{command}\"}}");
+        // A netstring.
+        write!(stream, "{}:{message},", message.len())?;
+        // Its answer says nothing; that it came says that the command was done.
+        let mut answer = [0; 1];
+        std::io::Read::read_exact(&mut stream, &mut answer)?;
+        Ok(())
+    }
+
+    /// Ends the phone, which hangs up.
+    pub fn hang_up(mut self) -> Result<()> {
+        self.process.signal("TERM")?;
+        let status = self.process.wait(SOON)?;
+        if !status.success() {
+            bail!("baresip: {status}");
+        }
+        Ok(())
+    }
+
+    /// baresip's `sndfile` module writes `dump-TIME-dec.wav`.
+    fn recordings(&self) -> Result<Vec<PathBuf>> {
+        let files = fs::read_dir(&self.directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+        Ok(files.filter(|path| path.to_string_lossy().ends_with("-dec.wav")).collect())
+    }
+}
+
+/// Seconds of each recording.
+#[derive(Clone, Debug, Default)]
+pub struct Heard(BTreeMap<PathBuf, f64>);
+
+fn address(host: Host) -> &'static str {
+    if host == Host::Caller { "10.81.1.2" } else { "10.81.2.2" }
+}
+
+fn config(directory: &Path, address: &str, frequency: f64) -> Result<String> {
+    Ok(format!(
+        "sip_listen {address}:5060\n\
+         net_interface to-gateway\n\
+         ctrl_tcp_listen {address}:{CONTROL}\n\
+         audio_source ausine,{frequency}\n\
+         audio_player aubridge,sink\n\
+         audio_alert aubridge,alert\n\
+         ausrc_srate 48000\n\
+         ausrc_channels 2\n\
+         auplay_srate 48000\n\
+         auplay_channels 1\n\
+         snd_path {}\n\
+         module_path {}\n\
+         module g711.so\n\
+         module ausine.so\n\
+         module aubridge.so\n\
+         module sndfile.so\n\
+         module srtp.so\n\
+         module_tmp account.so\n\
+         module_app menu.so\n\
+         module_app ctrl_tcp.so\n",
+        directory.display(),
+        modules()?.display(),
+    ))
+}
+
+/// Where the distribution has baresip's modules.
+fn modules() -> Result<PathBuf> {
+    let places = ["/usr/lib/baresip/modules", "/usr/lib64/baresip/modules", "/usr/local/lib/baresip/modules"];
+    let found = places.iter().map(PathBuf::from).find(|place| place.join("sndfile.so").exists());
+    found.context("baresip's modules are not there (Debian: apt-get install baresip-core)")
+}
