@@ -127,7 +127,7 @@ impl Crypto {
             return None;
         }
         let key = key(suite, info)?;
-        words.all(|parameter| session_parameter(parameter)).then_some(Self { tag, key })
+        words.all(session_parameter).then_some(Self { tag, key })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::packet::{RtpParts, ssrc_of_rtcp};
 use super::transform::{ENCRYPTED, RTCP_CLEAR, TRAILER, Tag, Transform};
 use super::window::Window;
-use super::{MasterKey, Mki, SrtpFault, Suite};
+use super::{MasterKey, Mki, SrtpFault};
 use smallvec::SmallVec;
 
 /// Sources that one key protects, at most. Beyond it packets are refused: the counter of a forgotten source would begin
@@ -35,7 +35,7 @@ impl Protect {
 
     /// Octets that an RTP packet grows by at most, or an RTCP packet.
     pub fn growth(&self) -> usize {
-        let suite: Suite = self.rtp.suite();
+        let suite = self.rtp.suite();
         let mki = self.mki.map_or(0, Mki::len);
         suite.rtp_tag_len().max(suite.rtcp_tag_len() + TRAILER) + mki
     }
@@ -49,7 +49,7 @@ impl Protect {
     /// it was.
     pub fn rtp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, SrtpFault> {
         let parts = RtpParts::of(buffer.get(..length).ok_or(SrtpFault::NoRoom)?)?;
-        self.room(buffer, length)?;
+        self.room(buffer, length, self.rtp.suite().rtp_tag_len())?;
         let position = self.source(parts.ssrc)?;
         let (_, window) = self.sources.get_mut(position).ok_or(SrtpFault::Exhausted)?;
         let index = window.estimate(parts.sequence);
@@ -70,7 +70,7 @@ impl Protect {
     /// As [`Protect::rtp`]; exhausted after 2^31 packets.
     pub fn rtcp(&mut self, buffer: &mut [u8], length: usize) -> Result<usize, SrtpFault> {
         let ssrc = ssrc_of_rtcp(buffer.get(..length).ok_or(SrtpFault::NoRoom)?)?;
-        self.room(buffer, length)?;
+        self.room(buffer, length, self.rtp.suite().rtcp_tag_len() + TRAILER)?;
         if self.next_rtcp & ENCRYPTED != 0 {
             return Err(SrtpFault::Exhausted);
         }
@@ -80,8 +80,9 @@ impl Protect {
         Ok(self.append(buffer, length, &trailer.to_be_bytes(), &tag.ok_or(SrtpFault::NoRoom)?))
     }
 
-    fn room(&self, buffer: &[u8], length: usize) -> Result<(), SrtpFault> {
-        if buffer.len() < length + self.growth() { Err(SrtpFault::NoRoom) } else { Ok(()) }
+    fn room(&self, buffer: &[u8], length: usize, tag: usize) -> Result<(), SrtpFault> {
+        let needed = length + tag + self.mki.map_or(0, Mki::len);
+        if buffer.len() < needed { Err(SrtpFault::NoRoom) } else { Ok(()) }
     }
 
     fn source(&mut self, ssrc: u32) -> Result<usize, SrtpFault> {

@@ -235,3 +235,140 @@ fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
     socket.bind(&at.into())?;
     Ok(UdpSocket::from_std(socket.into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::compile::{Compiled, Place, compile};
+    use super::*;
+    use crate::base::id::Side;
+    use crate::media::plan::{GateSpec, OutputSpec, PayloadType};
+    use crate::srtp::{MasterKey, Protect, Suite, Unprotect};
+    use gateway_common::flow::{FlowKind, Latch};
+    use std::time::Duration;
+
+    fn key(octet: u8) -> MasterKey {
+        MasterKey::new(Suite::AesCm128HmacSha1_80, &[octet; 30]).unwrap()
+    }
+
+    fn peer() -> std::net::UdpSocket {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+    }
+
+    /// Of a socket that is closed again.
+    fn free_address() -> SocketAddr {
+        peer().local_addr().unwrap()
+    }
+
+    fn packet(sequence: u8) -> Vec<u8> {
+        let mut packet = vec![0x80, 0, 0, sequence, 0, 0, 0, 0, 1, 2, 3, 4];
+        packet.extend([sequence; 160]);
+        packet
+    }
+
+    fn flow(at: SocketAddr, (from, to): (SocketAddr, SocketAddr), learned_from: Option<usize>) -> FlowSpec {
+        FlowSpec {
+            from: Side::Caller,
+            at,
+            kind: FlowKind::Mux,
+            gate: GateSpec::Any,
+            latch: Latch::FirstPacket,
+            dscp: None,
+            rate: None,
+            clock_rate: 8000,
+            payload_types: vec![PayloadType { near: 0, far: 0, event: false }],
+            muted: false,
+            continuity: true,
+            rtcp_copy: false,
+            rtp: Some(OutputSpec { from, to, learned_from }),
+            rtcp: None,
+            unprotect: None,
+            protect: None,
+        }
+    }
+
+    struct Running {
+        poll: mio::Poll,
+        relay: SocketRelay,
+        counters: Arc<Counters>,
+    }
+
+    impl Running {
+        fn new(flows: &[FlowSpec]) -> Self {
+            let (poll, counters) = (mio::Poll::new().unwrap(), Arc::new(Counters::default()));
+            let mut relay = SocketRelay::new(Arc::clone(&counters));
+            relay.register(poll.registry().try_clone().unwrap(), 0..100);
+            let places: Vec<_> =
+                (0..flows.len() as u32).map(|slot| Place { slot, epoch: 1, latch_epoch: 0 }).collect();
+            for (Compiled { key, config }, spec) in compile(flows, &places).unwrap().into_iter().zip(flows) {
+                relay.insert(key, config).unwrap();
+                relay.secure(config.slot, spec);
+            }
+            Self { poll, relay, counters }
+        }
+
+        /// Relays what comes until a packet went out or was refused.
+        fn one(&mut self) {
+            let done = |counters: &Counters| {
+                counters.drops().values().sum::<u64>() + counters.traffic().values().sum::<u64>()
+            };
+            let before = done(&self.counters);
+            let mut events = mio::Events::with_capacity(8);
+            while done(&self.counters) == before {
+                self.poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+                assert!(!events.is_empty(), "nothing came");
+                events.iter().for_each(|event| self.relay.ready(event.token(), &mut Vec::new()));
+            }
+        }
+    }
+
+    fn received(socket: &std::net::UdpSocket) -> Vec<u8> {
+        let mut buffer = [0; 2048];
+        let octets = socket.recv(&mut buffer).unwrap();
+        buffer[..octets].to_vec()
+    }
+
+    // Statements 136, 148.
+    #[test]
+    fn only_a_source_whose_tag_is_right_is_latched_and_answered() {
+        let (signalled, moved, stranger, plain) = (peer(), peer(), peer(), peer());
+        let (secured_port, plain_port) = (free_address(), free_address());
+        let to = |socket: &std::net::UdpSocket| socket.local_addr().unwrap();
+        let near = FlowSpec { unprotect: Some(key(1)), ..flow(secured_port, (plain_port, to(&plain)), None) };
+        let far =
+            FlowSpec { protect: Some(key(2)), ..flow(plain_port, (secured_port, to(&signalled)), Some(0)) };
+        let mut running = Running::new(&[near, far]);
+
+        stranger.send_to(&packet(1), secured_port).unwrap();
+        running.one();
+        let mut forged = [packet(2), vec![0; 10]].concat();
+        forged[172..].copy_from_slice(&[7; 10]);
+        stranger.send_to(&forged, secured_port).unwrap();
+        running.one();
+        assert_eq!(running.counters.drops().get(&Reason::BadTag), Some(&2));
+
+        plain.send_to(&packet(1), plain_port).unwrap();
+        running.one();
+        let mut unprotect = Unprotect::new(&key(2));
+        let mut came = received(&signalled);
+        assert_eq!(unprotect.rtp(&mut came), Ok(172), "to the signalled address still");
+        assert_eq!(came[..172], packet(1));
+
+        let mut protect = Protect::new(&key(1));
+        let mut buffer = [packet(3), vec![0; 10]].concat();
+        protect.rtp(&mut buffer, 172).unwrap();
+        moved.send_to(&buffer, secured_port).unwrap();
+        running.one();
+        assert_eq!(received(&plain), packet(3));
+        moved.send_to(&buffer, secured_port).unwrap();
+        running.one();
+        assert_eq!(running.counters.drops().get(&Reason::Replayed), Some(&1));
+
+        plain.send_to(&packet(2), plain_port).unwrap();
+        running.one();
+        let mut came = received(&moved);
+        assert_eq!(unprotect.rtp(&mut came), Ok(172), "to where the authentic packet came from");
+        assert_eq!(came[..172], packet(2));
+    }
+}
