@@ -4,8 +4,8 @@ use super::{
     AssertedSource, Health, HoldForm, IdentityForm, IdentityPolicy, NumberFormat, RedirectionForm,
     ReferPolicy, SipPolicy,
 };
-use crate::sip::message::HeaderName;
 use crate::sdp::{MediaSecurity, SecurityTerms};
+use crate::sip::message::HeaderName;
 use crate::srtp::Suite;
 use std::time::Duration;
 
