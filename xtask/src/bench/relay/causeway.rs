@@ -3,7 +3,7 @@
 
 use super::lab::{CALLS_PER_ADDRESS, Path, Side, enter};
 use super::traffic::{CallPorts, endpoint_port, port_from};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
 use gateway_common::flow::Latch;
@@ -101,7 +101,7 @@ impl Causeway {
     /// # Errors
     /// They differ.
     pub(crate) fn datapath(&self) -> Result<&'static str> {
-        let paths = self.node.as_ref().map_or(&[][..], Node::paths);
+        let paths = self.node.as_ref().map(Node::paths).unwrap_or_default();
         let first = paths.first().context("Causeway is attached to no interface")?;
         ensure!(
             paths.iter().all(|other| other.path == first.path),
@@ -111,6 +111,7 @@ impl Causeway {
             PathKind::Native => "native",
             PathKind::Generic => "generic",
             PathKind::Sockets => "sockets",
+            PathKind::None => bail!("an interface of the lab has lost its program"),
         })
     }
 
