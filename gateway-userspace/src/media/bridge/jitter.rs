@@ -13,6 +13,8 @@ use std::time::Duration;
 const SLOTS: usize = 64;
 /// The longest payload that is kept; longer ones are no speech.
 const LONGEST_PAYLOAD: usize = 1_500;
+/// Room that is made for a payload at least.
+const USUAL_PAYLOAD: usize = 192;
 /// A timestamp that is further off is of another time base.
 const ANOTHER_TIME: Duration = Duration::from_secs(3);
 /// How long there must have been too much before it is taken out.
@@ -132,6 +134,8 @@ impl JitterBuffer {
         }
         slot.elsewhere = false;
         slot.payload.clear();
+        // Codecs of variable rate: room for more than this one, so that the next is seldom longer.
+        slot.payload.reserve(payload.len().next_power_of_two().max(USUAL_PAYLOAD));
         slot.payload.extend_from_slice(payload);
         (slot.held, slot.sequence, slot.timestamp, slot.kind) = (true, sequence, header.timestamp, kind);
         self.held += 1;

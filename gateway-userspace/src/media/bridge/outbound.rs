@@ -11,6 +11,8 @@ use crate::signal::tone::{Player, Source};
 use std::time::Duration;
 
 const RTP_LEN: usize = 12;
+/// Room that is made for a packet at least: codecs of variable rate seldom need more.
+const USUAL_PACKET: usize = 512;
 const VERSION: u8 = 0x80;
 const MARKER: u8 = 0x80;
 /// Comfort noise is described anew so often while it lasts, for who lost the first description.
@@ -75,7 +77,7 @@ impl Outbound {
             resampler: None,
             audio: Vec::new(),
             overlay: Vec::new(),
-            packet: Vec::new(),
+            packet: Vec::with_capacity(USUAL_PACKET),
             silent: true,
             described: None,
         })
