@@ -1,10 +1,12 @@
 //! Calls between a phone that speaks SRTP and one that speaks plain RTP, with the audio of both ends looked at.
 
 use anyhow::Result;
-use gateway_userspace::admin::answer::Drops;
+use gateway_userspace::admin::answer::{Drops, FlowList};
+use std::net::SocketAddr;
 use support::baresip::{Baresip, Setup};
-use support::daemon::Daemon;
+use support::daemon::{Daemon, SOON};
 use support::lab::{Host, Lab};
+use support::process::until;
 use support::tone::Recording;
 
 const LOW: f64 = 440.0;
@@ -88,6 +90,43 @@ fn a_secured_caller_and_a_plain_callee_hear_each_other() -> Result<()> {
     is_tone(&alice.hears()?, HIGH, LOW);
     no_tag_was_wrong(&daemon)?;
     bob.hang_up()?;
+    assert_eq!(daemon.records(1)?[0].sip_status, 200);
+    Ok(())
+}
+
+/// Packets that each flow of media has relayed and not swallowed, in the order of where they arrive.
+fn relayed(daemon: &Daemon<'_>) -> Result<Vec<(SocketAddr, u64)>> {
+    let flows = daemon.ask::<FlowList>(&["flows"])?.flows.into_iter();
+    let mut media: Vec<_> =
+        flows.filter(|flow| flow.kind != "rtcp" && !flow.muted).map(|flow| (flow.at, flow.packets)).collect();
+    media.sort();
+    Ok(media)
+}
+
+// Statement 139.
+#[test]
+fn after_hold_and_resume_from_either_side_packets_flow_both_ways_and_both_ends_can_read_them() -> Result<()> {
+    const SECOND: u64 = 50;
+    let lab = Lab::new()?;
+    let daemon = Daemon::start_over_sockets(&lab, &trunks("security = \"required\""))?;
+    let (alice, bob) = phones(&lab, true)?;
+    is_tone(&bob.hears()?, LOW, HIGH);
+    // This phone's recordings end when it is held, so that packets are counted instead.
+    for phone in [&alice, &bob] {
+        phone.command("hold")?;
+        until(SOON, || Ok((relayed(&daemon)?.len() < 2).then_some(())))?;
+        phone.command("resume")?;
+        let before = until(SOON, || Ok(Some(relayed(&daemon)?).filter(|media| media.len() == 2)))?;
+        until(SOON, || {
+            let now = relayed(&daemon)?;
+            let flows =
+                |(now, before): (&(SocketAddr, u64), &(SocketAddr, u64))| now.1 >= before.1 + 2 * SECOND;
+            Ok((now.len() == 2 && now.iter().zip(&before).all(flows)).then_some(()))
+        })?;
+    }
+    no_tag_was_wrong(&daemon)?;
+    assert!(!bob.output().contains("failed to decrypt"), "{}", bob.output());
+    alice.hang_up()?;
     assert_eq!(daemon.records(1)?[0].sip_status, 200);
     Ok(())
 }

@@ -5,7 +5,6 @@ use crate::lab::{Host, Lab};
 use crate::process::{Process, until};
 use crate::tone::Recording;
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -75,31 +74,12 @@ impl<'a> Baresip<'a> {
 
     /// What it has decoded, once that is long enough.
     pub fn hears(&self) -> Result<Recording> {
-        self.hears_after(&Heard::default(), FROM)
-    }
-
-    /// What it has decoded so far.
-    pub fn heard(&self) -> Result<Heard> {
-        let read = |path: PathBuf| {
-            let seconds = Recording::read(&path).map_or(0.0, |recording| recording.seconds());
-            (path, seconds)
-        };
-        Ok(Heard(self.recordings()?.into_iter().map(read).collect()))
-    }
-
-    /// What it has decoded since then, from `from` seconds on, once that is long enough.
-    pub fn hears_after(&self, before: &Heard, from: f64) -> Result<Recording> {
         let heard = until(SOON, || {
-            // A file that is still being written has its header first, and that may not be there yet.
-            let read = |path: PathBuf| {
-                let begin = before.0.get(&path).copied().unwrap_or(0.0);
-                Recording::read(&path).and_then(|heard| heard.part(begin + from, LENGTH)).ok()
-            };
-            Ok(self.recordings()?.into_iter().find_map(read))
+            let Some(path) = self.recording()? else { return Ok(None) };
+            // The file is still being written: its header comes first, and may not be there yet.
+            Ok(Recording::read(&path).and_then(|heard| heard.part(FROM, LENGTH)).ok())
         });
-        heard.with_context(|| {
-            format!("nothing was recorded: {:?} after {before:?}\n{}", self.heard(), self.output())
-        })
+        heard.with_context(|| format!("nothing was recorded:\n{}", self.output()))
     }
 
     /// Gives it a command, as one types it behind `/`.
@@ -126,15 +106,11 @@ impl<'a> Baresip<'a> {
     }
 
     /// baresip's `sndfile` module writes `dump-TIME-dec.wav`.
-    fn recordings(&self) -> Result<Vec<PathBuf>> {
-        let files = fs::read_dir(&self.directory)?.filter_map(|entry| Some(entry.ok()?.path()));
-        Ok(files.filter(|path| path.to_string_lossy().ends_with("-dec.wav")).collect())
+    fn recording(&self) -> Result<Option<PathBuf>> {
+        let mut files = fs::read_dir(&self.directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+        Ok(files.find(|path| path.to_string_lossy().ends_with("-dec.wav")))
     }
 }
-
-/// Seconds of each recording.
-#[derive(Clone, Debug, Default)]
-pub struct Heard(BTreeMap<PathBuf, f64>);
 
 fn address(host: Host) -> &'static str {
     if host == Host::Caller { "10.81.1.2" } else { "10.81.2.2" }
