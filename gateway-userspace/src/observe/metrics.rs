@@ -285,11 +285,7 @@ impl CoreMetrics {
         one("causeway_peer_failovers", "Calls sent to another peer after one failed", peer_failovers);
         one("causeway_media_plans", "Media negotiated and programmed, re-INVITEs included", media_plans);
         one("causeway_telephone_events", "Telephone-events heard (RFC 4733)", telephone_events);
-        one(
-            "causeway_sources_silenced",
-            "Messages dropped because no trunk allows their source",
-            sources_silenced,
-        );
+        one("causeway_sources_silenced", "Messages dropped: no trunk allows their source", sources_silenced);
         one("causeway_config_reloads", "Configurations taken into force while running", reloads);
         one("causeway_config_reloads_failed", "Configurations refused while running", reloads_failed);
         one(
