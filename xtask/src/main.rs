@@ -7,6 +7,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod ebpf;
+mod fuzz;
 mod lab;
 mod media;
 mod namespace;
@@ -54,6 +55,8 @@ enum Task {
     Test(test::Arguments),
     /// Which statements of the wire are kept: the test that shows each, its result, and what is not covered yet
     Conformance(conformance::Arguments),
+    /// Throw made-up messages, URIs, descriptions, rules and streams at their readers
+    Fuzz(fuzz::Arguments),
     /// Check whether this host is fit for production; every finding with its fix
     Doctor(doctor::Arguments),
     /// Place real SIPp calls with audio through Causeway in a lab, and watch them
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::run_task(&arguments),
         Task::Test(arguments) => test::run_task(&arguments),
         Task::Conformance(arguments) => conformance::run_task(&arguments),
+        Task::Fuzz(arguments) => fuzz::run_task(&arguments),
         Task::Doctor(arguments) => doctor::run_task(&arguments),
         Task::Demo(arguments) => demo::run_task(&arguments),
         Task::Bench(arguments) => bench::run_task(&arguments),

@@ -42,6 +42,8 @@ enum Check {
     Xtask,
     /// Call scenarios on virtual time
     Call,
+    /// Readers of what comes from the network hold their promises for made-up inputs
+    Fuzz,
     /// The verifiers of this kernel and of Debian's 6.1 and 6.12 take the XDP objects
     Verify,
     /// The data plane's table of sentences, in the kernel and against the reference
@@ -57,7 +59,7 @@ impl Check {
 
     fn needs(self) -> &'static [Need] {
         match self {
-            Self::Format | Self::Common | Self::Call | Self::Userspace => &[],
+            Self::Format | Self::Common | Self::Call | Self::Fuzz | Self::Userspace => &[],
             Self::Lints | Self::Xtask => &[Need::Kernel],
             Self::Verify => &[Need::Ebpf, Need::Kernel, Need::Verify],
             Self::Dataplane => &[Need::Ebpf, Need::Lab],
@@ -172,7 +174,7 @@ impl Runner<'_> {
                 };
                 self.suite(name, "xtask", &["--features", features])
             }
-            Check::Call | Check::Dataplane | Check::Interop => {
+            Check::Call | Check::Fuzz | Check::Dataplane | Check::Interop => {
                 self.suite(name, "gateway-tests", &["--test", name])
             }
             Check::Verify => {

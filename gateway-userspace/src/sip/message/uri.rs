@@ -121,6 +121,10 @@ impl Uri {
 
     /// Whether both name the same resource by RFC 3261 section 19.1.4 (not a transitive relation).
     pub fn is_equivalent(&self, other: &Self) -> bool {
+        // A parameter that comes twice, against section 19.1.1, does not make a URI another than itself.
+        if self == other {
+            return true;
+        }
         match (self, other) {
             (Self::Sip(one), Self::Sip(two)) => one.is_equivalent(two),
             (Self::Tel(one), Self::Tel(two)) => {
@@ -432,6 +436,13 @@ mod tests {
         ] {
             let found = uri(text).number();
             assert_eq!(found.as_ref().map(Number::reveal), number, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_uri_with_a_parameter_that_comes_twice_is_equivalent_to_itself() {
+        for text in ["tel:+442079460000;ext=1;ext=q", "sip:a@h;lr;x=1;X=2"] {
+            assert!(uri(text).is_equivalent(&uri(text)), "{text}");
         }
     }
 
