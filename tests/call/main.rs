@@ -7,6 +7,7 @@
 
 mod admission;
 mod adoption;
+mod callers;
 mod chance;
 mod changes;
 mod digest;

@@ -103,6 +103,10 @@ faults! {
     NotAcceptableHere, PeerIncompatible, 488, 88, "not_acceptable_here";
     /// The trunk requires SRTP, and its peer speaks plain RTP or has no suite in common with it.
     MediaNotSecured, PeerIncompatible, 488, 88, "media_not_secured";
+    /// The caller's trunk asks who it is, and it has not said so yet.
+    NotAuthenticated, PolicyRefused, 401, 21, "not_authenticated";
+    /// What the caller says of who it is, is wrong.
+    WrongCredentials, PolicyRefused, 403, 21, "wrong_credentials";
     /// No route for the called number.
     NoRoute, PolicyRefused, 404, 3, "no_route";
     /// The gateway is draining: calls in progress finish, new ones are refused.

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
+mod callers;
 mod connections;
 mod defence;
 mod limits;

@@ -160,6 +160,7 @@ pub(super) struct Trunk {
     pub(super) numbers: TrunkNumbers,
     pub(super) identity: TrunkIdentity,
     pub(super) digest: Option<TrunkDigest>,
+    pub(super) callers: Option<TrunkCallers>,
     pub(super) limits: TrunkLimits,
     pub(super) overload_control: Field<bool>,
     pub(super) health: TrunkHealth,
@@ -278,6 +279,15 @@ pub(super) struct TrunkDigest {
     pub(super) user: Field<String>,
     pub(super) password: Field<Password>,
     pub(super) md5: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkCallers {
+    pub(super) realm: Field<String>,
+    pub(super) users: Field<BTreeMap<String, Password>>,
+    pub(super) algorithms: Field<Vec<Spanned<String>>>,
+    pub(super) nonce_seconds: Field<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -59,6 +59,7 @@ pub struct CoreMetrics {
     expiries_told: Counter,
     sources_denied: Counter,
     trunks_near_limit: Counter,
+    authentications_failed: Counter,
     records: Counter,
     records_lost: Counter,
     setup_delay: Delay,
@@ -198,6 +199,7 @@ impl CoreMetrics {
             TrunkEvent::PeerUp { .. } => self.peers_up.add(),
             TrunkEvent::PeerDown { .. } => self.peers_down.add(),
             TrunkEvent::ContactRefused { .. } => self.contacts_refused.add(),
+            TrunkEvent::AuthenticationFailed { .. } => self.authentications_failed.add(),
             TrunkEvent::NearLimit { .. } => self.trunks_near_limit.add(),
             TrunkEvent::Drained { .. } => self.trunk_drains.add(),
         }
@@ -268,6 +270,7 @@ impl CoreMetrics {
             expiries_told,
             sources_denied,
             trunks_near_limit,
+            authentications_failed,
             records,
             records_lost,
             setup_delay: _,
@@ -323,6 +326,11 @@ impl CoreMetrics {
             "causeway_trunks_near_limit",
             "Times that a trunk came to nine tenths of its calls",
             trunks_near_limit,
+        );
+        one(
+            "causeway_authentications_failed",
+            "Calls whose callers gave a wrong name or password",
+            authentications_failed,
         );
         one("causeway_trunk_drains", "Drains of trunks and peers begun and ended", trunk_drains);
         one("causeway_call_records", "Call detail records handed to the writer", records);

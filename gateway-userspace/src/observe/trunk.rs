@@ -15,6 +15,8 @@ pub enum TrunkEvent {
     PeerDown { trunk: Arc<str>, peer: Arc<str>, address: SocketAddr, outcome: ProbeOutcome },
     /// A peer answers our OPTIONS with 403: it does not know `contact`, the name and port that we told it.
     ContactRefused { trunk: Arc<str>, peer: Arc<str>, address: SocketAddr, contact: Arc<str> },
+    /// Somebody who calls by this trunk gave a wrong name or password.
+    AuthenticationFailed { trunk: Arc<str>, source: SocketAddr },
     /// Nine tenths of the calls that a trunk is set to carry are in progress.
     NearLimit { trunk: Arc<str>, limit: u32 },
     /// New calls of a trunk, or those to one of its peers, are refused from now on, or taken again.
@@ -55,6 +57,9 @@ pub(super) fn log(event: &TrunkEvent) {
             tracing::error!(%trunk, %peer, %address, %contact,
                 "peer answers OPTIONS with 403: it does not know our Contact; register this name there");
         }
+        TrunkEvent::AuthenticationFailed { trunk, source } => {
+            tracing::warn!(%trunk, %source, "caller gave a wrong name or password");
+        }
         TrunkEvent::NearLimit { trunk, limit } => {
             tracing::warn!(%trunk, limit, "trunk carries nine tenths of the calls that it may");
         }
@@ -83,6 +88,7 @@ pub(super) fn samples() -> Vec<TrunkEvent> {
             address,
             contact: "sbc1.corp.example:5061".into(),
         },
+        TrunkEvent::AuthenticationFailed { trunk: first(), source: address },
         TrunkEvent::NearLimit { trunk: first(), limit: 100 },
         TrunkEvent::Drained { trunk: first(), peer: Some(second()), drained: true },
         TrunkEvent::Drained { trunk: first(), peer: None, drained: false },

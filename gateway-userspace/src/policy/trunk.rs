@@ -8,7 +8,7 @@ use super::{
 };
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::resolve::{Family, Wanted};
-use crate::sip::auth::Credentials;
+use crate::sip::auth::{Challenger, Credentials};
 use crate::sip::message::{Draft, HeaderName, Host, NameAddr, Uri};
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
@@ -39,6 +39,8 @@ pub struct Trunk {
     pub identity: IdentityPolicy,
     /// How its peers hear who passed a call on.
     pub redirection: RedirectionForm,
+    /// Its callers have to say who they are.
+    pub callers: Option<Challenger>,
     /// Who we are to its peers, where they ask.
     pub digest: Option<Credentials>,
     pub sip: SipPolicy,
@@ -88,6 +90,7 @@ impl Trunk {
             numbers: NumberPlan::default(),
             identity: usual.identity,
             redirection: usual.redirection,
+            callers: None,
             digest: None,
             sip: usual.sip,
             rules: Manipulation::default(),

@@ -5,6 +5,7 @@
 
 use super::admission::{self, Quota};
 use super::adopt;
+use super::callers;
 use super::dispatch;
 use super::execute;
 use super::guests::{self, Guests};
@@ -25,6 +26,7 @@ use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::{ProbeId, Prober, Snapshot};
 use crate::resolve::Wanted;
+use crate::sip::auth::Guard;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Message, ParseError, Response, shallow};
 use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
@@ -114,6 +116,7 @@ pub struct Core {
     /// Call-IDs of this core whose calls live on others.
     pub(super) guests: Guests,
     pub(super) tokens: Tokens,
+    pub(super) guard: Guard,
     pub(super) observer: Observer,
     pub(super) outputs: Vec<Output>,
     pub(super) draining: bool,
@@ -172,6 +175,7 @@ impl Core {
             timers: TimerTable::default(),
             ports,
             guests: Guests::default(),
+            guard: Guard::new(&mut tokens),
             tokens,
             observer,
             outputs: Vec::new(),
@@ -208,7 +212,9 @@ impl Core {
             };
             fill_received(request, hop.remote);
             admission::tell_load(self, turn.now, request, trunk);
-            if admission::refuses(self, turn, request, hop, trunk) {
+            if callers::asks(self, turn, request, hop, trunk)
+                || admission::refuses(self, turn, request, hop, trunk)
+            {
                 return self.settle(turn);
             }
         }

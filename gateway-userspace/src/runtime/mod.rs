@@ -8,6 +8,7 @@
 pub mod admission;
 mod adopt;
 pub mod boot;
+mod callers;
 mod commands;
 pub mod core;
 mod defence;

@@ -88,6 +88,10 @@ pub(super) fn trunk(
         service,
         numbers: numbers(&written.numbers, usual.format),
         redirection: super::value(&written.identity.redirection, usual.redirection),
+        callers: match &written.callers {
+            None => None,
+            Some(callers) => Some(super::callers::challenger(entry, callers, label, errors)?),
+        },
         digest: match &written.digest {
             None => None,
             Some(digest) => Some(credentials(entry, digest, label, errors)?),

@@ -18,34 +18,36 @@ impl Challenge {
     /// `None` for other schemes, for what lacks a realm or nonce, and for algorithms and protections that are not ours:
     /// `-sess`, and `auth-int` alone.
     pub(super) fn parse(line: &str) -> Option<Self> {
-        let (scheme, mut rest) = line.trim().split_once([' ', '\t'])?;
-        if !scheme.eq_ignore_ascii_case("Digest") {
-            return None;
-        }
-        let (mut realm, mut nonce, mut opaque, mut algorithm, mut qop, mut stale) =
-            (None, None, None, None, None, false);
-        while let Some((name, value, behind)) = parameter(rest) {
-            match name.to_ascii_lowercase().as_str() {
-                "realm" => realm = Some(value),
-                "nonce" => nonce = Some(value),
-                "opaque" => opaque = Some(value),
-                "algorithm" => algorithm = Some(value),
-                "qop" => qop = Some(value),
-                "stale" => stale = value.eq_ignore_ascii_case("true"),
-                _ => {}
-            }
-            rest = behind;
-        }
+        let parameters = parameters(line)?;
+        let value =
+            |name: &str| parameters.iter().find(|(own, _)| own == name).map(|(_, value)| value.clone());
+        let (algorithm, qop) = (value("algorithm"), value("qop"));
+        let stale = value("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true"));
         let algorithm = match algorithm {
-            Some(name) => Algorithm::ALL.into_iter().find(|own| own.name().eq_ignore_ascii_case(&name))?,
+            Some(name) => Algorithm::named(&name)?,
             None => Algorithm::Md5,
         };
         let is_auth = |qop: &String| qop.split(',').any(|qop| qop.trim().eq_ignore_ascii_case("auth"));
         if qop.as_ref().is_some_and(|qop| !is_auth(qop)) {
             return None;
         }
-        Some(Self { realm: realm?, nonce: nonce?, opaque, algorithm, qop: qop.is_some(), stale })
+        let (realm, nonce, opaque) = (value("realm")?, value("nonce")?, value("opaque"));
+        Some(Self { realm, nonce, opaque, algorithm, qop: qop.is_some(), stale })
     }
+}
+
+/// The parameters of the Digest scheme, names in lower case; `None` for another scheme.
+pub(super) fn parameters(line: &str) -> Option<Vec<(String, String)>> {
+    let (scheme, mut rest) = line.trim().split_once([' ', '\t'])?;
+    if !scheme.eq_ignore_ascii_case("Digest") {
+        return None;
+    }
+    let mut parameters = Vec::new();
+    while let Some((name, value, behind)) = parameter(rest) {
+        parameters.push((name.to_ascii_lowercase(), value));
+        rest = behind;
+    }
+    Some(parameters)
 }
 
 /// The next `name=value` of a list, and what stands behind it.

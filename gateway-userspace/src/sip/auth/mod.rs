@@ -1,10 +1,13 @@
-//! Digest authentication (RFC 3261 section 22, RFC 7616, RFC 8760), as the one who is asked: a challenge in, the header
-//! that answers it out.
+//! Digest authentication (RFC 3261 section 22, RFC 7616, RFC 8760). As the one who is asked: a challenge in, the header
+//! that answers it out. As the one who asks: [`Guard`].
 //!
 //! Who asks gets an answer only if it names the very realm that the credentials are for, so that nobody else can have
 //! passwords guessed from it.
 
 mod challenge;
+mod guard;
+
+pub use guard::{Challenger, Guard, Verdict};
 
 use crate::sip::message::{Draft, HeaderName, Response, StatusCode};
 use challenge::Challenge;
@@ -29,7 +32,7 @@ pub struct Password(String);
 
 /// In the order of strength, the weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Algorithm {
+pub enum Algorithm {
     Md5,
     Sha256,
     Sha512_256,
@@ -109,9 +112,14 @@ impl Credentials {
 const COUNT: &str = "00000001";
 
 impl Algorithm {
-    const ALL: [Self; 3] = [Self::Md5, Self::Sha256, Self::Sha512_256];
+    pub const ALL: [Self; 3] = [Self::Md5, Self::Sha256, Self::Sha512_256];
 
-    fn name(self) -> &'static str {
+    /// By its name in the registry, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|own| own.name().eq_ignore_ascii_case(name))
+    }
+
+    pub fn name(self) -> &'static str {
         match self {
             Self::Md5 => "MD5",
             Self::Sha256 => "SHA-256",
