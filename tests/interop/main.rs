@@ -6,6 +6,7 @@ mod hostile;
 mod media;
 mod names;
 mod operation;
+mod registration;
 mod srtp;
 mod start;
 mod survival;

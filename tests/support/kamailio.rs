@@ -6,6 +6,7 @@ use crate::lab::{Host, Lab};
 use crate::process::{Process, until};
 use anyhow::{Context, Result};
 use std::fs;
+use std::path::Path;
 
 /// Where the phone beside it sends to.
 const PLAIN_PORT: u16 = 5070;
@@ -24,17 +25,36 @@ impl Kamailio {
         fs::create_dir(&directory)?;
         let tls = directory.join("tls.cfg");
         fs::write(&tls, profiles(authority, own))?;
-        let script = directory.join("kamailio.cfg");
         let side = if host == Host::Caller { 1 } else { 2 };
-        fs::write(
-            &script,
-            SCRIPT.replace("SIDE", &side.to_string()).replace("PROFILES", &tls.display().to_string()),
-        )?;
+        let script =
+            SCRIPT.replace("SIDE", &side.to_string()).replace("PROFILES", &tls.display().to_string());
+        Self::run(lab, host, (&name, &directory), &script, &[5061, PLAIN_PORT])
+    }
+
+    /// A registrar beside the callee that asks for a password by SHA-256, and calls by it those who registered.
+    pub fn registrar(lab: &Lab) -> Result<Self> {
+        let name = "kamailio-registrar";
+        let directory = lab.directory().join(name);
+        fs::create_dir(&directory)?;
+        Self::run(lab, Host::Callee, (name, &directory), REGISTRAR, &[PLAIN_PORT])
+    }
+
+    fn run(
+        lab: &Lab,
+        host: Host,
+        (name, directory): (&str, &Path),
+        script: &str,
+        ports: &[u16],
+    ) -> Result<Self> {
+        let file = directory.join("kamailio.cfg");
+        fs::write(&file, script)?;
         let mut command = lab.command(host, "kamailio");
-        command.args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"]).arg(&directory).arg("-f").arg(&script);
-        let kamailio = Self { process: lab.start(&name, command)? };
-        let listens =
-            || Ok((kamailio.process.listens(5061)? && kamailio.process.listens(PLAIN_PORT)?).then_some(()));
+        command.args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"]).arg(directory).arg("-f").arg(&file);
+        let kamailio = Self { process: lab.start(name, command)? };
+        let listens = || {
+            let heard: Result<Vec<bool>> = ports.iter().map(|port| kamailio.process.listens(*port)).collect();
+            Ok(heard?.into_iter().all(|listens| listens).then_some(()))
+        };
         until(SOON, listens).with_context(|| format!("Kamailio does not listen:\n{}", kamailio.log()))?;
         Ok(kamailio)
     }
@@ -108,5 +128,51 @@ request_route {
 onreply_route[LOOK] {
     xlog("L_ERR", "LOOK $proto conid=$conid $rs $rm\n");
     if (search("sips:")) { xlog("L_ERR", "LOOK sips seen\n"); }
+}
+"#;
+
+/// Who registers is `0800`; calls to it go where it said that it is.
+const REGISTRAR: &str = r#"
+debug=1
+log_stderror=yes
+children=2
+disable_tcp=yes
+listen=udp:10.81.2.2:5070
+loadmodule "sl.so"
+loadmodule "tm.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "xlog.so"
+loadmodule "auth.so"
+loadmodule "usrloc.so"
+loadmodule "registrar.so"
+modparam("auth", "algorithm", "SHA-256")
+modparam("usrloc", "db_mode", 0)
+modparam("registrar", "min_expires", 120)
+modparam("registrar", "max_expires", 600)
+
+request_route {
+    if (is_method("OPTIONS")) { sl_send_reply("200", "OK"); exit; }
+    if (is_method("REGISTER")) {
+        if (!pv_www_authenticate("core.example", "Circle of Life", "0")) {
+            xlog("L_ERR", "LOOK asked\n");
+            www_challenge("core.example", "1");
+            exit;
+        }
+        xlog("L_ERR", "LOOK known as $au expires $hdr(Expires) at $ct\n");
+        save("location");
+        exit;
+    }
+    if (has_totag()) {
+        loose_route();
+    } else {
+        if (is_method("INVITE")) { record_route(); }
+        if ($rU == "0800" && src_port == 5060 && $si == "10.81.2.2") {
+            if (!lookup("location")) { sl_send_reply("404", "Not Found"); exit; }
+        }
+    }
+    if (!t_relay()) { sl_reply_error(); }
 }
 "#;

@@ -3,7 +3,7 @@
 use crate::observe::calls::CallSummary;
 use crate::observe::event::Datapath;
 use crate::observe::sources::SilencedSource;
-use crate::policy::TargetState;
+use crate::policy::{RegistrationState, TargetState};
 use std::net::SocketAddr;
 
 /// How the node is.
@@ -143,6 +143,9 @@ pub struct PeerLine {
     pub rests_ms: Option<u64>,
     /// How much of our calls it takes while it is overloaded, in words.
     pub overload: Option<String>,
+    /// Whether it knows our Contact; absent where the trunk does not register.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registration: Option<RegistrationState>,
     /// Since the last OPTIONS that has its outcome; absent if it is not asked.
     pub asked_ms: Option<u64>,
     /// Status that answered it; absent if none did.

@@ -194,6 +194,9 @@ fn peer_state(peer: &PeerLine) -> String {
     if let Some(rest) = peer.rests_ms {
         let _ = write!(text, ", rests {}", span(rest));
     }
+    if let Some(registration) = peer.registration {
+        let _ = write!(text, ", {}", registration.label());
+    }
     if let Some(overload) = &peer.overload {
         let _ = write!(text, ", {overload}");
     }
@@ -341,6 +344,7 @@ pub(crate) mod samples {
     use crate::observe::clock::WallClock;
     use crate::observe::event::{Direction, samples};
     use crate::observe::ladder::Rung;
+    use crate::policy::RegistrationState;
 
     pub(crate) fn denied() -> DeniedList {
         let line = |source: &str, cause: &str, left_ms| DeniedLine {
@@ -393,6 +397,7 @@ pub(crate) mod samples {
             drained: false,
             rests_ms: None,
             overload: Some("takes 40 %".into()),
+            registration: Some(RegistrationState::Registered),
             asked_ms: Some(12_300),
             answered: Some(200),
         };
@@ -403,6 +408,7 @@ pub(crate) mod samples {
             state: TargetState::Down,
             answered: None,
             overload: None,
+            registration: None,
             rests_ms: Some(28_000),
             drained: true,
             remote: true,
@@ -412,6 +418,7 @@ pub(crate) mod samples {
             asked_ms: None,
             answered: None,
             overload: None,
+            registration: None,
             state: TargetState::Unknown,
             ..peer.clone()
         };

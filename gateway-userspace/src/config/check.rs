@@ -26,6 +26,7 @@ mod defence;
 mod limits;
 mod peer;
 mod policy;
+mod registration;
 pub(super) mod rule;
 mod tls;
 mod trunk;

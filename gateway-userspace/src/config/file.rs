@@ -161,6 +161,7 @@ pub(super) struct Trunk {
     pub(super) identity: TrunkIdentity,
     pub(super) digest: Option<TrunkDigest>,
     pub(super) callers: Option<TrunkCallers>,
+    pub(super) registration: Option<TrunkRegistration>,
     pub(super) limits: TrunkLimits,
     pub(super) overload_control: Field<bool>,
     pub(super) health: TrunkHealth,
@@ -279,6 +280,14 @@ pub(super) struct TrunkDigest {
     pub(super) user: Field<String>,
     pub(super) password: Field<Password>,
     pub(super) md5: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkRegistration {
+    pub(super) domain: Field<String>,
+    pub(super) user: Field<String>,
+    pub(super) expires_seconds: Field<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

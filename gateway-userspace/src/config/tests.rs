@@ -293,6 +293,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("peers", fields_of::<file::Peer>()),
         ("[emergency]", fields_of::<file::Emergency>()),
         ("[trunk.numbers]", fields_of::<file::TrunkNumbers>()),
+        ("[trunk.registration]", fields_of::<file::TrunkRegistration>()),
         ("[trunk.callers]", fields_of::<file::TrunkCallers>()),
         ("[trunk.limits]", fields_of::<file::TrunkLimits>()),
         ("[trunk.health]", fields_of::<file::TrunkHealth>()),

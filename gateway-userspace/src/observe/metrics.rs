@@ -60,6 +60,9 @@ pub struct CoreMetrics {
     sources_denied: Counter,
     trunks_near_limit: Counter,
     authentications_failed: Counter,
+    registrations: Counter,
+    registrations_ended: Counter,
+    registrations_failed: Counter,
     records: Counter,
     records_lost: Counter,
     setup_delay: Delay,
@@ -199,6 +202,9 @@ impl CoreMetrics {
             TrunkEvent::PeerUp { .. } => self.peers_up.add(),
             TrunkEvent::PeerDown { .. } => self.peers_down.add(),
             TrunkEvent::ContactRefused { .. } => self.contacts_refused.add(),
+            TrunkEvent::Registered { .. } => self.registrations.add(),
+            TrunkEvent::Unregistered { .. } => self.registrations_ended.add(),
+            TrunkEvent::RegistrationFailed { .. } => self.registrations_failed.add(),
             TrunkEvent::AuthenticationFailed { .. } => self.authentications_failed.add(),
             TrunkEvent::NearLimit { .. } => self.trunks_near_limit.add(),
             TrunkEvent::Drained { .. } => self.trunk_drains.add(),
@@ -235,6 +241,7 @@ impl CoreMetrics {
         .map(|(name, help, counter)| Series { name, help, label: None, value: counter.value() })
     }
 
+    #[expect(clippy::too_many_lines, reason = "a list: each metric once, with its name and its help")]
     fn series(&self) -> Vec<Series> {
         // Taken apart in full, so that the compiler asks for a metric that is not listed.
         let Self {
@@ -271,6 +278,9 @@ impl CoreMetrics {
             sources_denied,
             trunks_near_limit,
             authentications_failed,
+            registrations,
+            registrations_ended,
+            registrations_failed,
             records,
             records_lost,
             setup_delay: _,
@@ -331,6 +341,13 @@ impl CoreMetrics {
             "causeway_authentications_failed",
             "Calls whose callers gave a wrong name or password",
             authentications_failed,
+        );
+        one("causeway_registrations", "Times that a peer began to know our Contact", registrations);
+        one("causeway_registrations_ended", "Registrations taken back", registrations_ended);
+        one(
+            "causeway_registrations_failed",
+            "Times that a peer began to refuse our Contact, or fell silent about it",
+            registrations_failed,
         );
         one("causeway_trunk_drains", "Drains of trunks and peers begun and ended", trunk_drains);
         one("causeway_call_records", "Call detail records handed to the writer", records);

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Something that happened to a trunk, by its name.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,12 @@ pub enum TrunkEvent {
     PeerDown { trunk: Arc<str>, peer: Arc<str>, address: SocketAddr, outcome: ProbeOutcome },
     /// A peer answers our OPTIONS with 403: it does not know `contact`, the name and port that we told it.
     ContactRefused { trunk: Arc<str>, peer: Arc<str>, address: SocketAddr, contact: Arc<str> },
+    /// A peer knows our Contact for so long, for the first time or again.
+    Registered { trunk: Arc<str>, peer: Arc<str>, address: SocketAddr, expires: Duration },
+    /// A peer was asked to forget our Contact.
+    Unregistered { trunk: Arc<str>, peer: Arc<str>, address: SocketAddr },
+    /// A peer did not take our Contact; it is asked again.
+    RegistrationFailed { trunk: Arc<str>, peer: Arc<str>, address: SocketAddr, outcome: ProbeOutcome },
     /// Somebody who calls by this trunk gave a wrong name or password.
     AuthenticationFailed { trunk: Arc<str>, source: SocketAddr },
     /// Nine tenths of the calls that a trunk is set to carry are in progress.
@@ -57,6 +64,15 @@ pub(super) fn log(event: &TrunkEvent) {
             tracing::error!(%trunk, %peer, %address, %contact,
                 "peer answers OPTIONS with 403: it does not know our Contact; register this name there");
         }
+        TrunkEvent::Registered { trunk, peer, address, expires } => {
+            tracing::info!(%trunk, %peer, %address, ?expires, "registered");
+        }
+        TrunkEvent::Unregistered { trunk, peer, address } => {
+            tracing::info!(%trunk, %peer, %address, "registration taken back");
+        }
+        TrunkEvent::RegistrationFailed { trunk, peer, address, outcome } => {
+            tracing::error!(%trunk, %peer, %address, %outcome, "not registered: it is tried again");
+        }
         TrunkEvent::AuthenticationFailed { trunk, source } => {
             tracing::warn!(%trunk, %source, "caller gave a wrong name or password");
         }
@@ -87,6 +103,14 @@ pub(super) fn samples() -> Vec<TrunkEvent> {
             peer: second(),
             address,
             contact: "sbc1.corp.example:5061".into(),
+        },
+        TrunkEvent::Registered { trunk: first(), peer: second(), address, expires: Duration::from_secs(600) },
+        TrunkEvent::Unregistered { trunk: first(), peer: second(), address },
+        TrunkEvent::RegistrationFailed {
+            trunk: first(),
+            peer: second(),
+            address,
+            outcome: ProbeOutcome::Answered(403),
         },
         TrunkEvent::AuthenticationFailed { trunk: first(), source: address },
         TrunkEvent::NearLimit { trunk: first(), limit: 100 },

@@ -34,6 +34,8 @@ pub struct TargetStanding {
     /// Status of the last answer to an OPTIONS of ours; 0 where there was none.
     last_answer: AtomicU16,
     last_asked: AtomicU64,
+    /// 0 where nobody registers; else one more than [`RegistrationState`].
+    registration: AtomicU8,
     /// How much of our calls it takes while it is overloaded.
     pub throttle: Throttle,
 }
@@ -48,6 +50,29 @@ pub enum TargetState {
     Unknown,
     Up,
     Down,
+}
+
+/// Whether our Contact is bound at an address, where the trunk registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum RegistrationState {
+    /// Not asked for yet, or taken back.
+    Unregistered,
+    Registered,
+    /// Refused, or nobody answered: it is tried again.
+    Failed,
+}
+
+impl RegistrationState {
+    /// The word in answers.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unregistered => "unregistered",
+            Self::Registered => "registered",
+            Self::Failed => "not registered",
+        }
+    }
 }
 
 /// A drain that can be begun and ended.
@@ -119,6 +144,20 @@ impl TargetStanding {
         let at = self.last_asked.load(Relaxed);
         let status = self.last_answer.load(Relaxed);
         (at > 0).then_some((Time(at), (status > 0).then_some(status)))
+    }
+
+    /// `None` where nobody registers.
+    pub fn registration(&self) -> Option<RegistrationState> {
+        match self.registration.load(Relaxed) {
+            1 => Some(RegistrationState::Unregistered),
+            2 => Some(RegistrationState::Registered),
+            3 => Some(RegistrationState::Failed),
+            _ => None,
+        }
+    }
+
+    pub(super) fn set_registration(&self, state: RegistrationState) {
+        self.registration.store(state as u8 + 1, Relaxed);
     }
 
     pub(super) fn set_state(&self, state: TargetState) {

@@ -4,7 +4,7 @@ use super::manipulation::Manipulation;
 use super::sip::SipPolicy;
 use super::{
     Candidate, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, PeerAddress, PolicyError,
-    RedirectionForm, Service, Usual,
+    RedirectionForm, RegistrationPolicy, Service, Usual,
 };
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::resolve::{Family, Wanted};
@@ -39,6 +39,8 @@ pub struct Trunk {
     pub identity: IdentityPolicy,
     /// How its peers hear who passed a call on.
     pub redirection: RedirectionForm,
+    /// It learns where we are by REGISTER.
+    pub registration: Option<RegistrationPolicy>,
     /// Its callers have to say who they are.
     pub callers: Option<Challenger>,
     /// Who we are to its peers, where they ask.
@@ -90,6 +92,7 @@ impl Trunk {
             numbers: NumberPlan::default(),
             identity: usual.identity,
             redirection: usual.redirection,
+            registration: None,
             callers: None,
             digest: None,
             sip: usual.sip,

@@ -81,6 +81,7 @@ fn peers(view: PeerView<'_>, now: Time) -> Vec<PeerLine> {
             drained: view.standing.is_drained(),
             rests_ms: standing.and_then(|standing| standing.rest(now)).map(milliseconds),
             overload: standing.and_then(|standing| standing.throttle.allowance(now)).map(|it| it.to_string()),
+            registration: standing.and_then(|standing| standing.registration()),
             asked_ms: probe.map(|(at, _)| milliseconds(now.since(at))),
             answered: probe.and_then(|(_, status)| status),
         }

@@ -11,6 +11,7 @@ use super::execute;
 use super::guests::{self, Guests};
 use super::names;
 use super::probes;
+use super::registrations;
 use super::relay::{FlowTable, Relay};
 use super::rules::{self, Unanswered};
 use crate::base::fault::Fault;
@@ -24,7 +25,7 @@ use crate::call::{
 };
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
-use crate::policy::{ProbeId, Prober, Snapshot};
+use crate::policy::{ProbeId, Prober, Registrant, RegistrationId, Snapshot, Turnout};
 use crate::resolve::Wanted;
 use crate::sip::auth::Guard;
 use crate::sip::dialog::DialogId;
@@ -109,6 +110,11 @@ pub struct Core {
     /// Asks peers by OPTIONS once the core has begun.
     pub(super) prober: Option<Prober>,
     pub(super) probes: HashMap<ClientId, ProbeId>,
+    /// Keeps registrations once the core has begun.
+    pub(super) registrant: Option<Registrant>,
+    pub(super) registrations: HashMap<ClientId, RegistrationId>,
+    /// What a reload left to be sent.
+    pub(super) registrations_due: Turnout,
     /// Calls by the slots of their flows.
     pub(super) slots: HashMap<u32, CallId>,
     pub(super) timers: TimerTable<(CallId, CallTimer)>,
@@ -171,6 +177,9 @@ impl Core {
             releases: HashMap::new(),
             prober: None,
             probes: HashMap::new(),
+            registrant: None,
+            registrations: HashMap::new(),
+            registrations_due: Turnout::default(),
             slots: HashMap::new(),
             timers: TimerTable::default(),
             ports,
@@ -187,6 +196,7 @@ impl Core {
     /// Begins to ask peers whether they serve calls.
     pub fn begin(&mut self, turn: &mut Turn<'_>) {
         probes::begin(self, turn);
+        registrations::begin(self, turn);
     }
 
     /// A message that this core owns.
@@ -253,12 +263,14 @@ impl Core {
     /// Nothing can be sent to this hop.
     pub fn transport_failed(&mut self, turn: &mut Turn<'_>, hop: Hop) {
         self.transactions.transport_failed(turn.now, &hop, &mut self.outputs);
+        registrations::disconnected(self, turn, &hop);
         self.settle(turn);
     }
 
     /// A connection is gone that another core holds, or that another has taken the place of.
     pub fn connection_closed(&mut self, turn: &mut Turn<'_>, hop: Hop) {
         self.transactions.connection_closed(turn.now, &hop, &mut self.outputs);
+        registrations::disconnected(self, turn, &hop);
         self.settle(turn);
     }
 
@@ -267,6 +279,7 @@ impl Core {
         self.transactions.expire(turn.now, &mut self.outputs);
         probes::expire(self, turn);
         self.guests.expire(turn.now);
+        registrations::expire(self, turn);
         self.settle(turn);
         while let Some((id, timer)) = self.timers.expire(turn.now) {
             self.advance(turn, id, call::Event::Timer(timer));
@@ -278,13 +291,21 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Time> {
         let probes = self.prober.as_ref().and_then(Prober::next_deadline);
         let guests = self.guests.next_deadline();
-        [self.transactions.next_deadline(), self.timers.next(), probes, guests].into_iter().flatten().min()
+        let due = self.registrant.as_ref().and_then(Registrant::next_deadline);
+        [self.transactions.next_deadline(), self.timers.next(), probes, guests, due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes another policy; calls in progress keep theirs.
     pub fn set_policy(&mut self, now: Time, policy: Arc<Snapshot>) {
         if let Some(prober) = &mut self.prober {
             prober.follow(Arc::clone(&policy), now);
+        }
+        if let Some(registrant) = &mut self.registrant {
+            let (tokens, due) = (&mut self.tokens, &mut self.registrations_due);
+            registrant.follow(Arc::clone(&policy), now, tokens, due);
         }
         self.policy = policy;
     }
@@ -298,6 +319,9 @@ impl Core {
     pub fn drain(&mut self, now: Time) {
         if !self.draining {
             self.draining = true;
+            if let Some(registrant) = &mut self.registrant {
+                registrant.hasten(now);
+            }
             let calls = self.calls.len();
             self.publish(now, &observe::Event::DrainBegun { calls });
         }
@@ -326,6 +350,11 @@ impl Core {
         adopt::adopt(self, turn, checkpoint)
     }
 
+    /// Whether no peer sends calls here because we registered there.
+    pub fn has_left(&self) -> bool {
+        self.registrant.as_ref().is_none_or(Registrant::has_left)
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining
     }
@@ -350,6 +379,7 @@ impl Core {
             && self.releases.is_empty()
             && self.probes.is_empty()
             && self.guests.is_empty()
+            && self.registrations.is_empty()
             && self.slots.is_empty()
             && self.timers.is_empty()
     }

@@ -3,6 +3,7 @@
 use super::admission;
 use super::core::{Core, Entry, Turn};
 use super::probes;
+use super::registrations;
 use super::rules;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
@@ -47,12 +48,16 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
             stray_answer(core, turn, response, hop);
         }
         Output::TimedOut { id } => {
-            if !probes::outcome(core, turn, id, ProbeOutcome::Silence) {
+            if !probes::outcome(core, turn, id, ProbeOutcome::Silence)
+                && !registrations::lost(core, turn, id, ProbeOutcome::Silence)
+            {
                 failed(core, turn, id, |key| Event::TimedOut { key });
             }
         }
         Output::Unreachable { id } => {
-            if !probes::outcome(core, turn, id, ProbeOutcome::Unreachable) {
+            if !probes::outcome(core, turn, id, ProbeOutcome::Unreachable)
+                && !registrations::lost(core, turn, id, ProbeOutcome::Unreachable)
+            {
                 failed(core, turn, id, |key| Event::Unreachable { key });
             }
         }
@@ -66,6 +71,7 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
         Output::ClientEnded { id } => {
             core.releases.remove(&id);
             core.probes.remove(&id);
+            core.registrations.remove(&id);
             if let Some((call, key)) = core.clients.remove(&id)
                 && let Some(entry) = core.calls.get_mut(&call)
             {
@@ -88,6 +94,7 @@ fn response_of(core: &mut Core, turn: &mut Turn<'_>, id: ClientId, response: Box
                 probes::outcome(core, turn, id, ProbeOutcome::Answered(response.status.code()));
             }
         }
+        None if registrations::answered(core, turn, id, &response) => {}
         None => stray_answer(core, turn, response, hop),
     }
 }

@@ -21,6 +21,7 @@ mod names;
 pub mod offline;
 mod probes;
 mod readings;
+mod registrations;
 pub mod relay;
 mod rules;
 pub mod supervisor;

@@ -105,7 +105,7 @@ impl Worker {
             self.watch_certificates(now);
             self.finish(now, out);
             self.gauge();
-            let idle = self.core.is_draining() && self.core.calls() == 0;
+            let idle = self.core.is_draining() && self.core.calls() == 0 && self.core.has_left();
             // An undrained core may get calls again; a draining one that is idle never does.
             if idle != told_idle && (idle || !self.core.is_draining()) {
                 told_idle = idle;

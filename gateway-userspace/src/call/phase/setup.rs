@@ -140,7 +140,7 @@ fn prepare(
 ) -> Result<Prepared, Fault> {
     let called = match context.policy.emergency().number(&request.uri) {
         Some(number) => number.to_owned(),
-        None => called_number(&request.uri, &trunk)?,
+        None => called_number(request, &trunk)?,
     };
     let speaks_100rel = [HeaderName::Supported, HeaderName::Require]
         .iter()
@@ -197,7 +197,11 @@ fn prepare(
 }
 
 /// The called number or name, as the trunk's far end means it.
-fn called_number(uri: &Uri, trunk: &TrunkRef) -> Result<String, Fault> {
+fn called_number(request: &Request, trunk: &TrunkRef) -> Result<String, Fault> {
+    // A registrar calls the Contact that we gave it; whom the call is for, To says (RFC 3261 section 16.5).
+    let ours =
+        trunk.registration.as_ref().is_some_and(|own| request.uri.user().as_deref() == Some(&own.user));
+    let uri = if ours { &request.head.to.uri } else { &request.uri };
     match uri {
         Uri::Sip(_) | Uri::Tel(_) => trunk.numbers.read_uri(uri).ok_or(Fault::NoRoute),
         Uri::Absolute(_) => Err(Fault::UnsupportedUriScheme),

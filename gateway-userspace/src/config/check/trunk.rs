@@ -88,6 +88,13 @@ pub(super) fn trunk(
         service,
         numbers: numbers(&written.numbers, usual.format),
         redirection: super::value(&written.identity.redirection, usual.redirection),
+        registration: match &written.registration {
+            None => None,
+            Some(own) => {
+                let has_peers = !written.peers.is_empty();
+                Some(super::registration::registration(entry, own, has_peers, label, errors)?)
+            }
+        },
         callers: match &written.callers {
             None => None,
             Some(callers) => Some(super::callers::challenger(entry, callers, label, errors)?),
