@@ -4,7 +4,7 @@ use super::core::{Core, Turn};
 use crate::base::fault::Fault;
 use crate::base::id::TrunkId;
 use crate::observe::{self, TrunkEvent};
-use crate::sip::auth::Verdict;
+use crate::sip::auth::{Guard, Verdict};
 use crate::sip::message::{Method, Request};
 use crate::sip::transport::Hop;
 
@@ -21,14 +21,15 @@ pub(super) fn asks(core: &mut Core, turn: &Turn<'_>, request: &Request, hop: Hop
         return false;
     }
     let (asks, source) = ((trunk.name.as_str(), challenger), hop.remote.ip());
-    let (fault, stale) = match core.guard.judge(asks, source, request, turn.now) {
+    let guard = core.guard.get_or_insert_with(|| Guard::new(&mut core.tokens));
+    let (fault, stale) = match guard.judge(asks, source, request, turn.now) {
         Verdict::Known => return false,
         Verdict::Unknown { stale } => (Fault::NotAuthenticated, stale),
         Verdict::Wrong => (Fault::WrongCredentials, false),
     };
     let mut response = crate::call::refusal(request, fault);
     if fault == Fault::NotAuthenticated {
-        core.guard.challenge(asks, source, stale, &mut response, turn.now);
+        guard.challenge(asks, source, stale, &mut response, turn.now);
     } else {
         let failed = TrunkEvent::AuthenticationFailed { trunk: asks.0.into(), source: hop.remote };
         core.observer.publish(turn.now, &observe::Event::Trunk(failed));

@@ -122,7 +122,8 @@ pub struct Core {
     /// Call-IDs of this core whose calls live on others.
     pub(super) guests: Guests,
     pub(super) tokens: Tokens,
-    pub(super) guard: Guard,
+    /// Asks callers who they are, from the first that has to be asked on.
+    pub(super) guard: Option<Guard>,
     pub(super) observer: Observer,
     pub(super) outputs: Vec<Output>,
     pub(super) draining: bool,
@@ -184,7 +185,7 @@ impl Core {
             timers: TimerTable::default(),
             ports,
             guests: Guests::default(),
-            guard: Guard::new(&mut tokens),
+            guard: None,
             tokens,
             observer,
             outputs: Vec::new(),
