@@ -1,7 +1,7 @@
 //! The handshake between a loaded program and a daemon: a daemon adopts pinned maps only when version and
 //! layout are its own.
 
-use crate::{flow, guard, index, learned, record};
+use crate::{flow, guard, index, learned, record, srtp};
 use core::mem::{offset_of, size_of};
 
 /// Raised when meaning changes while the layout does not.
@@ -28,6 +28,10 @@ pub const FINGERPRINT: u64 = {
         offset_of!(guard::Guarded, samples),
         size_of::<guard::Source>(),
         size_of::<guard::Denial>(),
+        offset_of!(flow::FlowConfig, crypto_slot),
+        size_of::<srtp::FlowKeys>(),
+        offset_of!(srtp::Keys, rtcp),
+        size_of::<srtp::FlowCrypto>(),
     ];
     let mut index = 0;
     while index < parts.len() {
@@ -39,6 +43,9 @@ pub const FINGERPRINT: u64 = {
 
 /// Flows that fit unless the loader is told otherwise.
 pub const FLOWS_DEFAULT: u32 = 200_000;
+
+/// Flows with SRTP that fit unless the loader is told otherwise.
+pub const SECURED_FLOWS_DEFAULT: u32 = 20_000;
 
 /// Octets of the ring to userspace.
 pub const RING_BYTES: u32 = 1 << 20;
@@ -72,6 +79,12 @@ pub mod name {
     /// Hash, the least recently used entry goes first: [`crate::guard::Source`] to kernel monotonic nanoseconds at
     /// which its next packet is due. Written by the kernel.
     pub const PACES: &str = "CW_PACES";
+    /// Mmapable array: crypto slot to [`crate::srtp::FlowKeys`]. Written by the control plane.
+    pub const KEYS: &str = "CW_KEYS";
+    /// Mmapable array: crypto slot to [`crate::srtp::FlowCrypto`]. Written by the kernel.
+    pub const CRYPTO: &str = "CW_CRYPTO";
+    /// Programs that [`PROGRAM`] hands packets to, by [`super::stage`]. Written by the control plane.
+    pub const STAGES: &str = "CW_STAGES";
     /// Ring buffer of [`crate::record`]. Written by the kernel.
     pub const RECORDS: &str = "CW_RECORDS";
     /// Array of one u64: [`super::FINGERPRINT`] of whoever loaded the maps.
@@ -80,8 +93,23 @@ pub mod name {
     pub const FINGERPRINT: &str = "CW_FINGERPRINT";
     /// The program on every media interface.
     pub const PROGRAM: &str = "causeway";
+    /// The programs for packets of flows with SRTP, by [`super::stage`].
+    pub const STAGE_PROGRAMS: [&str; super::stage::COUNT as usize] =
+        ["causeway_open", "causeway_relay", "causeway_seal"];
     /// An empty program: lets a veth peer or an output-only interface take redirected packets.
     pub const PASS: &str = "causeway_pass";
+}
+
+/// Places of [`name::STAGES`].
+pub mod stage {
+    /// Unprotects what arrives, and goes on with [`RELAY`].
+    pub const OPEN: u32 = 0;
+    /// Relays, and goes on with [`SEAL`] where the flow asks for it.
+    pub const RELAY: u32 = 1;
+    /// Protects what leaves.
+    pub const SEAL: u32 = 2;
+    /// How many there are.
+    pub const COUNT: u32 = 3;
 }
 
 /// How packets leave by an interface that the route look-up may name: itself, or as VLANs on a parent.

@@ -126,6 +126,19 @@ pub fn send_rtcp(state: &mut FlowState) {
     state.statistics.rtcp_packets = state.statistics.rtcp_packets.wrapping_add(1);
 }
 
+/// A packet that [`send_rtp`] counted did not leave after all.
+#[inline(always)]
+pub fn rtp_not_sent(state: &mut FlowState, octets: usize) {
+    state.statistics.packets = state.statistics.packets.wrapping_sub(1);
+    state.statistics.octets = state.statistics.octets.wrapping_sub(octets as u64);
+}
+
+/// A packet that [`send_rtcp`] counted did not leave after all.
+#[inline(always)]
+pub fn rtcp_not_sent(state: &mut FlowState) {
+    state.statistics.rtcp_packets = state.statistics.rtcp_packets.wrapping_sub(1);
+}
+
 /// A packet of the flow went nowhere.
 #[inline(always)]
 pub fn refuse(state: &mut FlowState) {

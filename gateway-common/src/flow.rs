@@ -88,6 +88,12 @@ pub mod flag {
     pub const CONTINUITY: u16 = 1 << 2;
     /// Swallow RTP after accounting: a leg on hold, or a direction that the answer closed.
     pub const MUTED: u16 = 1 << 3;
+    /// What arrives is SRTP, to be unprotected with the keys of [`super::FlowConfig::crypto_slot`].
+    pub const UNPROTECT: u16 = 1 << 4;
+    /// What leaves is to be protected with them.
+    pub const PROTECT: u16 = 1 << 5;
+    /// Either: packets take the longer way.
+    pub const SECURED: u16 = UNPROTECT | PROTECT;
 }
 
 /// Where packets leave to and from.
@@ -181,7 +187,9 @@ pub struct FlowConfig {
     /// Slot of the flow that carries the RTP stream this flow's RTCP reports on (the opposite direction), so
     /// that report blocks name the SSRC which the far end sends; [`NO_SLOT`] translates none.
     pub reported_slot: u32,
-    pub padding_2: u64,
+    /// Index of this flow's [`crate::srtp::FlowKeys`] and [`crate::srtp::FlowCrypto`], or [`NO_SLOT`] for none.
+    pub crypto_slot: u32,
+    pub padding_2: u32,
 
     /// Outgoing payload type by incoming one: [`PT_REFUSED`], or 0 to 127 with [`PT_EVENT`] where it applies.
     pub payload_types: [u8; 128],
@@ -248,6 +256,7 @@ impl Default for FlowConfig {
             rtcp: output,
             stream_slot: NO_SLOT,
             reported_slot: NO_SLOT,
+            crypto_slot: NO_SLOT,
             padding_2: 0,
             payload_types: [PT_REFUSED; 128],
         }

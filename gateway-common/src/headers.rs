@@ -268,13 +268,12 @@ fn ipv6_extensions<C: Cursor + ?Sized>(
     mut next: u8,
 ) -> Result<(usize, Option<Reason>), Parsed> {
     let mut fault = None;
-    let mut count = 0;
-    while next != PROTOCOL_UDP {
-        if !matches!(next, IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION) {
-            return Err(Parsed::Other);
+    for _ in 0..IPV6_EXTENSIONS_MAX {
+        if next == PROTOCOL_UDP {
+            return Ok((offset, fault));
         }
-        if count == IPV6_EXTENSIONS_MAX {
-            return Err(Parsed::Malformed(Reason::Ipv6Extension));
+        if !is_ipv6_extension(next) {
+            return Err(Parsed::Other);
         }
         let Some(extension) = packet.window::<4>(offset) else {
             return Err(Parsed::Malformed(Reason::Truncated));
@@ -293,9 +292,17 @@ fn ipv6_extensions<C: Cursor + ?Sized>(
             offset += (usize::from(extension.octet::<1>()) + 1) * 8;
         }
         next = extension.octet::<0>();
-        count += 1;
     }
-    Ok((offset, fault))
+    match next {
+        PROTOCOL_UDP => Ok((offset, fault)),
+        next if is_ipv6_extension(next) => Err(Parsed::Malformed(Reason::Ipv6Extension)),
+        _ => Err(Parsed::Other),
+    }
+}
+
+#[inline(always)]
+fn is_ipv6_extension(next: u8) -> bool {
+    matches!(next, IPV6_HOP_BY_HOP | IPV6_ROUTING | IPV6_FRAGMENT | IPV6_DESTINATION)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@
 //! * [`record`]: what the kernel tells userspace through its ring.
 //! * [`cursor`], [`headers`], [`rtp`], [`rtcp`]: from a frame to what a flow needs to know of it.
 //! * [`admit`], [`account`]: the rules of a flow, pure functions over its configuration and state.
-//! * [`rewrite`]: fresh headers and checksums.
+//! * [`rewrite`]: fresh headers and checksums. [`srtp`]: payloads protected and unprotected.
 //! * [`guard`]: who may speak SIP to the host.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
@@ -29,4 +29,5 @@ pub mod record;
 pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
+pub mod srtp;
 pub mod verdict;

@@ -103,6 +103,18 @@ impl Sum {
         Be16::from_raw(if folded == 0 { 0xffff } else { folded })
     }
 
+    /// The sum in 16 bits.
+    #[inline(always)]
+    pub fn folded(self) -> u16 {
+        self.fold()
+    }
+
+    /// Two sums in one.
+    #[inline(always)]
+    pub fn plus_sum(self, other: Self) -> Self {
+        Self(self.0 + u64::from(other.fold()))
+    }
+
     #[inline(always)]
     fn fold(self) -> u16 {
         let sum = (self.0 & LOWER) + (self.0 >> 32);

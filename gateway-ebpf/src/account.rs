@@ -47,6 +47,13 @@ pub fn finished(packet: &Packet, flow: &mut Flow, verdict: Result<Relayed, Reaso
     }
 }
 
+/// A flow's packet that was [`Relayed`] leaves by `action`.
+#[inline(always)]
+pub fn left(action: u32) -> u32 {
+    count(if action == xdp_action::XDP_TX { Traffic::Transmitted } else { Traffic::Redirected });
+    action
+}
+
 #[inline(always)]
 pub fn count(traffic: Traffic) {
     if let Some(counter) = maps::CW_TRAFFIC.get_ptr_mut(traffic as u32) {

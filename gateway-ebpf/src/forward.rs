@@ -1,6 +1,7 @@
 //! The way out of an admitted packet: where to, by which hop, and only then its new octets.
 
 use crate::{
+    crypto,
     packet::{Packet, bounded},
     route,
     steer::{self, Flow},
@@ -30,23 +31,28 @@ pub enum Relayed {
     Redirected(u32),
 }
 
+/// `SECURED`: the payload may grow behind this stage.
 #[inline(always)]
-pub fn rtp(
+pub fn rtp<const SECURED: bool>(
     packet: &mut Packet,
     headers: &Headers,
     flow: &mut Flow,
     rtp: &Rtp,
     payload_type: u8,
 ) -> Result<Relayed, Reason> {
-    let way = way_out::<false>(packet, headers, flow)?;
+    let way = way_out::<false, SECURED>(packet, headers, flow)?;
     let out = account::send_rtp(flow.state, rtp, headers.payload_len, flow.now);
     let sum = rewrite_rtp(packet, way.payload, rtp, payload_type, &out, way.sum).ok_or(Reason::Truncated)?;
     send(packet, headers, &way, sum)
 }
 
 #[inline(always)]
-pub fn rtcp(packet: &mut Packet, headers: &Headers, flow: &mut Flow) -> Result<Relayed, Reason> {
-    let way = way_out::<true>(packet, headers, flow)?;
+pub fn rtcp<const SECURED: bool>(
+    packet: &mut Packet,
+    headers: &Headers,
+    flow: &mut Flow,
+) -> Result<Relayed, Reason> {
+    let way = way_out::<true, SECURED>(packet, headers, flow)?;
     account::send_rtcp(flow.state);
     let sum = rewrite_rtcp(packet, way.payload, headers.payload_len, flow.config, way.sum);
     send(packet, headers, &way, sum)
@@ -63,15 +69,22 @@ struct Way {
 }
 
 #[inline(always)]
-fn way_out<const RTCP: bool>(packet: &mut Packet, headers: &Headers, flow: &mut Flow) -> Result<Way, Reason> {
+fn way_out<const RTCP: bool, const SECURED: bool>(
+    packet: &mut Packet,
+    headers: &Headers,
+    flow: &mut Flow,
+) -> Result<Way, Reason> {
     let config = flow.config;
-    let envelope = envelope(headers, config.dscp, if RTCP { &config.rtcp } else { &config.rtp })?;
+    let growth = if SECURED { crypto::growth::<RTCP>(flow)? } else { 0 };
+    let output = if RTCP { &config.rtcp } else { &config.rtp };
+    let envelope = envelope(headers, config.dscp, output, growth)?;
     let hop = next_hop(packet, flow, &envelope, RTCP)?;
     let ip_len = envelope.ip_len();
     if hop.mtu != 0 && ip_len > hop.mtu as usize {
         return Err(Reason::TooBig);
     }
-    let payload = make_room(packet, headers, hop.header_len as usize + ip_len - headers.payload_len)?;
+    let payload =
+        make_room(packet, headers, hop.header_len as usize + ip_len - growth - headers.payload_len)?;
     let sum = Sum::of_checksum(headers.udp_checksum)
         .readdressed([&headers.source, &headers.destination], [&envelope.source, &envelope.destination])
         .minus_ports(headers.source_port, headers.destination_port)
@@ -91,7 +104,7 @@ fn send(packet: &mut Packet, headers: &Headers, way: &Way, sum: Sum) -> Result<R
 }
 
 #[inline(always)]
-fn envelope(headers: &Headers, dscp: u8, output: &Output) -> Result<Envelope, Reason> {
+fn envelope(headers: &Headers, dscp: u8, output: &Output, growth: usize) -> Result<Envelope, Reason> {
     let learned = if output.learned_slot == NO_SLOT { None } else { steer::state_of(output.learned_slot) };
     let (destination, destination_port) = output.destination(learned)?;
     if destination.is_v4() != output.local.is_v4() {
@@ -103,7 +116,7 @@ fn envelope(headers: &Headers, dscp: u8, output: &Output) -> Result<Envelope, Re
         source_port: output.local_port,
         destination_port,
         traffic_class: rewrite::traffic_class(headers.traffic_class, dscp),
-        payload_len: headers.payload_len as u16,
+        payload_len: (headers.payload_len + growth) as u16,
         padding: 0,
     })
 }
@@ -231,7 +244,8 @@ fn udp_checksum(
     if headers.payload_len > SUMMED_MAX {
         return Err(Reason::TooBig);
     }
-    let sum = envelope.pseudo_header().raw();
+    // Over the payload as it is: what grows it says what that changes.
+    let sum = Envelope { payload_len: headers.payload_len as u16, ..*envelope }.pseudo_header().raw();
     let len = headers.payload_len as u32;
     Ok(Sum::from_raw(cw_sum(packet.raw_context(), payload as u32, len, sum)).udp_checksum())
 }

@@ -7,6 +7,10 @@
 //! * [`forward`]: the way out is found ([`route`]), and only then are octets rewritten;
 //! * [`account`]: the one exit, which always counts.
 //!
+//! Packets of flows with SRTP leave the first program behind steering for others, in which [`crypto`] stands before
+//! admission and behind forwarding. The relay of all others keeps its size, and each program has the verifier's
+//! patience and the stack for itself.
+//!
 //! The rules themselves are pure functions in `gateway_common`, shared with the plain-socket path.
 #![no_std]
 #![no_main]
@@ -15,6 +19,7 @@
 
 mod account;
 mod admit;
+mod crypto;
 mod forward;
 mod guard;
 mod maps;
@@ -25,10 +30,13 @@ mod steer;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 use gateway_common::{
+    flow::flag,
     headers::{self, Headers, Parsed},
     rtp::Media,
+    verdict::Reason,
 };
 use packet::Packet;
+use steer::Flow;
 
 /// On every media interface.
 #[xdp]
@@ -58,14 +66,66 @@ fn relay(mut packet: Packet, headers: Headers) -> u32 {
         Err(reason) => return account::dropped(&packet, reason),
     };
     // Each with its own way to the end: most packets should not carry the questions of RTCP with them.
-    let verdict = match admit::parse(&packet, &headers, &flow) {
-        Ok(Media::Rtp(rtp)) => admit::rtp(&packet, &headers, &mut flow, rtp)
-            .and_then(|payload_type| forward::rtp(&mut packet, &headers, &mut flow, &rtp, payload_type)),
+    let secured = flow.config.flags & flag::SECURED != 0;
+    let media = if secured { Err(Reason::NoSrtp) } else { admit::parse(&packet, &headers, &flow) };
+    let verdict = match media {
+        Ok(Media::Rtp(rtp)) => admit::rtp(&packet, &headers, &mut flow, rtp).and_then(|payload_type| {
+            forward::rtp::<false>(&mut packet, &headers, &mut flow, &rtp, payload_type)
+        }),
         Ok(Media::Rtcp(rtcp)) => admit::rtcp(&packet, &headers, &mut flow, rtcp)
-            .and_then(|()| forward::rtcp(&mut packet, &headers, &mut flow)),
+            .and_then(|()| forward::rtcp::<false>(&mut packet, &headers, &mut flow)),
         Err(reason) => Err(reason),
     };
+    if let Err(Reason::NoSrtp) = verdict {
+        crypto::hand_over(&packet, &flow);
+    }
     account::finished(&packet, &mut flow, verdict)
+}
+
+/// First of three for flows with SRTP: what arrives protected is unprotected.
+#[xdp]
+#[inline(always)]
+pub fn causeway_open(context: XdpContext) -> u32 {
+    match steered(context) {
+        Ok((packet, headers, flow)) => crypto::open(packet, headers, flow),
+        Err(action) => action,
+    }
+}
+
+/// Second of three: the relay.
+#[xdp]
+#[inline(always)]
+pub fn causeway_relay(context: XdpContext) -> u32 {
+    match steered(context) {
+        Ok((packet, headers, flow)) => crypto::relay(packet, headers, flow),
+        Err(action) => action,
+    }
+}
+
+/// Last of three: what leaves protected is protected.
+#[xdp]
+#[inline(always)]
+pub fn causeway_seal(context: XdpContext) -> u32 {
+    crypto::seal(Packet::new(context))
+}
+
+/// A packet that [`causeway`] has steered before, or what becomes of one whose flow went meanwhile.
+#[inline(always)]
+fn steered(context: XdpContext) -> Result<(Packet, Headers, Flow), u32> {
+    let packet = Packet::new(context);
+    let headers = match headers::parse_plain(&packet) {
+        Some(headers) => headers,
+        None => match headers::parse(&packet) {
+            Parsed::Udp(headers) => headers,
+            _ => return Err(account::passed()),
+        },
+    };
+    let headers = Headers { payload: packet::forget(headers.payload), ..headers };
+    match steer::steer(&headers) {
+        Ok(Some(flow)) => Ok((packet, headers, flow)),
+        Ok(None) => Err(account::passed()),
+        Err(reason) => Err(account::dropped(&packet, reason)),
+    }
 }
 
 /// Lets a veth peer or an output-only interface take redirected packets.

@@ -3,18 +3,20 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use gateway_common::{
     abi::{
-        self, ADDRESSES_MAX, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, LINKS_MAX, Link, RING_BYTES, SOURCES_MAX,
+        self, ADDRESSES_MAX, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, LINKS_MAX, Link, RING_BYTES,
+        SECURED_FLOWS_DEFAULT, SOURCES_MAX, stage,
     },
     flow::FlowVersions,
     guard::{Denial, Guarded, Service, Source},
     index::{PLACES, PLACES_PER_ELEMENT},
     learned::FlowState,
     net::Addr128,
+    srtp::{FlowCrypto, FlowKeys, Scratch},
     verdict::{REASONS_MAX, TRAFFIC_MAX},
 };
 
@@ -38,6 +40,21 @@ pub static CW_FLOWS: Array<FlowVersions, { FLOWS_DEFAULT as usize }, { BPF_F_MMA
 #[btf_map]
 pub static CW_STATES: Array<FlowState, { FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =
     Array::new();
+
+#[btf_map]
+pub static CW_KEYS: Array<FlowKeys, { SECURED_FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+
+#[btf_map]
+pub static CW_CRYPTO: Array<FlowCrypto, { SECURED_FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =
+    Array::new();
+
+/// Memory to work in, of the program alone.
+#[btf_map]
+pub static CW_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+#[btf_map]
+pub static CW_STAGES: ProgramArray<{ stage::COUNT as usize }> = ProgramArray::new();
 
 #[btf_map]
 pub static CW_DROPS: PerCpuArray<u64, { REASONS_MAX as usize }> = PerCpuArray::new();

@@ -7,6 +7,7 @@ use aya::programs::xdp::Xdp;
 use aya::programs::{TestRun, TestRunOptions};
 use aya_obj::programs::XdpAttachType;
 use gateway_common::abi::{Link, name};
+use gateway_common::flow::NO_SLOT;
 use gateway_common::learned::{FlowState, NextHop, StreamStatistics};
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_userspace::base::id::{CoreId, FlowId};
@@ -15,7 +16,7 @@ use gateway_userspace::dataplane::pod::Plain;
 use gateway_userspace::dataplane::reference::Relay;
 use gateway_userspace::dataplane::reference::frame::{Hop, Verdict};
 use gateway_userspace::dataplane::{
-    Dataplane, Guard, Mode, Node, Record, Settings, Watch, inspect, monotonic,
+    Dataplane, Guard, Mode, Node, Record, Settings, Watch, inspect, keys, monotonic,
 };
 use gateway_userspace::media::plan::FlowSpec;
 use std::collections::BTreeMap;
@@ -161,6 +162,7 @@ impl Lab {
         let settings = Settings {
             mode: Mode::Native,
             flows: 1024,
+            secured_flows: 1024,
             pin_directory: pins.clone(),
             interfaces: vec!["lan".to_owned(), "wan".to_owned()],
             traced: false,
@@ -192,13 +194,35 @@ impl Lab {
         for (id, compiled) in before {
             self.relay.remove(compiled.key);
             self.relay.forget(id.slot);
+            self.relay.wipe_keys(compiled.config.crypto_slot);
         }
         let ids = self.dataplane.install(flows)?;
-        let places: Vec<_> =
-            ids.iter().map(|id| Place { slot: id.slot, epoch: id.epoch, latch_epoch: 0 }).collect();
-        for (id, compiled) in ids.into_iter().zip(compile(flows, &places)?) {
+        self.mirror(&ids, flows, false)
+    }
+
+    /// A new agreement about the same flows, in which no far end moves.
+    pub fn update(&mut self, flows: &[FlowSpec]) -> Result<()> {
+        let before: Vec<_> = self.installed.drain(..).map(|(id, _)| id).collect();
+        let ids = self.dataplane.update(&before, flows)?.ids;
+        self.mirror(&ids, flows, true)
+    }
+
+    /// The reference path has what the kernel has.
+    fn mirror(&mut self, ids: &[FlowId], flows: &[FlowSpec], offered: bool) -> Result<()> {
+        let place = |id: &FlowId| Place {
+            slot: id.slot,
+            epoch: id.epoch,
+            latch_epoch: 0,
+            crypto_slot: self.dataplane.crypto_slot(*id).unwrap_or(NO_SLOT),
+        };
+        let places: Vec<_> = ids.iter().map(place).collect();
+        for ((id, compiled), flow) in ids.iter().zip(compile(flows, &places)?).zip(flows) {
+            if let Some(slot) = self.dataplane.crypto_slot(*id) {
+                let (before, counted) = (self.relay.keys(slot), self.relay.crypto(slot));
+                self.relay.set_keys(slot, keys::compile(flow, &before, &counted, offered));
+            }
             self.relay.insert(compiled.key, compiled.config);
-            self.installed.push((id, compiled));
+            self.installed.push((*id, compiled));
         }
         self.before = self.kernel_states()?;
         Ok(())
@@ -300,6 +324,14 @@ impl Lab {
             ensure!(
                 kernel == comparable(&reference),
                 "states differ\n   kernel {kernel:?}\nreference {reference:?}"
+            );
+        }
+        for (id, compiled) in &self.installed {
+            let (kernel, reference) =
+                (self.dataplane.counted(*id), self.relay.crypto(compiled.config.crypto_slot));
+            ensure!(
+                kernel.is_none_or(|kernel| kernel == reference),
+                "SRTP is counted differently\n   kernel {kernel:?}\nreference {reference:?}"
             );
         }
         if let (Verdict::Redirect(ifindex, _), Some(hop)) = (verdict, self.fresh_hop()) {

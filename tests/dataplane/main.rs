@@ -9,5 +9,6 @@ mod lifecycle;
 mod random;
 mod row;
 mod rows;
+mod srtp;
 mod table;
 mod wires;

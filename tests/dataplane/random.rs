@@ -54,7 +54,8 @@ fn a_hundred_thousand_random_packets_find_both_relays_agreed() {
     assert!(verdicts.len() >= 20, "{verdicts:?}");
 }
 
-fn label(verdict: &Verdict) -> &'static str {
+/// What became of a frame, in a word.
+pub fn label(verdict: &Verdict) -> &'static str {
     match verdict {
         Verdict::Pass => "pass",
         Verdict::Drop(reason) => reason.label(),
@@ -64,7 +65,7 @@ fn label(verdict: &Verdict) -> &'static str {
 }
 
 /// Flows of every kind, gate, latch and way out.
-fn flows() -> Vec<FlowSpec> {
+pub fn flows() -> Vec<FlowSpec> {
     let outputs = [
         ("198.51.100.1:40000", "203.0.113.9:5000"),
         ("192.0.2.1:40002", "192.0.2.11:5002"),
@@ -126,7 +127,8 @@ fn packet(random: &mut StdRng, flows: &[FlowSpec]) -> Vec<u8> {
     octets
 }
 
-fn whole(random: &mut StdRng, at: SocketAddr) -> Frame {
+/// A frame to a flow, with a payload of some kind.
+pub fn whole(random: &mut StdRng, at: SocketAddr) -> Frame {
     let sources: &[&str] = if at.is_ipv4() {
         &["192.0.2.10:4000", "192.0.2.10:4000", "192.0.2.11:4000", "203.0.113.9:5000", "172.16.9.9:9"]
     } else {
@@ -199,7 +201,8 @@ fn payload(random: &mut StdRng) -> Vec<u8> {
     .octets()
 }
 
-fn damage(random: &mut StdRng, octets: &mut Vec<u8>) {
+/// Changes some octets.
+pub fn damage(random: &mut StdRng, octets: &mut Vec<u8>) {
     let length = octets.len();
     match random.random_range(0..8) {
         // Headers are where most rules are.

@@ -49,6 +49,7 @@ impl Wires {
         Settings {
             mode: Mode::Auto,
             flows: 64,
+            secured_flows: 64,
             pin_directory: PathBuf::from(format!(
                 "/sys/fs/bpf/causeway-test-{}-{}",
                 self.name,

@@ -13,6 +13,7 @@ pub mod openssl;
 pub mod phone;
 pub mod process;
 pub mod sipp;
+pub mod srtp;
 pub mod stage;
 pub mod stream;
 pub mod tone;

@@ -220,6 +220,7 @@ fn dataplane(file: &File, errors: &mut ConfigErrors) -> dataplane::Settings {
     dataplane::Settings {
         mode,
         flows,
+        secured_flows: value(&file.dataplane.secured_flows, standard.secured_flows),
         pin_directory: value(&file.dataplane.pin_directory, standard.pin_directory),
         interfaces,
         traced: value(&file.dataplane.traced, standard.traced),

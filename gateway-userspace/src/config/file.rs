@@ -54,6 +54,7 @@ pub(super) struct Node {
 pub(super) struct Dataplane {
     pub(super) mode: Field<Mode>,
     pub(super) flows: Field<u32>,
+    pub(super) secured_flows: Field<u32>,
     pub(super) pin_directory: Field<PathBuf>,
     pub(super) traced: Field<bool>,
 }

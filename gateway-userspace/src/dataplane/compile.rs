@@ -1,5 +1,6 @@
 //! From a call's words to the kernel's: [`FlowSpec`] to [`FlowKey`] and [`FlowConfig`], pure.
 
+use super::keys::is_secured;
 use crate::media::plan::{FlowSpec, GateSpec, OutputSpec, PayloadType};
 use gateway_common::flow::{
     DSCP_KEEP, FlowConfig, FlowKey, FlowKind, Gate, NO_SLOT, Output, PT_EVENT, PT_REFUSED, UsualPayloadType,
@@ -15,6 +16,8 @@ pub struct Place {
     pub slot: u32,
     pub epoch: u32,
     pub latch_epoch: u32,
+    /// Of a flow with SRTP, else [`NO_SLOT`].
+    pub crypto_slot: u32,
 }
 
 /// One flow, ready for the map.
@@ -134,6 +137,7 @@ fn one(index: usize, spec: &FlowSpec, place: Place, places: &[Place]) -> Result<
         burst: spec.rate.map_or(0, |rate| rate.burst),
         rtp: output(&spec.rtp)?,
         rtcp: output(&spec.rtcp)?,
+        crypto_slot: if is_secured(spec) { place.crypto_slot } else { NO_SLOT },
         payload_types: payload_types(index, &spec.payload_types)?,
         ..FlowConfig::default()
     };
@@ -154,7 +158,7 @@ fn output(flow: usize, spec: Option<&OutputSpec>, places: &[Place]) -> Result<Ou
     let Some(spec) = spec else {
         return Ok(Output { learned_slot: NO_SLOT, ..Output::default() });
     };
-    let nobody = Place { slot: NO_SLOT, epoch: 0, latch_epoch: 0 };
+    let nobody = Place { slot: NO_SLOT, epoch: 0, latch_epoch: 0, crypto_slot: NO_SLOT };
     let learned = match spec.learned_from {
         None => nobody,
         Some(from) => {
@@ -192,6 +196,8 @@ fn flags(spec: &FlowSpec) -> u16 {
         (telephone_event, flag::TELEPHONE_EVENT),
         (spec.continuity, flag::CONTINUITY),
         (spec.muted, flag::MUTED),
+        (spec.unprotect.is_some(), flag::UNPROTECT),
+        (spec.protect.is_some(), flag::PROTECT),
     ]
     .iter()
     .filter(|(wanted, _)| *wanted)
@@ -256,8 +262,10 @@ mod tests {
         }
     }
 
-    const PLACES: [Place; 2] =
-        [Place { slot: 7, epoch: 3, latch_epoch: 1 }, Place { slot: 9, epoch: 4, latch_epoch: 2 }];
+    const PLACES: [Place; 2] = [
+        Place { slot: 7, epoch: 3, latch_epoch: 1, crypto_slot: NO_SLOT },
+        Place { slot: 9, epoch: 4, latch_epoch: 2, crypto_slot: NO_SLOT },
+    ];
 
     #[test]
     fn every_field_of_a_specification_reaches_the_configuration() {
@@ -357,7 +365,7 @@ mod tests {
             flow(FlowKind::Rtcp, "10.0.0.1:2001", "10.0.0.2:4000"),
             flow(FlowKind::Mux, "10.0.0.2:4000", "10.0.0.1:2000"),
         ];
-        let places = [0, 1, 2].map(|slot| Place { slot, epoch: 1, latch_epoch: 0 });
+        let places = [0, 1, 2].map(|slot| Place { slot, epoch: 1, latch_epoch: 0, crypto_slot: NO_SLOT });
         let slots: Vec<_> = compile(&flows, &places)
             .unwrap()
             .iter()

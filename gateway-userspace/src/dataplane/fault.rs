@@ -83,10 +83,16 @@ pub enum DataplaneFault {
     #[error("flow {}/{} is not installed here", id.slot, id.epoch)]
     UnknownFlow { id: FlowId },
     #[error(
-        "this data plane does not protect media (SRTP) yet: set media.security = \"off\" for the trunk, or \
-         [dataplane] mode = \"sockets\""
+        "the kernel's relay does not know the SRTP suite {suite}: let the trunk take AES_CM_128_HMAC_SHA1_80, set its \
+         media.security = \"off\", or [dataplane] mode = \"sockets\""
     )]
-    SrtpNotCarried,
+    SrtpSuite { suite: &'static str },
+    #[error("the relay takes SRTP master key identifiers of {most} octets at most (RFC 4568 section 6.1)")]
+    SrtpIdentifier { most: usize },
+    #[error(
+        "the table of SRTP flows is full ({flows} flows): raise [dataplane] secured_flows and restart without calls"
+    )]
+    SecuredFull { flows: u32 },
     #[error(transparent)]
     Plan(#[from] CompileFault),
     #[error("cannot open a media socket on {at}: {source}")]

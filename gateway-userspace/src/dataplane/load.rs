@@ -3,7 +3,7 @@
 use super::Settings;
 use super::fault::{DataplaneFault, chain, os_error};
 use super::pins::PinDirectory;
-use aya::maps::MapError;
+use aya::maps::{MapError, ProgramArray};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use gateway_common::abi::{FINGERPRINT, name};
@@ -23,10 +23,13 @@ const INTERRUPTED_MAX: usize = 20;
 const LOG_LINES: usize = 24;
 
 /// Maps that outlive the daemon.
-pub(super) const PINNED_MAPS: [&str; 14] = [
+pub(super) const PINNED_MAPS: [&str; 17] = [
     name::INDEX,
     name::FLOWS,
     name::STATES,
+    name::KEYS,
+    name::CRYPTO,
+    name::STAGES,
     name::DROPS,
     name::TRAFFIC,
     name::GENERATION,
@@ -84,9 +87,28 @@ fn load_with(
     loader
         .verifier_log_level(log)
         .map_max_entries(name::FLOWS, settings.flows)
-        .map_max_entries(name::STATES, settings.flows);
+        .map_max_entries(name::STATES, settings.flows)
+        .map_max_entries(name::KEYS, settings.secured_flows.max(1))
+        .map_max_entries(name::CRYPTO, settings.secured_flows.max(1));
     let mut ebpf = loader.load(chosen(settings)).map_err(|error| unloadable(settings, &error))?;
-    let xdp = program(&mut ebpf)?;
+    load_program(&mut ebpf, name::PROGRAM)?;
+    let failed = |error: &dyn std::error::Error| DataplaneFault::map("chain the programs for SRTP", error);
+    let mut stages = Vec::new();
+    for stage in name::STAGE_PROGRAMS {
+        load_program(&mut ebpf, stage)?;
+        let fd = named(&mut ebpf, stage)?.fd().map_err(|error| failed(&error))?;
+        stages.push(fd.try_clone().map_err(|error| failed(&error))?);
+    }
+    let map = ebpf.map_mut(name::STAGES).ok_or_else(|| missing("map", name::STAGES))?;
+    let mut array = ProgramArray::try_from(map).map_err(|error| failed(&error))?;
+    for (index, stage) in (0..).zip(&stages) {
+        array.set(index, stage, 0).map_err(|error| failed(&error))?;
+    }
+    Ok(ebpf)
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), DataplaneFault> {
+    let xdp = named(ebpf, name)?;
     let interrupted = |result: &Result<(), ProgramError>| {
         matches!(result, Err(ProgramError::LoadError { io_error, .. })
             if io_error.raw_os_error() == Some(libc::EAGAIN))
@@ -98,14 +120,21 @@ fn load_with(
         }
         loaded = xdp.load();
     }
-    loaded.map_err(|error| refused(name::PROGRAM, error)).map(|()| ebpf)
+    loaded.map_err(|error| refused(name, error))
 }
 
 /// The program that runs on every media interface.
 pub(super) fn program(ebpf: &mut Ebpf) -> Result<&mut Xdp, DataplaneFault> {
-    let invalid =
-        || DataplaneFault::ObjectInvalid { why: format!("it has no XDP program {}", name::PROGRAM) };
-    ebpf.program_mut(name::PROGRAM).and_then(|program| program.try_into().ok()).ok_or_else(invalid)
+    named(ebpf, name::PROGRAM)
+}
+
+fn named<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, DataplaneFault> {
+    let program = ebpf.program_mut(name).and_then(|program| program.try_into().ok());
+    program.ok_or_else(|| missing("XDP program", name))
+}
+
+fn missing(what: &str, name: &str) -> DataplaneFault {
+    DataplaneFault::ObjectInvalid { why: format!("it has no {what} {name}") }
 }
 
 fn chosen(settings: &Settings) -> &'static [u8] {

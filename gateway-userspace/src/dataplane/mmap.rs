@@ -3,11 +3,12 @@
 
 use gateway_common::flow::FlowEntry;
 use gateway_common::learned::FlowState;
+use gateway_common::srtp::{FlowCrypto, Keys};
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// What may be done with a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub(super) unsafe trait Element: Copy {}
 unsafe impl Element for FlowState {}
 // SAFETY: integers, octets, and enumerations that only daemons write; zero is a value of each.
 unsafe impl Element for FlowEntry {}
+// SAFETY: integers and octets only.
+unsafe impl Element for Keys {}
+// SAFETY: integers and octets only.
+unsafe impl Element for FlowCrypto {}
 // SAFETY: an integer.
 unsafe impl Element for u32 {}
 
@@ -114,6 +119,27 @@ impl SharedArray<u32> {
         // SAFETY: within the mapping and aligned as a u32; it lives as long as `self`; everybody accesses these
         // elements as whole words.
         self.at(index).map(|at| unsafe { AtomicU32::from_ptr(at) })
+    }
+}
+
+impl SharedArray<Keys> {
+    /// Writes keys that programs may be reading: their epoch is 0 from before the first octet changes until after the
+    /// last. `None` outside the array, and where the mapping is for reading.
+    pub(super) fn publish(&self, index: usize, keys: &Keys) -> Option<()> {
+        const { assert!(std::mem::offset_of!(Keys, epoch) == 0) };
+        if self.access != Access::Write {
+            return None;
+        }
+        let at = self.at(index)?;
+        // SAFETY: within the mapping and aligned as a u32, the first field; programs read it as a whole word.
+        let epoch = unsafe { AtomicU32::from_ptr(at.cast()) };
+        epoch.store(0, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        // SAFETY: within the mapping, aligned and writable; volatile because programs read it.
+        unsafe { at.write_volatile(Keys { epoch: 0, ..*keys }) };
+        fence(Ordering::SeqCst);
+        epoch.store(keys.epoch, Ordering::SeqCst);
+        Some(())
     }
 }
 

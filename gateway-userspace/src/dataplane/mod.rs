@@ -17,6 +17,7 @@ mod fault;
 pub mod guard;
 pub mod inspect;
 mod kernel;
+pub mod keys;
 mod links;
 mod load;
 mod mmap;
@@ -45,7 +46,7 @@ pub use slots::Split;
 pub use watch::Watch;
 pub use worker::{Dataplane, Update};
 
-use gateway_common::abi::FLOWS_DEFAULT;
+use gateway_common::abi::{FLOWS_DEFAULT, SECURED_FLOWS_DEFAULT};
 use std::path::PathBuf;
 
 /// How packets are to reach the program.
@@ -71,6 +72,8 @@ pub struct Settings {
     pub mode: Mode,
     /// Flows that fit: two a call with RTCP multiplexed, four without.
     pub flows: u32,
+    /// Flows with SRTP that fit, of those.
+    pub secured_flows: u32,
     /// Where maps, program and links are pinned: on a BPF file system, one directory per daemon.
     pub pin_directory: PathBuf,
     /// Media interfaces, by name: the devices themselves, not VLANs on them.
@@ -84,6 +87,7 @@ impl Default for Settings {
         Self {
             mode: Mode::default(),
             flows: FLOWS_DEFAULT,
+            secured_flows: SECURED_FLOWS_DEFAULT,
             pin_directory: PathBuf::from("/sys/fs/bpf/causeway"),
             interfaces: Vec::new(),
             traced: false,

@@ -4,6 +4,7 @@ use super::attachment::{Attachments, InterfacePath, PathKind, attach, unlink_oth
 use super::fault::DataplaneFault;
 use super::guard::Guard;
 use super::inspect::{self, FlowView};
+use super::keys::KernelKeys;
 use super::links::ways_out;
 use super::load::{self, PINNED_MAPS};
 use super::mmap::{Access, SharedArray};
@@ -20,6 +21,7 @@ use crate::base::id::{CoreId, FlowId};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
 use gateway_common::abi::{FINGERPRINT, name};
+use gateway_common::flow::NO_SLOT;
 use gateway_common::learned::FlowState;
 use gateway_common::verdict::{Reason, Traffic};
 use parking_lot::Mutex;
@@ -48,12 +50,15 @@ struct KernelNode {
     _ebpf: Ebpf,
     table: Arc<KernelFlows>,
     states: Arc<SharedArray<FlowState>>,
+    keys: Arc<KernelKeys>,
     /// Of the program that the links run.
     program: Option<u32>,
     mode: Mode,
     media: Vec<u32>,
     /// Slots of the flows that were pinned at boot and survived the sweep.
     taken: HashSet<u32>,
+    /// Crypto slots of those flows.
+    taken_crypto: HashSet<u32>,
 }
 
 impl Node {
@@ -104,6 +109,10 @@ impl Node {
         for flow in &swept {
             kernel.table.remove(&super::compile::key(flow.at));
         }
+        // Those of flows that were just removed, and of any that a daemon left when it was killed in between.
+        kernel.taken_crypto = crypto_slots(&kernel.table);
+        let unused = (0..kernel.keys.slots()).filter(|slot| !kernel.taken_crypto.contains(slot));
+        unused.for_each(|slot| kernel.keys.wipe(slot));
         kernel.taken = kept.iter().map(|flow| flow.id.slot).collect();
         Ok(swept)
     }
@@ -115,14 +124,18 @@ impl Node {
 
     /// The handle of worker `core` of `cores`, with slots of its own. One per core.
     pub fn worker(&self, core: CoreId, cores: u16) -> Result<Dataplane, DataplaneFault> {
-        let range = self.split(cores).range(core);
+        let range = |flows| Split { flows, cores }.range(core);
         match &self.backend {
             Backend::Kernel(kernel) => {
-                let slots = Slots::new(range, kernel.taken.iter().copied());
-                Ok(Dataplane::kernel(slots, kernel.table.clone(), kernel.states.clone(), self.split_flows))
+                let (table, states, keys) =
+                    (kernel.table.clone(), kernel.states.clone(), kernel.keys.clone());
+                let slots = Slots::new(range(self.split_flows), kernel.taken.iter().copied());
+                let crypto_slots = Slots::new(range(keys.slots()), kernel.taken_crypto.iter().copied());
+                Ok(Dataplane::kernel([slots, crypto_slots], table, states, keys, self.split_flows))
             }
             Backend::Sockets { counters } => {
-                Ok(Dataplane::sockets(Slots::new(range, []), counters.clone(), self.split_flows))
+                let slots = [(); 2].map(|()| Slots::new(range(self.split_flows), []));
+                Ok(Dataplane::sockets(slots, counters.clone(), self.split_flows))
             }
         }
     }
@@ -192,6 +205,11 @@ impl Node {
     }
 }
 
+/// Crypto slots of all flows in the table.
+fn crypto_slots(table: &KernelFlows) -> HashSet<u32> {
+    table.flows().map(|flow| flow.config.crypto_slot).filter(|slot| *slot != NO_SLOT).collect()
+}
+
 fn boot_kernel(
     settings: &Settings,
     pins: PinDirectory,
@@ -232,7 +250,9 @@ fn boot_kernel(
     let program = links.first().and_then(|link| link.info().ok()).map(|info| info.program_id());
     let table = Arc::new(KernelFlows::open(pins.path(), Access::Write)?);
     let states = Arc::new(inspect::states(pins.path())?);
+    let keys = Arc::new(KernelKeys::open(pins.path())?);
     let taken = table.flows().map(|flow| flow.config.slot).collect();
+    let taken_crypto = crypto_slots(&table);
     Ok(Node {
         paths: Arc::new(Mutex::new(paths)),
         split_flows: capacity,
@@ -241,10 +261,12 @@ fn boot_kernel(
             _ebpf: ebpf,
             table,
             states,
+            keys,
             program,
             mode: settings.mode,
             media: devices.media_indices(),
             taken,
+            taken_crypto,
         })),
     })
 }

@@ -40,6 +40,7 @@ pub(crate) struct Slots {
     /// In use before start, by flows that a daemon before this one left.
     taken: HashSet<u32>,
     freed: VecDeque<u32>,
+    capacity: u32,
     /// Epoch that each slot had last, by this daemon.
     epochs: HashMap<u32, u32>,
 }
@@ -47,7 +48,18 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn new(range: Range<u32>, taken: impl IntoIterator<Item = u32>) -> Self {
         let taken = taken.into_iter().filter(|slot| range.contains(slot)).collect();
-        Self { fresh: range, taken, freed: VecDeque::new(), epochs: HashMap::new() }
+        Self {
+            capacity: range.len() as u32,
+            fresh: range,
+            taken,
+            freed: VecDeque::new(),
+            epochs: HashMap::new(),
+        }
+    }
+
+    /// Slots in all.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.capacity
     }
 
     /// A free slot and the last epoch that this daemon gave it.

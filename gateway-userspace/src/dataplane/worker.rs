@@ -3,6 +3,7 @@
 use super::compile::{Compiled, Place, arrival, compile, far_end_moved};
 use super::fault::DataplaneFault;
 use super::kernel::monotonic;
+use super::keys::{self, KernelKeys, Passing, is_secured};
 use super::mmap::SharedArray;
 use super::neighbour::Neighbours;
 use super::record::Record;
@@ -13,8 +14,9 @@ use super::slots::Slots;
 use super::table::{KernelFlows, TableFault};
 use crate::base::id::FlowId;
 use crate::media::plan::FlowSpec;
-use gateway_common::flow::{FlowConfig, FlowKey};
+use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT};
 use gateway_common::learned::FlowState;
+use gateway_common::srtp::FlowCrypto;
 use mio::{Registry, Token};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -34,6 +36,8 @@ pub struct Update {
 #[derive(Debug)]
 pub struct Dataplane {
     slots: Slots,
+    /// Of flows with SRTP.
+    crypto_slots: Slots,
     /// By slot.
     installed: HashMap<u32, Installed>,
     backend: Backend,
@@ -45,6 +49,7 @@ struct Installed {
     key: FlowKey,
     epoch: u32,
     clock_rate: u32,
+    crypto_slot: u32,
 }
 
 #[derive(Debug)]
@@ -57,26 +62,29 @@ enum Backend {
 struct KernelBackend {
     flows: Arc<KernelFlows>,
     states: Arc<SharedArray<FlowState>>,
+    keys: Arc<KernelKeys>,
     neighbours: Option<Neighbours>,
 }
 
 impl Dataplane {
     pub(super) fn kernel(
-        slots: Slots,
+        [slots, crypto_slots]: [Slots; 2],
         flows: Arc<KernelFlows>,
         states: Arc<SharedArray<FlowState>>,
+        keys: Arc<KernelKeys>,
         capacity: u32,
     ) -> Self {
         let neighbours = Neighbours::open().inspect_err(|error| {
             tracing::warn!("first packets may miss link addresses: no netlink socket: {error}")
         });
-        let backend = Backend::Kernel(Box::new(KernelBackend { flows, states, neighbours: neighbours.ok() }));
-        Self { slots, installed: HashMap::new(), backend, capacity }
+        let neighbours = neighbours.ok();
+        let backend = Backend::Kernel(Box::new(KernelBackend { flows, states, keys, neighbours }));
+        Self { slots, crypto_slots, installed: HashMap::new(), backend, capacity }
     }
 
-    pub(super) fn sockets(slots: Slots, counters: Arc<Counters>, capacity: u32) -> Self {
+    pub(super) fn sockets([slots, crypto_slots]: [Slots; 2], counters: Arc<Counters>, capacity: u32) -> Self {
         let backend = Backend::Sockets(Box::new(SocketRelay::new(counters)));
-        Self { slots, installed: HashMap::new(), backend, capacity }
+        Self { slots, crypto_slots, installed: HashMap::new(), backend, capacity }
     }
 
     /// Who relays the flows of this worker.
@@ -93,8 +101,8 @@ impl Dataplane {
     pub fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, DataplaneFault> {
         self.carried(flows)?;
         let mut places = Vec::with_capacity(flows.len());
-        for _ in flows {
-            match self.fresh_place() {
+        for flow in flows {
+            match self.fresh_place(flow) {
                 Ok(place) => places.push(place),
                 Err(fault) => {
                     self.give_back(&places);
@@ -102,6 +110,7 @@ impl Dataplane {
                 }
             }
         }
+        self.secure(flows, &places, false);
         let installed = compile(flows, &places)
             .map_err(DataplaneFault::from)
             .and_then(|compiled| self.insert_all(&compiled).map(|()| compiled));
@@ -128,24 +137,35 @@ impl Dataplane {
         let before = ids.iter().map(|id| self.compiled(*id)).collect::<Result<Vec<_>, _>>()?;
         let heirs = heirs(&before, flows);
         let (mut places, mut fresh) = (Vec::with_capacity(flows.len()), Vec::new());
-        for heir in &heirs {
+        for (heir, flow) in heirs.iter().zip(flows) {
             let place = match heir.and_then(|index| before.get(index)) {
-                Some(compiled) => place(&compiled.config),
-                None => match self.fresh_place() {
-                    Ok(place) => {
-                        fresh.push(place);
-                        place
-                    }
-                    Err(fault) => {
-                        self.give_back(&fresh);
-                        return Err(fault);
-                    }
-                },
+                Some(compiled) => self.secured_place(place(&compiled.config), flow, &mut fresh),
+                None => self.fresh_place(flow).inspect(|place| fresh.push(*place)),
             };
-            places.push(place);
+            match place {
+                Ok(place) => places.push(place),
+                Err(fault) => {
+                    self.give_back(&fresh);
+                    return Err(fault);
+                }
+            }
         }
+        let kept = self.keys_of(&before);
+        self.secure(flows, &places, true);
         let changed = self.change(&before, &heirs, &mut places, flows);
-        let after = changed.inspect_err(|_| self.give_back(&fresh))?;
+        let after = changed.inspect_err(|_| {
+            if let Backend::Kernel(kernel) = &self.backend {
+                kept.iter().for_each(|(slot, keys)| kernel.keys.write(*slot, &keys.0));
+            }
+            self.give_back(&fresh);
+        })?;
+        for (compiled, place) in after.iter().zip(&places) {
+            // A flow that needs no keys any more.
+            let before = self.installed.get(&place.slot).map_or(NO_SLOT, |installed| installed.crypto_slot);
+            if before != compiled.config.crypto_slot {
+                self.free_keys(before);
+            }
+        }
         after.iter().for_each(|compiled| self.remember(compiled));
         self.backend.secure(&places, flows);
         self.prepare(&after);
@@ -172,8 +192,10 @@ impl Dataplane {
             let same = config.filter(|config| config.slot == id.slot && config.epoch == id.epoch);
             before.push(Compiled { key, config: same.ok_or(DataplaneFault::UnknownFlow { id })? });
         }
+        self.carried(flows)?;
         let places: Vec<_> = before.iter().map(|compiled| place(&compiled.config)).collect();
         let after = compile(flows, &places)?;
+        self.secure(flows, &places, false);
         if before != after {
             self.replace_all(&before, &after)?;
         }
@@ -200,6 +222,18 @@ impl Dataplane {
         let installed = self.lookup(id)?;
         let state = self.backend.state(id.slot);
         Some(FlowReport::of(&state, id.epoch, installed.clock_rate, monotonic(), self.path()))
+    }
+
+    /// Where the keys of a flow with SRTP are; `None` for a plain flow.
+    pub fn crypto_slot(&self, id: FlowId) -> Option<u32> {
+        self.lookup(id).map(|installed| installed.crypto_slot).filter(|slot| *slot != NO_SLOT)
+    }
+
+    /// What was counted of the SSRCs of a flow with SRTP.
+    pub fn counted(&self, id: FlowId) -> Option<FlowCrypto> {
+        let slot = self.crypto_slot(id)?;
+        let Backend::Kernel(kernel) = &self.backend else { return None };
+        Some(kernel.keys.counted(slot))
     }
 
     /// Flows installed by this worker.
@@ -243,15 +277,59 @@ impl Dataplane {
     }
 
     fn remember(&mut self, compiled: &Compiled) {
-        let FlowConfig { slot, epoch, clock_rate, .. } = compiled.config;
-        self.installed.insert(slot, Installed { key: compiled.key, epoch, clock_rate });
+        let FlowConfig { slot, epoch, clock_rate, crypto_slot, .. } = compiled.config;
+        self.installed.insert(slot, Installed { key: compiled.key, epoch, clock_rate, crypto_slot });
     }
 
-    fn fresh_place(&mut self) -> Result<Place, DataplaneFault> {
+    fn fresh_place(&mut self, flow: &FlowSpec) -> Result<Place, DataplaneFault> {
         let full = DataplaneFault::FlowTableFull { flows: self.capacity };
         let (slot, epoch) = self.slots.take().ok_or(full)?;
         let epoch = self.backend.state(slot).epoch.max(epoch.unwrap_or(0)).wrapping_add(1).max(1);
-        Ok(Place { slot, epoch, latch_epoch: 0 })
+        let place = Place { slot, epoch, latch_epoch: 0, crypto_slot: NO_SLOT };
+        self.secured_place(place, flow, &mut Vec::new()).inspect_err(|_| self.slots.free(slot, epoch))
+    }
+
+    /// The place with a crypto slot, where the flow asks for one that it has not. What was taken is added to `fresh`,
+    /// as a place that holds nothing else.
+    fn secured_place(
+        &mut self,
+        mut place: Place,
+        flow: &FlowSpec,
+        fresh: &mut Vec<Place>,
+    ) -> Result<Place, DataplaneFault> {
+        let in_kernel = matches!(self.backend, Backend::Kernel(_));
+        if in_kernel && is_secured(flow) && place.crypto_slot == NO_SLOT {
+            let full = DataplaneFault::SecuredFull { flows: self.crypto_slots.capacity() };
+            place.crypto_slot = self.crypto_slots.take().ok_or(full)?.0;
+            fresh.push(Place { slot: NO_SLOT, ..place });
+        }
+        Ok(place)
+    }
+
+    /// Puts keys where packets of the flows will look for them; `offered`: by a new agreement of the call.
+    fn secure(&mut self, flows: &[FlowSpec], places: &[Place], offered: bool) {
+        let Backend::Kernel(kernel) = &self.backend else { return };
+        for (flow, place) in flows.iter().zip(places).filter(|(flow, _)| is_secured(flow)) {
+            let slot = place.crypto_slot;
+            let before = Passing(kernel.keys.read(slot));
+            let keys = Passing(keys::compile(flow, &before.0, &kernel.keys.counted(slot), offered));
+            kernel.keys.write(slot, &keys.0);
+        }
+    }
+
+    fn keys_of(&self, flows: &[Compiled]) -> Vec<(u32, Passing)> {
+        let Backend::Kernel(kernel) = &self.backend else { return Vec::new() };
+        let slots = flows.iter().map(|flow| flow.config.crypto_slot).filter(|slot| *slot != NO_SLOT);
+        slots.map(|slot| (slot, Passing(kernel.keys.read(slot)))).collect()
+    }
+
+    fn free_keys(&mut self, slot: u32) {
+        if let Backend::Kernel(kernel) = &self.backend
+            && slot != NO_SLOT
+        {
+            kernel.keys.wipe(slot);
+            self.crypto_slots.free(slot, 0);
+        }
     }
 
     /// Puts the plan in force; raises the latch epoch in `places` where a far end may have moved.
@@ -281,27 +359,31 @@ impl Dataplane {
         Ok(after)
     }
 
-    /// Refuses what would be relayed as cipher text.
+    /// Refuses suites that the XDP programs do not know; the plain-socket path knows all.
     fn carried(&self, flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
         match self.backend {
-            Backend::Kernel(_) if flows.iter().any(FlowSpec::is_secured) => {
-                Err(DataplaneFault::SrtpNotCarried)
-            }
-            Backend::Kernel(_) | Backend::Sockets(_) => Ok(()),
+            Backend::Kernel(_) => keys::check(flows),
+            Backend::Sockets(_) => Ok(()),
         }
     }
 
     /// Frees the slot of a flow that is no longer in the table, and gives its last figures.
     fn forget(&mut self, id: FlowId) -> Option<FlowReport> {
         let report = self.report(id)?;
-        self.installed.remove(&id.slot);
+        let installed = self.installed.remove(&id.slot)?;
+        self.free_keys(installed.crypto_slot);
         self.slots.free(id.slot, id.epoch);
         self.backend.forget(id.slot);
         Some(report)
     }
 
     fn give_back(&mut self, places: &[Place]) {
-        places.iter().for_each(|place| self.slots.free(place.slot, place.epoch));
+        for place in places {
+            self.free_keys(place.crypto_slot);
+            if place.slot != NO_SLOT {
+                self.slots.free(place.slot, place.epoch);
+            }
+        }
     }
 
     fn insert_all(&mut self, compiled: &[Compiled]) -> Result<(), DataplaneFault> {
@@ -428,5 +510,6 @@ fn id(place: &Place) -> FlowId {
 }
 
 fn place(config: &FlowConfig) -> Place {
-    Place { slot: config.slot, epoch: config.epoch, latch_epoch: config.latch_epoch }
+    let FlowConfig { slot, epoch, latch_epoch, crypto_slot, .. } = *config;
+    Place { slot, epoch, latch_epoch, crypto_slot }
 }

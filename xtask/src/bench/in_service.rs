@@ -37,7 +37,7 @@ pub(super) fn measure(
     let pcap = workspace.target.join("xtask/media/speech.pcap");
     media_pcap(&pcap)?;
     let recording = Recording::read(&pcap)?;
-    let maker = |calls| Maker { workspace, bench, recording: &recording, calls };
+    let maker = |calls| Maker { workspace, bench, recording: &recording, calls, secured: false };
     let _enabled = enable_stats(Stats::RunTime).context("statistics of BPF programs")?;
     let [few, many] = CALLS;
     let [empty_redirect_ns, flows_100_ns] = steps.run("in service, 100 flows", |step| {

@@ -12,6 +12,8 @@ mod program;
 #[cfg(feature = "bench")]
 mod relay;
 #[cfg(feature = "bench")]
+mod srtp_program;
+#[cfg(feature = "bench")]
 mod transcode;
 
 use crate::packages::Host;
@@ -35,6 +37,8 @@ pub(crate) struct Arguments {
 enum Bench {
     /// Processor time, highest rate and latency of a relayed packet: empty XDP redirect, Causeway, rtpengine
     Relay(RelayArguments),
+    /// The same with SRTP on one side of each call: Causeway, rtpengine
+    Srtp(SrtpArguments),
     /// Whole SIP calls over UDP, TCP and TLS: processor time beside Kamailio with rtpengine, set-up delay, memory
     Calls(calls::Arguments),
     /// Nanoseconds of the XDP program alone, by test-run and in service: against an empty program, by number of flows
@@ -70,6 +74,22 @@ pub(crate) struct RelayArguments {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct SrtpArguments {
+    /// Calls that the recording is replayed as, in both directions
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=5000))]
+    calls: u16,
+    /// Times that each relay is measured; figures are medians
+    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
+    repetitions: u8,
+    /// How long runs that other programs disturb are repeated before the bench gives up
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    patience: u64,
+    /// Costs by what the kernel charged to sender, relay and softirq, whatever else runs: for hosts that never rest
+    #[arg(long)]
+    charged: bool,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct ProgramArguments {
     /// Times that each program is measured; figures are medians
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
@@ -81,7 +101,7 @@ impl Bench {
     fn needs(&self) -> &'static [crate::packages::Need] {
         use crate::packages::Need;
         match self {
-            Self::Relay(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
+            Self::Relay(_) | Self::Srtp(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
             Self::Program(_) => &[Need::Ebpf, Need::Codecs, Need::Lab],
             Self::Transcode(_) => &[Need::Ebpf, Need::Codecs],
             Self::Calls(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
@@ -99,7 +119,9 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
             let _alone = alone()?;
             calls::run(calls, arguments.json, &arguments.options)
         }
-        Bench::Relay(_) | Bench::Program(_) | Bench::Transcode(_) => in_this_program(arguments),
+        Bench::Relay(_) | Bench::Srtp(_) | Bench::Program(_) | Bench::Transcode(_) => {
+            in_this_program(arguments)
+        }
     }
 }
 
@@ -122,6 +144,7 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
     let _alone = alone()?;
     match &arguments.bench {
         Bench::Relay(relay) => relay::run(relay, arguments.json),
+        Bench::Srtp(srtp) => relay::srtp::run(srtp, arguments.json),
         Bench::Program(program) => program::run(program, arguments.json),
         Bench::Transcode(transcode) => transcode::run(transcode, arguments.json),
         Bench::Calls(_) => unreachable!("`run_task` has run it"),

@@ -16,6 +16,7 @@ use super::relay::causeway::Causeway;
 use super::relay::lab::{Path, Port, Side, enter};
 use super::relay::programs::{Bench, Loaded};
 use super::relay::traffic::{HEADERS, frame};
+use super::srtp_program::{self, Srtp};
 use crate::media::PAYLOAD_TYPE;
 use crate::packet_socket::interface_index;
 use crate::report;
@@ -63,6 +64,7 @@ struct Figures {
     memory_100_ns: f64,
     memory_10000_ns: f64,
     memory_100000_ns: f64,
+    srtp: Vec<Srtp>,
     in_service: InService,
     repetitions: u8,
 }
@@ -107,6 +109,7 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
             Ok(median)
         })?;
     }
+    let srtp = srtp_program::measure(&steps, &path, &mut causeway, &relay)?;
     let [
         (memory_100_ns, flows_100_ns),
         (memory_10000_ns, flows_10000_ns),
@@ -122,6 +125,7 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
         memory_100_ns,
         memory_10000_ns,
         memory_100000_ns,
+        srtp,
         in_service: in_service::measure(&steps, &workspace, &bench, arguments.repetitions)?,
         repetitions: arguments.repetitions,
     };
@@ -243,24 +247,30 @@ impl Ring {
 }
 
 /// How test-run says that packets come: `struct xdp_md` of linux/bpf.h.
-struct Arrival([u8; 24]);
+pub(super) struct Arrival([u8; 24]);
 
 impl Arrival {
     /// By the gateway's interface on `side`.
     fn by(path: &Path<'_>, side: Side) -> Result<Self> {
         let index = enter(&path.gateway_namespace(), || interface_index(side.gateway_interface()))?;
+        Ok(Self::of(index, HEADERS + PAYLOAD))
+    }
+
+    /// Frames of `octets` by the interface with this index.
+    pub(super) fn of(index: u32, octets: usize) -> Self {
         // data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
-        let fields = [0, HEADERS as u32 + PAYLOAD as u32, 0, index, 0, 0];
+        let fields = [0, octets as u32, 0, index, 0, 0];
         let mut context = [0; 24];
         for (octets, field) in context.chunks_exact_mut(4).zip(fields) {
             octets.copy_from_slice(&field.to_ne_bytes());
         }
-        Ok(Self(context))
+        Self(context)
     }
 
     /// Nanoseconds a packet, and the last packet as the program left it. In the namespace of the interface.
-    fn timed(&self, program: &Xdp, packet: &[u8], packets: u32) -> Result<(f64, Vec<u8>)> {
-        let mut last = vec![0; packet.len()];
+    pub(super) fn timed(&self, program: &Xdp, packet: &[u8], packets: u32) -> Result<(f64, Vec<u8>)> {
+        // Room for what protection adds.
+        let mut last = vec![0; packet.len() + 32];
         let options = TestRunOptions {
             data_in: Some(packet),
             data_out: Some(&mut last),
@@ -271,6 +281,7 @@ impl Arrival {
         let result = program.test_run(options).context("test-run")?;
         let returned = result.return_value;
         ensure!(returned == XDP_TX, "test-run: the program answered {returned} instead of {XDP_TX}");
+        last.truncate(result.data_size_out as usize);
         Ok((result.duration.as_nanos() as f64, last))
     }
 }
@@ -291,6 +302,17 @@ fn print_table(figures: &Figures) {
         table.add_row([program.to_owned(), flows.to_owned(), format!("{ns:.0}"), ratio]);
     }
     println!("{table}");
+    let mut srtp = report::table(["SRTP, octets", "plain ns", "protect ns", "unprotect ns"], &[0, 1, 2, 3]);
+    for figures in &figures.srtp {
+        let Srtp { octets, plain_ns, protect_ns, unprotect_ns } = figures;
+        let row = [
+            octets.to_string(),
+            format!("{plain_ns:.0}"),
+            format!("{protect_ns:.0}"),
+            format!("{unprotect_ns:.0}"),
+        ];
+        srtp.add_row(row);
+    }
     let InService { empty_redirect_ns, flows_100_ns, flows_100000_ns } = figures.in_service;
     let mut in_service =
         report::table(["program, in service", "flows", "ns a packet", "× empty"], &[1, 2, 3]);
@@ -310,6 +332,8 @@ fn print_table(figures: &Figures) {
     println!(
         "relay needs, and counts in one of them. What it takes more with more flows is this machine's memory."
     );
+    println!("{srtp}");
+    println!("AES_CM_128_HMAC_SHA1_80, packet by packet: a run of one packet costs some tens of ns besides.");
     println!("{in_service}");
     println!("by the kernel's statistics of running programs, its two looks at the clock included.");
 }

@@ -77,10 +77,12 @@ impl Relay {
             traffic_class: headers.traffic_class,
         };
         let received = frame.get(headers.payload..headers.payload + headers.payload_len).unwrap_or_default();
-        let passage = self.judge(now, arrived, headers.fault, received)?;
-        let hop = self.way_out(headers, &passage, route).inspect_err(|reason| self.refuse(at, *reason))?;
         let mut payload = received.to_owned();
-        self.commit(now, &passage, &mut payload);
+        let passage = self.judge(now, arrived, headers.fault, &mut payload)?;
+        let hop = self
+            .way_out(headers, &passage, payload.len(), route)
+            .inspect_err(|reason| self.refuse(at, *reason))?;
+        self.commit(now, &passage, &mut payload)?;
         let frame = build(&hop, headers, &passage, received, &payload);
         if hop.ifindex == ifindex {
             self.counters().count(Traffic::Transmitted);
@@ -96,17 +98,18 @@ impl Relay {
         &self,
         headers: &Headers,
         passage: &Passage,
+        payload_len: usize,
         route: impl FnOnce(IpAddr, IpAddr) -> Result<Hop, Reason>,
     ) -> Result<Hop, Reason> {
         let hop = route(passage.from.0.into(), passage.to.0.into())?;
         let to_v4 = passage.to.0.is_v4();
         let ip = if to_v4 { headers::IPV4_LEN } else { headers::IPV6_LEN };
-        if ip + headers::UDP_LEN + headers.payload_len > hop.mtu {
+        if ip + headers::UDP_LEN + payload_len + passage.growth > hop.mtu {
             return Err(Reason::TooBig);
         }
         // The kernel side sums no longer payload when it has to make a checksum that did not come.
         let summed = headers.udp_checksum == Be16::new(0) && !to_v4;
-        if summed && headers.payload_len > SUMMED_MAX { Err(Reason::TooBig) } else { Ok(hop) }
+        if summed && payload_len > SUMMED_MAX { Err(Reason::TooBig) } else { Ok(hop) }
     }
 }
 

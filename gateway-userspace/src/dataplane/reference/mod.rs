@@ -6,6 +6,7 @@
 //! [`sockets`] puts sockets in front of it, as the fall-back where XDP is not to be had, and the keys of SRTP around it.
 
 pub mod counters;
+mod crypto;
 mod datagram;
 pub mod frame;
 pub mod relay;

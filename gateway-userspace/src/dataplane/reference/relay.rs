@@ -3,6 +3,7 @@
 use super::super::compile::arrival;
 use super::super::record::Record;
 use super::counters::Counters;
+use super::crypto::Crypto;
 use crate::base::id::FlowId;
 use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, flag};
 use gateway_common::learned::FlowState;
@@ -10,6 +11,7 @@ use gateway_common::net::{Addr128, Be16};
 use gateway_common::record::RTCP_COPY_MAX;
 use gateway_common::rewrite::{Sum, traffic_class};
 use gateway_common::rtp::{Media, Rtp, TelephoneEvent};
+use gateway_common::srtp::{FlowCrypto, FlowKeys};
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_common::{account, admit, rtcp, rtp};
 use std::collections::HashMap;
@@ -35,6 +37,8 @@ pub enum Outcome {
         from: SocketAddr,
         to: SocketAddr,
         traffic_class: u8,
+        /// Octets of payload that were counted: before protection.
+        octets: usize,
     },
     Drop(Reason),
     /// No flow arrives there.
@@ -47,6 +51,8 @@ pub(super) struct Passage {
     key: FlowKey,
     pub(super) slot: u32,
     media: Media,
+    /// Octets that protection will add.
+    pub(super) growth: usize,
     payload_type: u8,
     pub(super) from: (Addr128, Be16),
     pub(super) to: (Addr128, Be16),
@@ -60,6 +66,7 @@ pub struct Relay {
     states: HashMap<u32, FlowState>,
     counters: Arc<Counters>,
     records: Vec<Record>,
+    crypto: Crypto,
 }
 
 impl Relay {
@@ -94,13 +101,32 @@ impl Relay {
         self.states.remove(&slot);
     }
 
+    /// The keys in a crypto slot.
+    pub fn keys(&self, slot: u32) -> FlowKeys {
+        self.crypto.keys(slot)
+    }
+
+    pub fn set_keys(&mut self, slot: u32, keys: FlowKeys) {
+        self.crypto.set(slot, keys);
+    }
+
+    /// Forgets the keys in a crypto slot.
+    pub fn wipe_keys(&mut self, slot: u32) {
+        self.crypto.wipe(slot);
+    }
+
+    /// What was counted in a crypto slot.
+    pub fn crypto(&self, slot: u32) -> FlowCrypto {
+        self.crypto.state(slot)
+    }
+
     /// What flows had to say since the last call.
     pub fn records(&mut self) -> std::vec::Drain<'_, Record> {
         self.records.drain(..)
     }
 
     /// One UDP payload at `now` (monotonic nanoseconds). Changed in place, and only when it is to be sent.
-    pub fn relay(&mut self, now: u64, arrived: Arrival, payload: &mut [u8]) -> Outcome {
+    pub fn relay(&mut self, now: u64, arrived: Arrival, payload: &mut Vec<u8>) -> Outcome {
         if !self.flows.contains_key(&arrived.at) {
             self.counters.count(Traffic::Passed);
             return Outcome::Pass;
@@ -108,41 +134,43 @@ impl Relay {
         match self.judge(now, arrived, None, payload) {
             Err(reason) => Outcome::Drop(reason),
             Ok(passage) => {
-                self.commit(now, &passage, payload);
+                let octets = payload.len();
+                if let Err(reason) = self.commit(now, &passage, payload) {
+                    return Outcome::Drop(reason);
+                }
                 self.counters.count(Traffic::Transmitted);
                 Outcome::Send {
                     from: arrival(FlowKey::new(passage.from.0, passage.from.1)),
                     to: arrival(FlowKey::new(passage.to.0, passage.to.1)),
                     traffic_class: passage.traffic_class,
+                    octets,
                 }
             }
         }
     }
 
-    /// A packet that [`Relay::relay`] wanted sent could not be: it counts as dropped after all.
-    pub fn not_sent(&mut self, at: FlowKey, payload: &[u8], reason: Reason) {
+    /// A packet that [`Relay::relay`] wanted sent, and of which it counted `octets`, could not be: it counts as dropped
+    /// after all.
+    pub fn not_sent(&mut self, at: FlowKey, payload: &[u8], octets: usize, reason: Reason) {
         self.counters.refuse(reason);
         let Some(config) = self.flows.get(&at) else { return };
         let state = self.states.entry(config.slot).or_default();
         account::refuse(state);
-        let figures = &mut state.statistics;
         match payload.get(1) {
-            Some(192..=223) => figures.rtcp_packets = figures.rtcp_packets.saturating_sub(1),
-            _ => {
-                figures.packets = figures.packets.saturating_sub(1);
-                figures.octets = figures.octets.saturating_sub(payload.len() as u64);
-            }
+            Some(192..=223) => account::rtcp_not_sent(state),
+            _ => account::rtp_not_sent(state, octets),
         }
     }
 
-    /// Whether the flow hears the packet, and where it is to go. `fault`: what its headers are refused for. A
+    /// Whether the flow hears the packet, and where it is to go. A payload that came protected is what it protected
+    /// after it. `fault`: what its headers are refused for. A
     /// refusal is counted.
     pub(super) fn judge(
         &mut self,
         now: u64,
         arrived: Arrival,
         fault: Option<Reason>,
-        payload: &[u8],
+        payload: &mut Vec<u8>,
     ) -> Result<Passage, Reason> {
         let judged = self.hear(now, arrived, fault, payload);
         if let Err(reason) = judged {
@@ -160,8 +188,16 @@ impl Relay {
     }
 
     /// The packet leaves: counts it and makes its payload what the far side is to see.
-    pub(super) fn commit(&mut self, now: u64, passage: &Passage, payload: &mut [u8]) {
-        let Some(config) = self.flows.get(&passage.key).copied() else { return };
+    ///
+    /// # Errors
+    /// Its payload may not be protected; it counts as dropped.
+    pub(super) fn commit(
+        &mut self,
+        now: u64,
+        passage: &Passage,
+        payload: &mut Vec<u8>,
+    ) -> Result<(), Reason> {
+        let Some(config) = self.flows.get(&passage.key).copied() else { return Ok(()) };
         let octets = payload.len();
         let state = self.states.entry(passage.slot).or_default();
         match &passage.media {
@@ -178,10 +214,22 @@ impl Relay {
                 account::send_rtcp(state);
                 let translation = self.translation(&config);
                 if !translation.is_identity() {
-                    rtcp::translate(payload, 0, octets, &translation, Sum::default());
+                    rtcp::translate(payload.as_mut_slice(), 0, octets, &translation, Sum::default());
                 }
             }
         }
+        if config.flags & flag::PROTECT == 0 {
+            return Ok(());
+        }
+        self.crypto.protect(config.crypto_slot, payload).inspect_err(|reason| {
+            let state = self.states.entry(passage.slot).or_default();
+            match passage.media {
+                Media::Rtp(_) => account::rtp_not_sent(state, octets),
+                Media::Rtcp(_) => account::rtcp_not_sent(state),
+            }
+            account::refuse(state);
+            self.counters.refuse(*reason);
+        })
     }
 
     fn hear(
@@ -189,7 +237,7 @@ impl Relay {
         now: u64,
         arrived: Arrival,
         fault: Option<Reason>,
-        payload: &[u8],
+        payload: &mut Vec<u8>,
     ) -> Result<Passage, Reason> {
         let config = *self.flows.get(&arrived.at).ok_or(Reason::StateMissing)?;
         let state = self.states.entry(config.slot).or_default();
@@ -197,6 +245,13 @@ impl Relay {
         if let Some(reason) = fault {
             return Err(reason);
         }
+        if config.flags & flag::UNPROTECT != 0 {
+            if !admit::gate_opens(&config, arrived.source, arrived.source_port) {
+                return Err(Reason::SourceRefused);
+            }
+            self.crypto.unprotect(config.crypto_slot, payload)?;
+        }
+        let payload = payload.as_slice();
         let media = rtp::parse(payload, 0, payload.len(), config.kind)?;
         if let Media::Rtcp(_) = media {
             rtcp::check(payload, 0, payload.len())?;
@@ -234,6 +289,11 @@ impl Relay {
         Ok(Passage {
             key: arrived.at,
             slot: config.slot,
+            growth: match media {
+                _ if config.flags & flag::PROTECT == 0 => 0,
+                Media::Rtp(_) => self.crypto.growth(config.crypto_slot, false),
+                Media::Rtcp(_) => self.crypto.growth(config.crypto_slot, true),
+            },
             media,
             payload_type: admitted.payload_type,
             from: (output.local, output.local_port),

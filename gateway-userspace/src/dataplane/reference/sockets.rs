@@ -10,7 +10,7 @@ use super::relay::{Arrival, Outcome, Relay, carries};
 use super::secured::{GROWTH_MAX, Secured};
 use crate::media::plan::FlowSpec;
 use gateway_common::admit;
-use gateway_common::flow::{FlowConfig, FlowKey};
+use gateway_common::flow::{FlowConfig, FlowKey, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::net::Be16;
 use gateway_common::verdict::Reason;
@@ -36,6 +36,8 @@ pub(crate) struct SocketRelay {
     by_address: HashMap<FlowKey, usize>,
     poll: Option<(Registry, Range<usize>)>,
     buffer: Box<[u8]>,
+    /// The payload being relayed.
+    payload: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl SocketRelay {
             by_address: HashMap::new(),
             poll: None,
             buffer: vec![0; DATAGRAM_MAX + GROWTH_MAX].into_boxed_slice(),
+            payload: Vec::with_capacity(DATAGRAM_MAX),
         }
     }
 
@@ -88,7 +91,8 @@ impl SocketRelay {
             }
         }
         before.into_iter().for_each(|address| self.close(address));
-        self.relay.insert(at, config);
+        // The keys around the relay are [`Secured`]'s, for every suite.
+        self.relay.insert(at, FlowConfig { flags: config.flags & !flag::SECURED, ..config });
         Ok(())
     }
 
@@ -142,9 +146,13 @@ impl SocketRelay {
             Ok(octets) => octets,
             Err(reason) => return self.relay.refuse(at, reason),
         };
-        let Some(payload) = self.buffer.get_mut(..octets) else { return };
-        let Outcome::Send { from, to, traffic_class } = self.relay.relay(monotonic(), arrived, payload)
-        else {
+        let Some(plain) = self.buffer.get_mut(..octets) else { return };
+        let payload = &mut self.payload;
+        payload.clear();
+        payload.extend_from_slice(plain);
+        let outcome = self.relay.relay(monotonic(), arrived, payload);
+        plain.copy_from_slice(payload);
+        let Outcome::Send { from, to, traffic_class, .. } = outcome else {
             return;
         };
         let sent = self.secured.protect(config.slot, &mut self.buffer, octets).and_then(|leaving| {
@@ -153,7 +161,7 @@ impl SocketRelay {
             media.ok_or(Reason::NoTransmit)?.send(leaving, to, traffic_class)
         });
         if let Err(reason) = sent {
-            self.relay.not_sent(at, self.buffer.get(..octets).unwrap_or_default(), reason);
+            self.relay.not_sent(at, self.buffer.get(..octets).unwrap_or_default(), octets, reason);
         }
     }
 
@@ -299,8 +307,14 @@ mod tests {
             let (poll, counters) = (mio::Poll::new().unwrap(), Arc::new(Counters::default()));
             let mut relay = SocketRelay::new(Arc::clone(&counters));
             relay.register(poll.registry().try_clone().unwrap(), 0..100);
-            let places: Vec<_> =
-                (0..flows.len() as u32).map(|slot| Place { slot, epoch: 1, latch_epoch: 0 }).collect();
+            let places: Vec<_> = (0..flows.len() as u32)
+                .map(|slot| Place {
+                    slot,
+                    epoch: 1,
+                    latch_epoch: 0,
+                    crypto_slot: gateway_common::flow::NO_SLOT,
+                })
+                .collect();
             for (Compiled { key, config }, spec) in compile(flows, &places).unwrap().into_iter().zip(flows) {
                 relay.insert(key, config).unwrap();
                 relay.secure(config.slot, spec);

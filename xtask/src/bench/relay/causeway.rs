@@ -2,13 +2,14 @@
 //! daemon's own planner makes of a negotiated call.
 
 use super::lab::{CALLS_PER_ADDRESS, Path, Side, enter};
+use super::secured;
 use super::traffic::{CallPorts, endpoint_port, port_from};
 use anyhow::{Context, Result, bail, ensure};
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
 use gateway_common::flow::Latch;
 use gateway_common::verdict::Traffic;
-use gateway_userspace::base::id::{CoreId, FlowId};
+use gateway_userspace::base::id::{CoreId, FlowId, Side as CallSide};
 use gateway_userspace::dataplane::{Dataplane, Mode, Node, PathKind, Settings};
 use gateway_userspace::media::plan::{FlowSpec, LegMedia, MediaPlan, PlanSettings, plan};
 use gateway_userspace::media::policy::MediaPolicy;
@@ -63,7 +64,7 @@ impl Causeway {
     ///
     /// # Errors
     /// The flow table is full.
-    pub(crate) fn call(&mut self, path: &Path<'_>, call: usize) -> Result<CallPorts> {
+    pub(crate) fn call(&mut self, path: &Path<'_>, call: usize, with_srtp: bool) -> Result<CallPorts> {
         if call > 0 && call.is_multiple_of(CALLS_PER_ADDRESS) {
             for side in Side::BOTH {
                 let endpoint = path.endpoint(side).of_call(call);
@@ -71,7 +72,14 @@ impl Causeway {
             }
         }
         let (relay, endpoint) = (port_from(RELAY_PORTS, call), endpoint_port(call));
-        self.install(&flows(path, call, relay, endpoint).flows)?;
+        let mut plan = flows(path, call, relay, endpoint);
+        for flow in plan.flows.iter_mut().filter(|_| with_srtp) {
+            match flow.from {
+                CallSide::Caller => flow.protect = Some(secured::to_callee()?),
+                CallSide::Callee => flow.unprotect = Some(secured::from_callee()?),
+            }
+        }
+        self.install(&plan.flows)?;
         Ok(CallPorts { endpoint: [endpoint; 2], relay: [relay; 2] })
     }
 
@@ -150,7 +158,7 @@ impl Drop for Causeway {
 
 /// What the daemon programs for a call that was answered with G.711 A-law and telephone-events, RTCP beside
 /// RTP, between trunks that latch to the real source and mark their media.
-fn flows(path: &Path<'_>, call: usize, relay: u16, endpoint: u16) -> MediaPlan {
+pub(super) fn flows(path: &Path<'_>, call: usize, relay: u16, endpoint: u16) -> MediaPlan {
     let policy =
         MediaPolicy { latch: Latch::SameSsrc, dscp: Some(EXPEDITED_FORWARDING), ..MediaPolicy::default() };
     let leg = |side: Side| {

@@ -66,6 +66,8 @@ pub(crate) struct Maker<'a> {
     pub(crate) bench: &'a Bench,
     pub(crate) recording: &'a Recording,
     pub(crate) calls: u16,
+    /// SRTP between gateway and callee.
+    pub(crate) secured: bool,
 }
 
 impl<'a> Maker<'a> {
@@ -84,14 +86,18 @@ impl<'a> Maker<'a> {
     pub(crate) fn causeway(&self) -> Result<Contender<'a>> {
         let path = self.path("benchcw")?;
         let mut causeway = Causeway::start(&path)?;
-        let calls = (0..self.calls).map(|call| causeway.call(&path, call.into())).collect::<Result<_>>()?;
+        let calls = (0..self.calls)
+            .map(|call| causeway.call(&path, call.into(), self.secured))
+            .collect::<Result<_>>()?;
         self.contender("Causeway", path, Relay::Causeway(causeway), calls, None)
     }
 
     pub(crate) fn rtpengine(&self) -> Result<Contender<'a>> {
         let path = self.path("benchrtpe")?;
         let mut rtpengine = Rtpengine::start(&path)?;
-        let calls = (0..self.calls).map(|call| rtpengine.call(&path, call.into())).collect::<Result<_>>()?;
+        let calls = (0..self.calls)
+            .map(|call| rtpengine.call(&path, call.into(), self.secured))
+            .collect::<Result<_>>()?;
         self.contender("rtpengine", path, Relay::Rtpengine(rtpengine), calls, None)
     }
 
@@ -116,7 +122,10 @@ impl<'a> Maker<'a> {
         counter: Option<Counter>,
     ) -> Result<Contender<'a>> {
         let counter = counter.map_or_else(|| self.bench.counter(&path), Ok)?;
-        let replay = Replay::over(&path, &calls, self.recording)?;
+        let mut replay = Replay::over(&path, &calls, self.recording)?;
+        if self.secured {
+            replay.secure(super::causeway::flows(&path, 0, 2, 2).flows)?;
+        }
         Ok(Contender { name, replay, relay, counter: Some(counter), bench: self.bench, path })
     }
 }
@@ -127,6 +136,7 @@ impl Contender<'_> {
     /// # Errors
     /// The relay ended, or an interface is gone.
     pub(crate) fn run(&mut self, pace: Pace, packets: u64) -> Result<(Run, Use)> {
+        self.replay.prepare(packets)?;
         let before = self.taken()?;
         let reading = Reading::start()?;
         let charged = self.charged()?;

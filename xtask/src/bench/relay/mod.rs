@@ -29,6 +29,8 @@ mod processor_time;
 pub(super) mod programs;
 pub(super) mod recording;
 mod rtpengine;
+mod secured;
+pub(super) mod srtp;
 pub(super) mod traffic;
 
 use super::RelayArguments;
@@ -133,7 +135,13 @@ pub(super) fn run(arguments: &RelayArguments, json: bool) -> Result<()> {
         Ok(recording)
     })?;
     let bench = Bench::read(&workspace.objects())?;
-    let maker = Maker { workspace: &workspace, bench: &bench, recording: &recording, calls: arguments.calls };
+    let maker = Maker {
+        workspace: &workspace,
+        bench: &bench,
+        recording: &recording,
+        calls: arguments.calls,
+        secured: false,
+    };
     let mut contest = steps.run("labs", |step| {
         step.progress(0, 4, "sender alone");
         let alone = maker.nothing()?;

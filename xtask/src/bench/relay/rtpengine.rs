@@ -3,6 +3,7 @@
 
 use super::bencode::Value;
 use super::lab::{Path, Side, enter};
+use super::secured;
 use super::traffic::{CallPorts, endpoint_port};
 use anyhow::{Context, Result, anyhow, bail};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -79,28 +80,35 @@ impl Rtpengine {
     ///
     /// # Errors
     /// rtpengine refuses, or answers something else than SDP with an audio port.
-    pub(crate) fn call(&mut self, path: &Path<'_>, call: usize) -> Result<CallPorts> {
+    pub(crate) fn call(&mut self, path: &Path<'_>, call: usize, with_srtp: bool) -> Result<CallPorts> {
         let port = endpoint_port(call);
         let call_id = format!("bench-{call}");
-        let sdp = |side: Side| sdp(path.endpoint(side).address, port);
-        let common = |command: &str, side: Side| {
+        let sdp = |side: Side, crypto: Option<&str>| sdp(path.endpoint(side).address, port, crypto);
+        let common = |command: &str, side: Side, crypto: Option<&str>| {
             [
                 ("command", command.into()),
                 ("call-id", call_id.as_str().into()),
                 ("from-tag", "caller".into()),
-                ("sdp", sdp(side).as_str().into()),
+                ("sdp", sdp(side, crypto).as_str().into()),
                 ("replace", Value::texts(&["origin"])),
                 ("ICE", "remove".into()),
             ]
         };
-        let mut offer = Value::dictionary(common("offer", Side::Caller));
-        let mut answer = Value::dictionary(common("answer", Side::Callee));
-        if let (Value::Dictionary(offer), Value::Dictionary(answer)) = (&mut offer, &mut answer) {
-            let names = Side::BOTH.map(Side::name);
-            offer.insert("direction".into(), Value::texts(&names));
+        let mut offer = Value::dictionary(common("offer", Side::Caller, None));
+        if let Value::Dictionary(offer) = &mut offer {
+            offer.insert("direction".into(), Value::texts(&Side::BOTH.map(Side::name)));
+            if with_srtp {
+                offer.insert("transport-protocol".into(), "RTP/SAVP".into());
+                offer.insert("DTLS".into(), "off".into());
+            }
+        }
+        let offered = self.ask(&offer, ANSWER)?;
+        let to_callee = audio_port(&offered)?;
+        let crypto = if with_srtp { Some(crypto(&offered)?) } else { None };
+        let mut answer = Value::dictionary(common("answer", Side::Callee, crypto.as_deref()));
+        if let Value::Dictionary(answer) = &mut answer {
             answer.insert("to-tag".into(), "callee".into());
         }
-        let to_callee = audio_port(&self.ask(&offer, ANSWER)?)?;
         let to_caller = audio_port(&self.ask(&answer, ANSWER)?)?;
         Ok(CallPorts { endpoint: [port; 2], relay: [to_caller, to_callee] })
     }
@@ -147,11 +155,25 @@ impl Drop for Rtpengine {
     }
 }
 
-fn sdp(address: Ipv4Addr, port: u16) -> String {
+fn sdp(address: Ipv4Addr, port: u16, crypto: Option<&str>) -> String {
+    let profile = if crypto.is_some() { "RTP/SAVP" } else { "RTP/AVP" };
     format!(
         "v=0\r\no=bench 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
-         m=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=sendrecv\r\n"
+         m=audio {port} {profile} 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=sendrecv\r\n{}",
+        crypto.unwrap_or_default()
     )
+}
+
+/// The callee's line of keys that answers the suite which both relays are measured with (RFC 4568).
+fn crypto(offer: &Value) -> Result<String> {
+    const SUITE: &str = "AES_CM_128_HMAC_SHA1_80";
+    let sdp = offer.text("sdp").context("rtpengine answers without SDP")?;
+    let tag = sdp.lines().find_map(|line| {
+        let (tag, rest) = line.strip_prefix("a=crypto:")?.split_once(' ')?;
+        rest.starts_with(SUITE).then_some(tag)
+    });
+    let tag = tag.with_context(|| format!("rtpengine does not offer {SUITE}:\n{sdp}"))?;
+    Ok(format!("a=crypto:{tag} {SUITE} inline:{}\r\n", *secured::from_callee()?.to_base64()))
 }
 
 fn audio_port(answer: &Value) -> Result<u16> {

@@ -8,8 +8,10 @@
 use super::lab::{CALLS_PER_ADDRESS, ENDPOINT_INTERFACE, Path, Port, Side, enter};
 use super::processor_time;
 use super::recording::{Packet, Recording};
+use super::secured::Prepared;
 use crate::packet_socket::{BATCH, Frame, PacketSocket};
 use anyhow::{Context, Result, ensure};
+use gateway_userspace::media::plan::FlowSpec;
 use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, gettid, sched_setaffinity};
 use std::io::IoSlice;
@@ -83,8 +85,10 @@ pub(crate) struct Replay<'a> {
 struct Lane {
     socket: PacketSocket,
     streams: Vec<Stream>,
-    /// Frames sent so far; stream and position in the recording follow from it.
+    /// Frames sent so far, or prepared; stream and position in the recording follow from it.
     sent: u64,
+    /// Packets that are protected, of a lane with SRTP.
+    prepared: Option<Prepared>,
 }
 
 impl<'a> Replay<'a> {
@@ -100,10 +104,30 @@ impl<'a> Replay<'a> {
                 let (from, to) = (from.of_call(call), to.of_call(call));
                 Stream::new((from, ports.endpoint[side as usize]), (to, ports.relay[side as usize]), ssrc)
             });
-            Ok(Lane { socket, streams: streams.collect(), sent: 0 })
+            Ok(Lane { socket, streams: streams.collect(), sent: 0, prepared: None })
         };
         ensure!(!calls.is_empty(), "a replay needs at least one call");
         Ok(Self { recording, lanes: [lane(Side::Caller)?, lane(Side::Callee)?] })
+    }
+
+    /// What the callee sends is SRTP from now on; `flows` are any.
+    ///
+    /// # Errors
+    /// There is no flow.
+    pub(crate) fn secure(&mut self, mut flows: Vec<FlowSpec>) -> Result<()> {
+        let lane = &mut self.lanes[Side::Callee as usize];
+        let flow = flows.pop().context("a plan has flows")?;
+        lane.prepared = Some(Prepared::new(lane.streams.len(), flow)?);
+        Ok(())
+    }
+
+    /// Protects what a run of `packets` sends.
+    ///
+    /// # Errors
+    /// A packet of the recording cannot be protected.
+    pub(crate) fn prepare(&mut self, packets: u64) -> Result<()> {
+        let each = packets as usize / 2 + 2 * BATCH;
+        self.lanes.iter_mut().try_for_each(|lane| lane.prepare(self.recording, each))
     }
 
     /// Sends at least `packets`, half in each direction, from a thread pinned to `processor`.
@@ -174,6 +198,15 @@ impl<'a> Replay<'a> {
 impl Lane {
     /// Sends the next `count` frames, at most [`BATCH`]; answers how many the interface took.
     fn send(&mut self, recording: &Recording, count: usize) -> Result<u64> {
+        if let Some(prepared) = &mut self.prepared {
+            let waiting = prepared.frames.iter().take(count);
+            let frames: Vec<Frame<'_>> =
+                waiting.map(|frame| [IoSlice::new(frame), IoSlice::new(&[])]).collect();
+            ensure!(!frames.is_empty(), "nothing is prepared to be sent");
+            let taken = self.socket.send(&frames).context("send")?;
+            drop(prepared.frames.drain(..taken));
+            return Ok(taken as u64);
+        }
         let (length, sent) = (self.streams.len() as u64, self.sent);
         let first = (sent % length) as usize;
         let (wrapped, ahead) = self.streams.split_at_mut(first);
@@ -191,6 +224,21 @@ impl Lane {
         let taken = self.socket.send(&frames).context("send")? as u64;
         self.sent += taken;
         Ok(taken)
+    }
+
+    /// Protects packets until `count` wait, where the lane's are protected.
+    fn prepare(&mut self, recording: &Recording, count: usize) -> Result<()> {
+        let Some(prepared) = &mut self.prepared else { return Ok(()) };
+        while prepared.frames.len() < count {
+            let length = self.streams.len() as u64;
+            let (index, position) = ((self.sent % length) as usize, self.sent / length);
+            let (packet, timestamp) = recording.at(position);
+            let stream = &mut self.streams[index];
+            let headers = stream.next(packet, position as u16, timestamp, packet.payload.len(), packet.sum);
+            prepared.add(index, headers.first_chunk().context("headers of a packet")?, &packet.payload)?;
+            self.sent += 1;
+        }
+        Ok(())
     }
 
     fn send_changed(&mut self, recording: &Recording, change: &mut impl FnMut(&mut [u8])) -> Result<u64> {

@@ -1,0 +1,147 @@
+//! `cargo xtask bench srtp`: the same replay with SRTP between the gateway and the callee, over Causeway and over
+//! rtpengine in one run: one direction is protected by the relay, the other one unprotected.
+//!
+//! What the callee sends is protected beforehand, so that a sender costs the same whoever relays, and the costs are
+//! those above a sender-only run of the same packets at the same pace. Causeway is measured at a pace that says more
+//! about a relay in the kernel than that of rtpengine would; neither may lose packets.
+
+use super::contender::{Contender, Maker, Relay};
+use super::programs::Bench;
+use super::recording::Recording;
+use super::traffic::Pace;
+use super::{Costs, PACE, PACED_RUN, Quiet, turn_of};
+use crate::bench::SrtpArguments;
+use crate::media::media_pcap;
+use crate::report::{self, median, thousands};
+use crate::steps::{Step, Steps};
+use crate::workspace::Workspace;
+use anyhow::{Result, bail, ensure};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Packets per second over Causeway, and packets of one run.
+const KERNEL_PACE: f64 = 100_000.0;
+const KERNEL_PACKETS: u64 = 100_000;
+
+/// The last line of `--json`. Times in µs a packet, both directions alike.
+#[derive(Debug, Serialize)]
+struct Figures {
+    calls: u16,
+    repetitions: u8,
+    suite: &'static str,
+    /// Whose processor time the costs are: `machine` or `charged`.
+    clock: &'static str,
+    causeway_us: f64,
+    rtpengine_us: f64,
+    rtpengine_over_causeway: f64,
+    causeway_charged_us: f64,
+    rtpengine_charged_us: f64,
+    causeway_pace: f64,
+    rtpengine_pace: f64,
+    datapath: &'static str,
+    background: f64,
+    disturbed_runs: u32,
+}
+
+pub(in crate::bench) fn run(arguments: &SrtpArguments, json: bool) -> Result<()> {
+    let (workspace, steps) = (Workspace::find()?, Steps::new());
+    let pcap = workspace.target.join("xtask/media/speech.pcap");
+    media_pcap(&pcap)?;
+    let recording = Recording::read(&pcap)?;
+    let bench = Bench::read(&workspace.objects())?;
+    let maker = Maker {
+        workspace: &workspace,
+        bench: &bench,
+        recording: &recording,
+        calls: arguments.calls,
+        secured: true,
+    };
+    let [mut alone, mut causeway, mut rtpengine] = steps.run("labs", |step| {
+        step.progress(0, 3, "sender alone");
+        let alone = maker.nothing()?;
+        step.progress(1, 3, "Causeway");
+        let causeway = maker.causeway()?;
+        step.progress(2, 3, "rtpengine");
+        let rtpengine = maker.rtpengine()?;
+        step.detail(format!("3, each with {} calls", arguments.calls));
+        Ok([alone, causeway, rtpengine])
+    })?;
+    steps.run("warm-up", |_| {
+        for contender in [&mut alone, &mut causeway, &mut rtpengine] {
+            let (run, _) = contender.run(Pace::PacketsPerSecond(2000.0), 8000)?;
+            let (name, sent) = (contender.name, run.sent.packets);
+            ensure!(run.lost == 0, "{name} lost {} of {sent} packets at a low pace", run.lost);
+        }
+        Ok(())
+    })?;
+    let mut quiet = Quiet::new(Duration::from_secs(arguments.patience), arguments.charged);
+    let mut costs = [Costs::default(), Costs::default()];
+    steps.run("processor time", |step| {
+        for turn in 0..arguments.repetitions {
+            step.progress(turn.into(), arguments.repetitions.into(), "turns");
+            let paces = [
+                (Pace::PacketsPerSecond(KERNEL_PACE), KERNEL_PACKETS, &mut causeway),
+                (Pace::PacketsPerSecond(PACE), (PACE * PACED_RUN.as_secs_f64()) as u64, &mut rtpengine),
+            ];
+            for (costs, (pace, packets, relay)) in costs.iter_mut().zip(paces) {
+                one_turn(costs, [&mut alone, relay], turn % 2 == 1, step, &mut quiet, (pace, packets))?;
+            }
+        }
+        Ok(())
+    })?;
+    let Relay::Causeway(relay) = &causeway.relay else { bail!("Causeway is not in its own lab") };
+    let refused = relay.refused()?;
+    ensure!(refused == "none", "Causeway refused packets: {refused}");
+    let clock = if arguments.charged { Costs::charged } else { Costs::machine };
+    let [causeway_us, rtpengine_us] = [median(clock(&costs[0]))?, median(clock(&costs[1]))?];
+    let figures = Figures {
+        calls: arguments.calls,
+        repetitions: arguments.repetitions,
+        suite: "AES_CM_128_HMAC_SHA1_80",
+        clock: if arguments.charged { "charged" } else { "machine" },
+        causeway_us,
+        rtpengine_us,
+        rtpengine_over_causeway: rtpengine_us / causeway_us,
+        causeway_charged_us: median(costs[0].charged())?,
+        rtpengine_charged_us: median(costs[1].charged())?,
+        causeway_pace: KERNEL_PACE,
+        rtpengine_pace: PACE,
+        datapath: relay.datapath()?,
+        background: quiet.background,
+        disturbed_runs: quiet.disturbed,
+    };
+    print_table(&figures);
+    if json {
+        println!("{}", serde_json::to_string(&figures)?);
+    }
+    Ok(())
+}
+
+fn one_turn(
+    costs: &mut Costs,
+    contenders: [&mut Contender<'_>; 2],
+    reverse: bool,
+    step: &Step,
+    quiet: &mut Quiet,
+    (pace, packets): (Pace, u64),
+) -> Result<()> {
+    let [alone, relay] = turn_of(contenders, reverse, step, quiet, pace, packets)?;
+    costs.push(&relay, &alone);
+    Ok(())
+}
+
+fn print_table(figures: &Figures) {
+    let mut table = report::table(["relay", "µs a packet", "packets/s"], &[1, 2]);
+    let rows = [
+        ("Causeway", figures.causeway_us, figures.causeway_pace),
+        ("rtpengine", figures.rtpengine_us, figures.rtpengine_pace),
+    ];
+    for (relay, cost, pace) in rows {
+        table.add_row([relay.to_owned(), format!("{cost:.2}"), thousands(pace)]);
+    }
+    println!("{table}");
+    println!(
+        "RTP to SRTP and back ({}), {} calls; medians of {}; rtpengine over Causeway: {:.1}",
+        figures.suite, figures.calls, figures.repetitions, figures.rtpengine_over_causeway
+    );
+}
