@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use std::{env, fs};
-use targets::TARGETS;
+use targets::{TARGETS, Target};
 
 /// Name and octets of each input that is kept for a target, in order.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -29,7 +29,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Runs a target over one input; what it came from is told with the panic.
-fn check(target: &str, function: fn(&[u8]), input: &[u8], source: &dyn std::fmt::Display) {
+fn check(target: &str, function: Target, input: &[u8], source: &dyn std::fmt::Display) {
     if catch_unwind(AssertUnwindSafe(|| function(input))).is_err() {
         panic!("{target} fails on {source}:\n\"{}\"", input.escape_ascii());
     }

@@ -54,7 +54,7 @@ const WORDS: [&[u8]; 44] = [
 ];
 
 /// An input made of `seeds` by a few changes: the same one for the same number.
-pub fn input(seeds: &[Vec<u8>], number: u64) -> Vec<u8> {
+pub(crate) fn input(seeds: &[Vec<u8>], number: u64) -> Vec<u8> {
     let mut chance = StdRng::seed_from_u64(number);
     let mut bytes = seeds.choose(&mut chance).cloned().unwrap_or_default();
     for _ in 0..chance.random_range(1..=5) {

@@ -11,17 +11,20 @@ use std::fmt::Display;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+/// Panics where a promise is broken.
+pub(crate) type Target = fn(&[u8]);
+
 /// Name, which is that of the corpus, and function.
-pub const TARGETS: [(&str, fn(&[u8])); 6] =
+pub(crate) const TARGETS: [(&str, Target); 6] =
     [("message", message), ("uri", uri), ("via", via), ("sdp", sdp), ("rules", rules), ("stream", stream)];
 
 /// Between the rules and the message that they run over.
-pub const RULES_END: &[u8] = b"\n---\n";
+const RULES_END: &[u8] = b"\n---\n";
 
 const SOMEBODY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5060);
 
 /// A message is read or refused. What was read says the same once it is written; an answer can be read.
-pub fn message(input: &[u8]) {
+fn message(input: &[u8]) {
     match parse(input) {
         Ok(message) => {
             let owner = shallow(input).expect("a message that can be read has a Call-ID");
@@ -47,7 +50,7 @@ pub fn message(input: &[u8]) {
 }
 
 /// A URI is read or refused; what was read is the same once it is written.
-pub fn uri(input: &[u8]) {
+fn uri(input: &[u8]) {
     if let Some(uri) = same_when_written::<Uri>(input) {
         let _ = (uri.scheme().len(), uri.user(), uri.number(), uri.param("user"));
         assert!(uri.is_equivalent(&uri), "{uri}");
@@ -55,7 +58,7 @@ pub fn uri(input: &[u8]) {
 }
 
 /// A Via is read or refused; what was read is the same once it is written.
-pub fn via(input: &[u8]) {
+fn via(input: &[u8]) {
     if let Some(mut via) = same_when_written::<Via>(input) {
         let _ = (via.branch().map(str::len), via.maddr(), via.ttl(), via.received(), via.rport());
         via.fill_received(SOMEBODY);
@@ -65,7 +68,7 @@ pub fn via(input: &[u8]) {
 }
 
 /// A description is read or refused. What was read is the same once it is written, and can be offered and answered.
-pub fn sdp(input: &[u8]) {
+fn sdp(input: &[u8]) {
     let Ok(description) = sdp::parse(input) else { return };
     let print = |mut description: Description| {
         // They are written as our answer to them, not as they came.
@@ -96,7 +99,7 @@ pub fn sdp(input: &[u8]) {
 }
 
 /// Rules are read or refused, and what they make of a message can be read.
-pub fn rules(input: &[u8]) {
+fn rules(input: &[u8]) {
     let end = input.windows(RULES_END.len()).position(|window| window == RULES_END).unwrap_or(input.len());
     let (rules, rest) = input.split_at(end);
     let Ok(rules) = std::str::from_utf8(rules) else { return };
@@ -120,7 +123,7 @@ pub fn rules(input: &[u8]) {
 }
 
 /// A stream gives the same frames whatever the pieces are that it comes in: the first octet says how large.
-pub fn stream(input: &[u8]) {
+fn stream(input: &[u8]) {
     let Some((first, stream)) = input.split_first() else { return };
     let whole = frames(std::iter::once(stream));
     let pieces = frames(stream.chunks(usize::from(*first) + 1));
