@@ -598,6 +598,49 @@ fn an_invite_that_replaces_nothing_is_refused() {
     ends(scene, ALICE);
 }
 
+// Statement 126.
+#[test]
+fn a_call_that_rings_is_picked_up_by_replaces() {
+    for cores in [1, 3] {
+        for reactions in [vec![(50, Reaction::Say(180))], vec![(50, Reaction::Describe(183))]] {
+            let mut scene = Scene::new(Stage { cores, ..teams() });
+            scene.bob().on_invite = reactions;
+            scene.alice_calls();
+            scene.run(1_000);
+            let ringing = scene.early(BOB);
+            // Her own dialog is none that we began.
+            scene.replaces_with(
+                CAROL,
+                ALICES_NUMBER,
+                &format!("{ringing};early-only"),
+                "Require: replaces\r\n",
+            );
+            scene.run(3_000);
+            assert_eq!(scene.phones[CAROL].answers, ["INVITE 200"]);
+            assert_eq!(scene.phones[ALICE].answers, ["INVITE 200"]);
+            assert_eq!(scene.requests_to(BOB, "CANCEL").len(), 1);
+            assert_eq!(scene.audio(), [Some("198.18.0.31:4000".into()), Some("198.51.100.11:4000".into())]);
+            assert_eq!(scene.calls(), 1);
+            ends(scene, CAROL);
+        }
+    }
+}
+
+// Statement 126.
+#[test]
+fn a_callers_early_dialog_is_not_one_that_can_be_replaced() {
+    let mut scene = Scene::new(teams());
+    scene.alice().on_invite = vec![(50, Reaction::Say(180)), (3_000, Reaction::Describe(200))];
+    scene.bob_calls_alice();
+    scene.run(1_000);
+    let ringing = scene.early_answer(BOB);
+    scene.replaces_with(CAROL, ALICES_NUMBER, &ringing, "");
+    scene.run(1_000);
+    assert_eq!(scene.phones[CAROL].answers, ["INVITE 481"]);
+    scene.run(3_000);
+    ends(scene, ALICE);
+}
+
 #[test]
 fn an_invite_with_replaces_may_leave_the_offer_to_us() {
     let mut scene = talking(teams());

@@ -85,6 +85,15 @@ impl Message {
     }
 }
 
+impl Call {
+    /// The value of Replaces, escaped for a URI, by which an INVITE to the gateway takes the place of this dialog.
+    pub fn replaces(&self) -> String {
+        let tag = |address: &str| address.split_once(";tag=").map_or("0", |(_, tag)| tag).to_owned();
+        let id = self.call_id.replace('@', "%40");
+        format!("Replaces={id}%3Bto-tag%3D{}%3Bfrom-tag%3D{}", tag(&self.theirs), tag(&self.ours))
+    }
+}
+
 impl Phone {
     /// On `host`, on port 5060, talking to the gateway's port 5060 of that side.
     pub fn new(lab: &Lab, host: Host) -> Result<Self> {
@@ -186,6 +195,23 @@ impl Phone {
             media_port,
             far_media: invite.media(),
         })
+    }
+
+    /// Asks that somebody else be called in its place (RFC 3515), and waits for the 202.
+    pub fn refer(&mut self, call: &mut Call, to: &str) -> Result<()> {
+        call.sequence += 1;
+        let Call { target, ours, theirs, call_id, sequence, .. } = &*call;
+        let (local, branch) = (self.local, format!("refer-{call_id}-{sequence}"));
+        self.send(&format!(
+            "REFER {target} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bK{branch}\r\nMax-Forwards: 70\r\n\
+             From: {ours}\r\nTo: {theirs}\r\nCall-ID: {call_id}\r\nCSeq: {sequence} REFER\r\n\
+             Contact: <sip:phone@{local}>\r\nRefer-To: {to}\r\nContent-Length: 0\r\n\r\n"
+        ))?;
+        let answer = self.response_to(call, "REFER")?;
+        if answer.status() != Some(202) {
+            bail!("REFER was answered by {}", answer.start);
+        }
+        Ok(())
     }
 
     /// Sends BYE and waits for its 200.

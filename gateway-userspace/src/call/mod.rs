@@ -146,8 +146,13 @@ impl Call {
         self.phase.knows(side, call_id, tag)
     }
 
-    /// The name of the trunk that its dialog with this side goes by, once there is one.
+    /// Whether this is its dialog with this side, or an early one.
+    pub fn has_dialog(&self, side: Side, dialog: &DialogId) -> bool {
+        self.phase.has_dialog(side, dialog)
+    }
+
+    /// The name of the trunk that its dialogs with this side go by.
     pub fn trunk(&self, side: Side) -> Option<&str> {
-        self.phase.leg(side).map(|leg| leg.trunk.name.as_str())
+        self.phase.trunk(side).map(|trunk| trunk.name.as_str())
     }
 }

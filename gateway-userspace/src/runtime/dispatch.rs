@@ -230,7 +230,7 @@ fn replace(
     let replaced = legs.into_iter().flatten().copied().find(|(id, side)| {
         let call = core.calls.get(id).map(|entry| &entry.call);
         call.is_some_and(|call| {
-            call.dialog(*side).as_ref() == Some(&dialog) && call.trunk(*side) == Some(trunk.name.as_str())
+            call.has_dialog(*side, &dialog) && call.trunk(*side) == Some(trunk.name.as_str())
         })
     });
     let Some((call, side)) = replaced else { return Err((Fault::NoSuchDialog, request)) };

@@ -62,6 +62,24 @@ impl Scene {
         format!("{call_id};to-tag={ours};from-tag={theirs}")
     }
 
+    /// The Replaces header for the early dialog of the INVITE that a phone rings by.
+    pub fn early(&self, phone: usize) -> String {
+        let invite = self.requests_to(phone, "INVITE").pop().expect("the phone rings");
+        let rang = self.tap().last_from(self.phones[phone].address);
+        let rang = parse_within(rang.as_bytes(), &Limits::WIDEST).expect("the phone wrote it");
+        let tag = |tag: Option<&str>| tag.unwrap_or_default().to_owned();
+        let (ours, theirs) = (tag(invite.head.from.tag()), tag(rang.head().to.tag()));
+        format!("{};to-tag={ours};from-tag={theirs}", invite.head.call_id)
+    }
+
+    /// The same for a phone that calls, and has heard that it rings.
+    pub fn early_answer(&self, phone: usize) -> String {
+        let rings = self.phones[phone].came("SIP/2.0 180").last().expect("it has heard");
+        let rings = parse_within(rings.as_bytes(), &Limits::WIDEST).expect("the gateway wrote it");
+        let (head, tag) = (rings.head(), |tag: Option<&str>| tag.unwrap_or_default().to_owned());
+        format!("{};to-tag={};from-tag={}", head.call_id, tag(head.to.tag()), tag(head.from.tag()))
+    }
+
     /// A phone calls with a Replaces header, and further lines.
     pub fn replaces_with(&mut self, phone: usize, number: &str, replaces: &str, lines: &str) {
         let now = self.now;

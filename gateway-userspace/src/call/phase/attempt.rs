@@ -5,7 +5,7 @@ use crate::call::feature::reliable;
 use crate::call::leg::{TrunkRef, next_hop};
 use crate::call::{Action, Context, RequestKey};
 use crate::sdp;
-use crate::sip::dialog::{Dialog, Origin};
+use crate::sip::dialog::{Dialog, DialogId, Origin};
 use crate::sip::message::{Contact, Draft, Header, HeaderName, Method, Response};
 use crate::sip::transport::Hop;
 
@@ -135,6 +135,11 @@ impl Attempt {
         let dialog = Dialog::from_response(&self.origin, response)?;
         self.branches.push(Branch { dialog, media: offering.clone(), rseq: None });
         Some(self.branches.len() - 1)
+    }
+
+    /// Whether one of its early dialogs is this one.
+    pub(super) fn has_dialog(&self, dialog: &DialogId) -> bool {
+        self.open && self.branches.iter().any(|branch| branch.dialog.id() == *dialog)
     }
 
     pub(super) fn branch_mut(&mut self, position: usize) -> &mut Branch {

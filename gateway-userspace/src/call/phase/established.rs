@@ -94,6 +94,8 @@ pub(super) enum Exchange {
     Offered,
     /// The side that asked has an offer of our own, which its ACK will answer; the other side is not concerned.
     OwnOffer,
+    /// Complete, and the other side has asked itself: it sends an ACK and gets none.
+    PickedUp,
 }
 
 /// Where the last INVITE of either side stands.

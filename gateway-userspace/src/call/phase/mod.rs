@@ -8,12 +8,13 @@ pub(super) mod setup;
 
 use super::event::{Claim, Claimant};
 use super::facts::{Ending as Outcome, Facts};
-use super::leg::{Leg, Legs};
+use super::leg::{Leg, Legs, TrunkRef};
 use super::{Action, Context, Event};
 use crate::base::id::{CallId, Side};
 use crate::media::MediaPlan;
 use crate::observe;
 use crate::observe::event::{self, CallEnd, SipSummary};
+use crate::sip::dialog::DialogId;
 use crate::sip::message::{Request, StatusCode};
 use attempt::Attempt;
 use ending::Ending;
@@ -59,6 +60,23 @@ impl Phase {
             Self::Established(established) => established.knows(side, call_id, tag),
             Self::Ending(ending) => ending.knows(side, call_id, tag),
             Self::Over => false,
+        }
+    }
+
+    /// Whether this is one of our dialogs with `side`, an early one included.
+    pub(super) fn has_dialog(&self, side: Side, dialog: &DialogId) -> bool {
+        match self {
+            Self::Setup(setup) => setup.has_dialog(side, dialog),
+            Self::Established(_) | Self::Ending(_) | Self::Over => {
+                self.leg(side).is_some_and(|leg| leg.dialog.id() == *dialog)
+            }
+        }
+    }
+
+    pub(super) fn trunk(&self, side: Side) -> Option<&TrunkRef> {
+        match self {
+            Self::Setup(setup) => Some(setup.trunk(side)),
+            Self::Established(_) | Self::Ending(_) | Self::Over => self.leg(side).map(|leg| &leg.trunk),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod invite;
+mod pickup;
 mod progress;
 mod request;
 
@@ -26,7 +27,7 @@ use crate::observe::event::CallStart;
 use crate::observe::{self, TrunkEvent};
 use crate::policy::{self, Caller, Candidates, Decision, Inquiry, Redirection, ReliableProvisional};
 use crate::sdp;
-use crate::sip::dialog::Dialog;
+use crate::sip::dialog::{Dialog, DialogId};
 use crate::sip::message::{Draft, HeaderName, Request, Response, StatusCode, Uri};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
@@ -213,6 +214,21 @@ impl Setup {
         (side == Side::Caller).then_some(&self.caller)
     }
 
+    /// Whether this is the caller's early dialog, or one of those that the INVITE now under way has made.
+    pub(super) fn has_dialog(&self, side: Side, dialog: &DialogId) -> bool {
+        match side {
+            Side::Caller => self.caller.dialog.id() == *dialog,
+            Side::Callee => self.attempts.last().is_some_and(|attempt| attempt.has_dialog(dialog)),
+        }
+    }
+
+    pub(super) fn trunk(&self, side: Side) -> &TrunkRef {
+        match side {
+            Side::Caller => &self.caller.trunk,
+            Side::Callee => &self.callee.trunk,
+        }
+    }
+
     pub(super) fn local_tag(&self, side: Side) -> Option<&str> {
         match side {
             Side::Caller => Some(self.caller.local_tag()),
@@ -359,7 +375,8 @@ impl Setup {
                 self.cancel_current(context);
                 self.fail(facts, context, Failure::Fault(fault))
             }
-            Event::Replace { joiner, .. } => {
+            Event::Replace { side: Side::Callee, joiner } => self.pick_up(facts, *joiner, context),
+            Event::Replace { side: Side::Caller, joiner } => {
                 // The caller's own dialog is not one that we began (RFC 3891 section 3).
                 joiner.refuse(Fault::NoSuchDialog, context);
                 Phase::Setup(self)

@@ -58,6 +58,15 @@ impl Leg {
         self.offer_formats(&allowed, Direction::SendReceive, (None, None))
     }
 
+    /// Answers the peer's offer by what it has in common with the one that the peer of `other` has made and that nobody has
+    /// answered yet: both want an answer, and each will get what the other offered.
+    pub fn answer_offered(&mut self, other: &Leg) -> Result<String, Refusal> {
+        self.allowed(Event::SendAnswer)?;
+        let mut media = other.prospect().ok_or(Refusal::NothingToRelay)?;
+        media.direction = Direction::SendReceive;
+        self.answer_as(&media, None)
+    }
+
     /// Offers once more what this leg said last, word for word, so that nothing changes (RFC 4028 section 7.4).
     pub fn offer_again(&mut self) -> Result<String, Refusal> {
         self.allowed(Event::SendOffer)?;

@@ -22,11 +22,11 @@ impl Established {
         context: &mut Context<'_>,
     ) {
         let awaits = match exchange {
-            Exchange::Complete => Awaits::Ack,
+            Exchange::Complete | Exchange::PickedUp => Awaits::Ack,
             Exchange::Offered => Awaits::AnswerFor(sequence),
             Exchange::OwnOffer => Awaits::Answer,
         };
-        if exchange != Exchange::Offered {
+        if matches!(exchange, Exchange::Complete | Exchange::OwnOffer) {
             let answered = self.legs.of_mut(from.other());
             answered.acknowledged_with = String::new();
             answered.acknowledge(context, sequence);
@@ -68,6 +68,12 @@ impl Established {
             }
             stage => {
                 self.stage = stage;
+                // Of one whose INVITE was answered beside what is under way.
+                let leg = self.legs.of_mut(side);
+                if leg.dialog.awaits_ack() && leg.dialog.call_id() == request.head.call_id {
+                    leg.dialog.settle();
+                    self.offer_to_unaware(facts, context);
+                }
                 return Phase::Established(self);
             }
         };
@@ -136,6 +142,10 @@ impl Established {
             | Stage::Waiting(_)
             | Stage::Offering(..)
             | Stage::Steady => {
+                if self.legs.of(side).dialog.awaits_ack() {
+                    self.legs.of_mut(side).dialog.settle();
+                    return self.end(facts, Outcome::fault(Fault::NoAck, true), &BOTH, context);
+                }
                 self.partings.give_up_acks(context);
                 Phase::Established(self)
             }
