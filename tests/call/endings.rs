@@ -239,3 +239,41 @@ fn a_change_that_rang_and_is_never_answered_leaves_nothing_when_its_call_ends() 
     scene.loses = |_| false;
     scene.ends();
 }
+
+#[test]
+fn a_copy_of_an_answer_behind_its_senders_bye_is_acknowledged_and_not_hung_up_on_again() {
+    let mut scene = Scene::new(Stage::default());
+    scene.alice_calls();
+    scene.loses = |text| text.starts_with("ACK") && !text.contains("Alice");
+    scene.run(1_300);
+    // Bob does not wait for the ACK, as RFC 3261 section 15 asks him to.
+    scene.asks(BOB, "BYE", "");
+    scene.run(150);
+    assert_eq!(scene.calls(), 0);
+    scene.loses = |_| false;
+    scene.run(5_000);
+    assert!(scene.phones[BOB].came("ACK").count() > 0);
+    assert_eq!(scene.phones[BOB].came("BYE").count(), 0, "{}", scene.ladder.join("\n"));
+    scene.hangs_up(BOB);
+    scene.ends();
+}
+
+#[test]
+fn a_side_that_hung_up_while_our_bye_waited_for_its_ack_gets_none() {
+    let mut scene = Scene::new(Stage::default());
+    scene.talk();
+    let session = scene.phones[BOB].session.clone();
+    // The ACK of Bob's change is lost; Alice hangs up, then he does.
+    scene.loses = |text| text.starts_with("ACK") && text.contains("CSeq: 101 ");
+    scene.reinvites(BOB, session.directed("sendonly"));
+    scene.run(200);
+    scene.hangs_up(ALICE);
+    scene.run(25);
+    scene.hangs_up(BOB);
+    scene.run(100);
+    scene.loses = |_| false;
+    scene.run(5_000);
+    assert_eq!(scene.phones[BOB].answers.last().map(String::as_str), Some("BYE 200"));
+    assert_eq!(scene.phones[BOB].came("BYE").count(), 0);
+    scene.ends();
+}

@@ -6,6 +6,7 @@ mod hostile;
 mod media;
 mod names;
 mod operation;
+mod panics;
 mod registration;
 mod srtp;
 mod start;

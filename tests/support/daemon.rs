@@ -113,8 +113,21 @@ impl<'a> Daemon<'a> {
 
     /// The whole answer of the admin port, as a scraper on the gateway gets it.
     pub fn http(&self, path: &str) -> Result<String> {
+        self.request("GET", path)
+    }
+
+    /// Makes a call panic, which builds with debug assertions can be told to.
+    pub fn panic_in(&self, call: &str) -> Result<()> {
+        let answer = self.request("POST", &format!("/v1/calls/{call}/panic"))?;
+        if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { bail!("{answer}") }
+    }
+
+    fn request(&self, method: &str, path: &str) -> Result<String> {
         let mut stream = self.lab.on(Host::Gateway, || Ok(TcpStream::connect(ADMIN)?))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {ADMIN}\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {ADMIN}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)

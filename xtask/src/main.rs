@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod setup;
 mod signalling;
+mod sim;
 mod steps;
 mod tap;
 mod test;
@@ -57,6 +58,8 @@ enum Task {
     Conformance(conformance::Arguments),
     /// Throw made-up messages, URIs, descriptions, rules and streams at their readers
     Fuzz(fuzz::Arguments),
+    /// Calls without a plan on virtual time, by seeds, and whether any rule was broken
+    Sim(sim::Arguments),
     /// Check whether this host is fit for production; every finding with its fix
     Doctor(doctor::Arguments),
     /// Place real SIPp calls with audio through Causeway in a lab, and watch them
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run_task(&arguments),
         Task::Conformance(arguments) => conformance::run_task(&arguments),
         Task::Fuzz(arguments) => fuzz::run_task(&arguments),
+        Task::Sim(arguments) => sim::run_task(&arguments),
         Task::Doctor(arguments) => doctor::run_task(&arguments),
         Task::Demo(arguments) => demo::run_task(&arguments),
         Task::Bench(arguments) => bench::run_task(&arguments),

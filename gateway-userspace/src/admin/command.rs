@@ -20,6 +20,9 @@ pub enum AdminCommand {
     Call(CallId),
     /// Ends a call in progress with BYE on both legs.
     HangUp(CallId),
+    /// Makes the call panic, to see that it ends alone.
+    #[cfg(debug_assertions)]
+    Panic(CallId),
     Flows {
         limit: usize,
     },
@@ -96,6 +99,9 @@ pub enum CoreCommand {
     },
     Call(CallId),
     HangUp(CallId),
+    /// Makes the call panic, to see that it ends alone.
+    #[cfg(debug_assertions)]
+    Panic(CallId),
     Flows {
         limit: usize,
     },

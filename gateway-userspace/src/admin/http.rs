@@ -118,7 +118,7 @@ async fn serve(listener: TcpListener, port: AdminPort, stopped: oneshot::Receive
 }
 
 fn router(served: Served) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(health))
         .route("/ready", get(ready))
@@ -137,9 +137,10 @@ fn router(served: Served) -> Router {
         .route(
             "/v1/undrain",
             post(async |served: Shared, query: DrainQuery| drain(served, query, false).await),
-        )
-        .layer(from_fn(refuse_browsers))
-        .with_state(Arc::new(served))
+        );
+    #[cfg(debug_assertions)]
+    let router = router.route("/v1/calls/{id}/panic", post(panic_in));
+    router.layer(from_fn(refuse_browsers)).with_state(Arc::new(served))
 }
 
 /// A web page that an operator looks at can make the browser send orders to loopback; it cannot keep the browser
@@ -330,6 +331,14 @@ async fn hang_up(State(served): Shared, Path(id): Path<String>) -> Response {
     }
 }
 
+#[cfg(debug_assertions)]
+async fn panic_in(State(served): Shared, Path(id): Path<String>) -> Response {
+    match call_id(&id) {
+        Ok(call) => served.answer(AdminCommand::Panic(call)).await,
+        Err(fault) => fault.into_response(),
+    }
+}
+
 fn call_id(text: &str) -> Result<CallId, AdminFault> {
     text.parse()
         .map_err(|_| AdminFault::BadQuestion(format!("{text:?} is no call id: 16 hexadecimal digits")))
@@ -418,6 +427,8 @@ mod tests {
                 CoreAnswer::Call((call == CallId(7)).then(|| Box::new(samples::detail())))
             }
             CoreCommand::HangUp(call) => CoreAnswer::HangUp(call == CallId(7)),
+            #[cfg(debug_assertions)]
+            CoreCommand::Panic(call) => CoreAnswer::HangUp(call == CallId(7)),
             CoreCommand::Flows { limit } => CoreAnswer::Flows(vec![samples::flow(); limit]),
             CoreCommand::Silenced => CoreAnswer::Silenced(Vec::new()),
         })

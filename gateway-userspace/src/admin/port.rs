@@ -88,7 +88,9 @@ impl AdminPort {
             AdminCommand::Status => Answer::Status(Box::new(self.status().await)),
             AdminCommand::Calls { filter, limit } => Answer::Calls(self.calls(filter, limit).await?),
             AdminCommand::Call(call) => Answer::Call(Box::new(self.call(call).await?)),
-            AdminCommand::HangUp(call) => Answer::Done(self.hang_up(call).await?),
+            AdminCommand::HangUp(call) => Answer::Done(self.end(call, CoreCommand::HangUp(call)).await?),
+            #[cfg(debug_assertions)]
+            AdminCommand::Panic(call) => Answer::Done(self.end(call, CoreCommand::Panic(call)).await?),
             AdminCommand::Flows { limit } => Answer::Flows(self.flows(limit).await?),
             AdminCommand::Drops => Answer::Drops(self.drops().await?),
             AdminCommand::Reload => Answer::Done(self.reload()?),
@@ -175,9 +177,9 @@ impl AdminPort {
         Err(silent.unwrap_or_else(|| AdminFault::NoSuchCall(call.to_string())))
     }
 
-    async fn hang_up(&self, call: CallId) -> Result<Done, AdminFault> {
+    async fn end(&self, call: CallId, command: CoreCommand) -> Result<Done, AdminFault> {
         let mut silent = None;
-        for answer in self.ask_all(&CoreCommand::HangUp(call)).await {
+        for answer in self.ask_all(&command).await {
             match answer {
                 Ok(CoreAnswer::HangUp(true)) => {
                     return Ok(Done { done: format!("call {call} is being ended") });

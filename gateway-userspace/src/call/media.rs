@@ -3,7 +3,7 @@
 use super::Context;
 use super::leg::{Leg, TrunkRef};
 use crate::base::fault::Fault;
-use crate::base::id::Side;
+use crate::base::id::{CallId, Side};
 use crate::base::time::Time;
 use crate::media::ports::ClaimError;
 use crate::media::{LegMedia, MediaPlan, PlanSettings, PortPair, PortPool};
@@ -26,6 +26,10 @@ pub struct MediaPorts {
     pub(crate) freed_elsewhere: Vec<SocketAddr>,
     /// Such ports that calls of this core have from the daemon before.
     pub(crate) taken_elsewhere: Vec<SocketAddr>,
+    /// Whose step is under way: what it takes and claims is its own.
+    pub(crate) owner: Option<CallId>,
+    /// Ports in use, and the calls that have them.
+    held: HashMap<SocketAddr, Option<CallId>>,
 }
 
 impl MediaPorts {
@@ -41,7 +45,10 @@ impl MediaPorts {
     }
 
     pub(super) fn take(&mut self, address: IpAddr, now: Time) -> Result<PortPair, Fault> {
-        self.pools.get_mut(&address).and_then(|pool| pool.take(now)).ok_or(Fault::PortsExhausted)
+        let pair =
+            self.pools.get_mut(&address).and_then(|pool| pool.take(now)).ok_or(Fault::PortsExhausted)?;
+        self.held.insert(SocketAddr::new(address, pair.rtp()), self.owner);
+        Ok(pair)
     }
 
     pub(crate) fn release(&mut self, at: SocketAddr, now: Time) {
@@ -52,6 +59,7 @@ impl MediaPorts {
 
     /// Gives back a port of this core; `false` if it is none.
     pub(crate) fn release_own(&mut self, at: SocketAddr, now: Time) -> bool {
+        self.held.remove(&at);
         self.pools.get_mut(&at.ip()).is_some_and(|pool| pool.release(now, at.port()))
     }
 
@@ -64,7 +72,28 @@ impl MediaPorts {
                 claimed.map_err(|_| Fault::PortsExhausted)?;
             }
         }
+        self.keep(at);
         Ok(())
+    }
+
+    /// The call whose step it is has this port from now on: it came with a dialog of another call.
+    pub(super) fn keep(&mut self, at: SocketAddr) {
+        self.held.insert(at, self.owner);
+    }
+
+    /// This port goes to another call.
+    pub(super) fn give_away(&mut self, at: SocketAddr) {
+        self.held.remove(&at);
+    }
+
+    /// Gives back all that a call has.
+    pub(crate) fn release_all(&mut self, call: CallId, now: Time) {
+        let of_call = self.held.iter().filter(|(_, owner)| **owner == Some(call));
+        let mut ports: Vec<_> = of_call.map(|(at, _)| *at).collect();
+        ports.sort_unstable();
+        for at in ports {
+            self.release(at, now);
+        }
     }
 
     /// A port of this core that a call of another core has from the daemon before.

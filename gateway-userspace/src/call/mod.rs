@@ -35,12 +35,13 @@ use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::base::token::Tokens;
 use crate::media::MediaPlan;
+use crate::observe::event::CallEnd;
 use crate::policy::{Permit, Snapshot};
 use crate::sip::dialog::DialogId;
 use crate::sip::message::Request;
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
-use facts::Facts;
+use facts::{Ending as Outcome, Facts};
 use phase::Phase;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +124,12 @@ impl Call {
 
     pub fn id(&self) -> CallId {
         self.facts.start.call
+    }
+
+    /// The record of a call that was lost; `answered` if its caller was told so.
+    pub fn lost(&self, fault: Fault, answered: bool) -> CallEnd {
+        let end = self.facts.end(Outcome::fault(fault, answered));
+        CallEnd { answered: end.answered.filter(|_| answered), ..end }
     }
 
     /// The number that was called.

@@ -168,8 +168,10 @@ impl Calls {
             Event::Dtmf { call, from, .. } => self.with(*call, |call| {
                 call.ladder.push(now, Step::Dtmf { from: *from });
             }),
+            // The end of the call follows it.
+            Event::CallPanicked { .. }
             // `end` has the record that this call is kept with.
-            Event::Ended(_)
+            | Event::Ended(_)
             | Event::Sip { call: None, .. }
             | Event::Refused { .. }
             | Event::Silenced { .. }

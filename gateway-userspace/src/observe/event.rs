@@ -38,6 +38,8 @@ pub enum Event {
     Transfer { call: CallId, side: Side, step: TransferStep },
     /// A telephone-event began (RFC 4733).
     Dtmf { call: CallId, from: Side, event: u8 },
+    /// A step of the call panicked, and the call is ended.
+    CallPanicked { call: CallId, place: String, message: String },
     /// The call is over; carries all that its record needs.
     Ended(Box<CallEnd>),
     /// A request was answered with an error and no call came of it.
@@ -304,7 +306,7 @@ pub(crate) mod samples {
     use std::time::Duration;
 
     pub(crate) const CALL: CallId = CallId(0x6741_0000_0000_0001);
-    pub(crate) const KINDS: usize = 21;
+    pub(crate) const KINDS: usize = 22;
 
     pub(crate) fn source() -> SocketAddr {
         "198.51.100.7:5060".parse().unwrap()
@@ -433,6 +435,11 @@ pub(crate) mod samples {
                 span: Duration::from_secs(600),
             },
             Event::SourceAllowed { network: source().ip().into() },
+            Event::CallPanicked {
+                call: CALL,
+                place: "src/call/mod.rs:1:1".into(),
+                message: "index out of bounds".into(),
+            },
             Event::CertificateExpires {
                 trunk: "service".into(),
                 subject: "sbc.example.net".into(),
@@ -468,6 +475,7 @@ pub(crate) mod samples {
                 Self::Transfer { .. } => 18,
                 Self::SourceDenied { .. } => 19,
                 Self::SourceAllowed { .. } => 20,
+                Self::CallPanicked { .. } => 21,
             }
         }
     }

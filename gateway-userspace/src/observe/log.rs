@@ -22,6 +22,9 @@ pub(super) fn log(event: &Event) {
         Event::MediaPlanned { call, media } => tracing::debug!(%call, ?media, "media planned"),
         Event::Transfer { call, side, step } => tracing::debug!(%call, ?side, ?step, "transfer"),
         Event::Dtmf { call, from, .. } => tracing::debug!(%call, ?from, "telephone-event"),
+        Event::CallPanicked { call, place, message } => {
+            tracing::error!(%call, place, message, "a call panicked and is ended: please report this as a bug");
+        }
         Event::Ended(end) => {
             let fault = end.fault.map(|fault| fault.label());
             tracing::debug!(call = %end.start.call, status = end.status, fault, by = ?end.by, "call ended");

@@ -58,6 +58,7 @@ pub struct CoreMetrics {
     handshakes_failed: Counter,
     expiries_told: Counter,
     sources_denied: Counter,
+    call_panics: Counter,
     trunks_near_limit: Counter,
     authentications_failed: Counter,
     registrations: Counter,
@@ -188,6 +189,7 @@ impl CoreMetrics {
             Event::SourceDenied { .. } => self.sources_denied.add(),
             // What is denied now is read at the scrape.
             Event::SourceAllowed { .. } => {}
+            Event::CallPanicked { .. } => self.call_panics.add(),
         }
     }
 
@@ -276,6 +278,7 @@ impl CoreMetrics {
             handshakes_failed,
             expiries_told,
             sources_denied,
+            call_panics,
             trunks_near_limit,
             authentications_failed,
             registrations,
@@ -311,12 +314,9 @@ impl CoreMetrics {
             "TLS handshakes that failed, by either side",
             handshakes_failed,
         );
-        one(
-            "causeway_certificate_warnings",
-            "Times that a certificate was found within 30 days of its end",
-            expiries_told,
-        );
+        one("causeway_certificate_warnings", "Certificates found within 30 days of their end", expiries_told);
         one("causeway_sources_denied", "Times that an address or a network was denied", sources_denied);
+        one("causeway_call_panics", "Calls that were lost to a panic", call_panics);
         one("causeway_drains", "Times that the node began to drain", drains);
         one("causeway_drains_ended", "Times that the node was undrained", drains_ended);
         one("causeway_probes", "OPTIONS that peers were asked by", probes);

@@ -2,6 +2,7 @@
 
 use super::core::{CheckpointChange, Core, Entry, Turn};
 use super::relay::Relay;
+use super::{execute, fence};
 use crate::call::{Checkpoint, Context};
 use crate::media::plan::FlowSpec;
 
@@ -9,7 +10,20 @@ use crate::media::plan::FlowSpec;
 ///
 /// # Errors
 /// Why the call cannot go on, for the log: nothing of it is kept then.
-pub(super) fn adopt(core: &mut Core, turn: &mut Turn<'_>, mut checkpoint: Checkpoint) -> Result<(), String> {
+pub(super) fn adopt(core: &mut Core, turn: &mut Turn<'_>, checkpoint: Checkpoint) -> Result<(), String> {
+    let id = checkpoint.call;
+    core.ports.owner = Some(id);
+    let adopted = fence::catch(|| take_over(core, turn, checkpoint));
+    adopted.unwrap_or_else(|panic| {
+        if let Some(mut entry) = execute::forget(core, turn, id) {
+            entry.relay.end(turn.flows);
+        }
+        core.ports.release_all(id, turn.now);
+        Err(format!("it panicked at {}: {}", panic.place, panic.message))
+    })
+}
+
+fn take_over(core: &mut Core, turn: &mut Turn<'_>, mut checkpoint: Checkpoint) -> Result<(), String> {
     let id = checkpoint.call;
     let pinned = checkpoint.flows.clone();
     let mut actions = Vec::new();

@@ -4,6 +4,7 @@ use super::admission::Quota;
 use super::core::{Core, CoreSettings};
 use super::defence::{self, Defence};
 use super::expiry::ExpiryWatch;
+use super::fence;
 use super::mailbox::{Mail, Mailbox};
 use super::names;
 use super::readings;
@@ -77,6 +78,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(185);
 /// # Errors
 /// Whatever keeps it from starting, each with its fix; and a core that died.
 pub fn run(path: &Path) -> Result<Outcome, RunError> {
+    fence::tell_places();
     let config = Config::load(path).map_err(RunError::Config)?;
     for warning in &config.warnings {
         tracing::warn!("{}: {}", path.display(), warning.message);

@@ -22,6 +22,14 @@ pub(super) fn execute(core: &mut Core, turn: &mut Turn<'_>, command: CoreCommand
         }
         CoreCommand::Call(id) => CoreAnswer::Call(core.observer().call(id, turn.now).map(Box::new)),
         CoreCommand::HangUp(id) => CoreAnswer::HangUp(core.hang_up(turn, id, Fault::HungUp)),
+        #[cfg(debug_assertions)]
+        CoreCommand::Panic(id) => {
+            // Every core is asked; the fuse of another would wait for its next call.
+            if core.calls.contains_key(&id) {
+                core.light_fuse();
+            }
+            CoreAnswer::HangUp(core.hang_up(turn, id, Fault::HungUp))
+        }
         CoreCommand::Flows { limit } => CoreAnswer::Flows(flows(core, turn.flows, limit)),
         CoreCommand::Silenced => CoreAnswer::Silenced(core.observer().silenced()),
         CoreCommand::Trunks => CoreAnswer::Trunks(trunks(core.policy(), turn.now)),

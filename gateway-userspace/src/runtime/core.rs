@@ -8,12 +8,14 @@ use super::adopt;
 use super::callers;
 use super::dispatch;
 use super::execute;
+use super::fuse::Fuse;
 use super::guests::{self, Guests};
 use super::names;
 use super::probes;
 use super::registrations;
 use super::relay::{FlowTable, Relay};
 use super::rules::{self, Unanswered};
+use super::wreck;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, CoreId, FlowId, Side};
 use crate::base::share::Share;
@@ -61,6 +63,9 @@ pub struct Outbox {
     pub checkpoints: Vec<CheckpointChange>,
     /// Names that dialogs go to, to be looked up.
     pub names: Vec<Wanted>,
+    /// Calls that panicked, each to be cleared by [`Core::clear_wreck`] with what the journal has of it, once
+    /// `checkpoints` are in there.
+    pub wrecks: Vec<CallId>,
     /// What concerns other cores.
     pub errands: Vec<(CoreId, Errand)>,
 }
@@ -105,8 +110,10 @@ pub struct Core {
     pub(super) servers: HashMap<ServerId, (CallId, Side)>,
     /// Requests of peers that have no final answer, where trunks have rules.
     pub(super) unanswered: HashMap<ServerId, Unanswered>,
-    /// BYEs under way that end dialogs of no call, by Call-ID and remote tag.
+    /// BYEs under way and the dialogs that they end: an answer that comes again gets no second one.
     pub(super) releases: HashMap<ClientId, DialogId>,
+    /// BYEs of peers and the dialogs that they ended, as long as copies of them may come.
+    pub(super) farewells: HashMap<ServerId, DialogId>,
     /// Asks peers by OPTIONS once the core has begun.
     pub(super) prober: Option<Prober>,
     pub(super) probes: HashMap<ClientId, ProbeId>,
@@ -127,6 +134,9 @@ pub struct Core {
     pub(super) observer: Observer,
     pub(super) outputs: Vec<Output>,
     pub(super) draining: bool,
+    /// The call whose step is under way.
+    pub(super) stepping: Option<CallId>,
+    pub(super) fuse: Fuse,
     minted: u32,
 }
 
@@ -137,11 +147,19 @@ pub(super) struct Entry {
     pub(super) clients: SmallVec<[(RequestKey, ClientId); 2]>,
     /// Its legs' keys in [`Core::legs`].
     pub(super) call_ids: SmallVec<[Box<str>; 2]>,
+    /// Its record is written.
+    pub(super) recorded: bool,
 }
 
 impl Entry {
     pub(super) fn new(call: Call) -> Self {
-        Self { call, relay: Relay::default(), clients: SmallVec::new(), call_ids: SmallVec::new() }
+        Self {
+            call,
+            relay: Relay::default(),
+            clients: SmallVec::new(),
+            call_ids: SmallVec::new(),
+            recorded: false,
+        }
     }
 
     /// The newest of this key: earlier re-INVITEs linger in their transactions.
@@ -176,6 +194,7 @@ impl Core {
             servers: HashMap::new(),
             unanswered: HashMap::new(),
             releases: HashMap::new(),
+            farewells: HashMap::new(),
             prober: None,
             probes: HashMap::new(),
             registrant: None,
@@ -190,6 +209,8 @@ impl Core {
             observer,
             outputs: Vec::new(),
             draining: false,
+            stepping: None,
+            fuse: Fuse::default(),
             minted: 0,
         }
     }
@@ -356,6 +377,18 @@ impl Core {
         self.registrant.as_ref().is_none_or(Registrant::has_left)
     }
 
+    /// Ends a call whose step panicked, and gives back what it held; `saved` is what the journal has of it.
+    pub fn clear_wreck(&mut self, turn: &mut Turn<'_>, id: CallId, saved: Option<Checkpoint>) {
+        wreck::clear(self, turn, id, saved);
+        self.settle(turn);
+    }
+
+    /// Makes the next step of a call panic, be it the first of a new one: for tests.
+    #[cfg(debug_assertions)]
+    pub fn light_fuse(&mut self) {
+        self.fuse.light();
+    }
+
     pub fn is_draining(&self) -> bool {
         self.draining
     }
@@ -378,6 +411,7 @@ impl Core {
             && self.servers.is_empty()
             && self.unanswered.is_empty()
             && self.releases.is_empty()
+            && self.farewells.is_empty()
             && self.probes.is_empty()
             && self.guests.is_empty()
             && self.registrations.is_empty()
@@ -440,8 +474,15 @@ impl Core {
         guests::settle_ports(self, turn);
     }
 
-    /// Feeds one event to one call and carries out what it wants.
+    /// Feeds one event to one call and carries out what it wants. A panic on the way ends this call only.
     pub(super) fn advance(&mut self, turn: &mut Turn<'_>, id: CallId, event: call::Event) {
+        if self.calls.contains_key(&id) {
+            wreck::step(self, turn, id, |core, turn| core.handle(turn, id, event));
+        }
+    }
+
+    /// As [`Core::advance`], inside a step.
+    pub(super) fn handle(&mut self, turn: &mut Turn<'_>, id: CallId, event: call::Event) {
         let mut actions = Vec::new();
         let Some(entry) = self.calls.get_mut(&id) else { return };
         let mut context = call::Context {
@@ -452,7 +493,9 @@ impl Core {
             settings: &self.settings.call,
             actions: &mut actions,
         };
+        context.ports.owner = Some(id);
         entry.call.handle(event, &mut context);
+        self.fuse.burn();
         self.execute(turn, id, actions);
     }
 

@@ -2,9 +2,11 @@
 
 use super::admission;
 use super::core::{Core, Entry, Turn};
+use super::fence;
 use super::probes;
 use super::registrations;
 use super::rules;
+use super::wreck;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Call, Context, Event, Invitation, Replacement, Replaces, TrunkRef};
@@ -81,6 +83,7 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
         Output::ServerEnded { id } => {
             core.servers.remove(&id);
             core.unanswered.remove(&id);
+            core.farewells.remove(&id);
         }
     }
 }
@@ -139,7 +142,7 @@ fn stray_answer(core: &mut Core, turn: &mut Turn<'_>, response: Box<Response>, h
     rules::request_sent(core, &mut ack, &hop);
     rules::request_sent(core, &mut bye, &hop);
     core.transactions.send_ack(ack, hop, &mut core.outputs);
-    if !core.releases.values().any(|own| *own == dialog) {
+    if !core.releases.values().chain(core.farewells.values()).any(|own| *own == dialog) {
         let client = core.transactions.request(turn.now, bye, hop, &mut core.outputs);
         core.releases.insert(client, dialog);
     }
@@ -149,6 +152,8 @@ fn inside_dialog(core: &mut Core, turn: &mut Turn<'_>, server: ServerId, request
     match leg_of(core, &request) {
         Some((call, side)) => {
             core.servers.insert(server, (call, side));
+            let ended = (request.method == Method::Bye).then(|| DialogId::of_request(&request)).flatten();
+            core.farewells.extend(ended.map(|dialog| (server, dialog)));
             core.advance(turn, call, Event::Request { side, server, request, hop });
         }
         None => refuse(core, turn, server, &request, hop, Fault::NoSuchDialog),
@@ -201,11 +206,21 @@ fn invite(
     };
     let call_id: Box<str> = request.head.call_id.as_str().into();
     let invitation = Invitation { id, server, request, hop, trunk, permit, emergency };
-    let call = Call::begin(invitation, &mut context)?;
+    context.ports.owner = Some(id);
+    let fuse = &mut core.fuse;
+    let begun = fence::catch(|| Call::begin(invitation, &mut context).inspect(|_| fuse.burn()));
+    let call = match begun {
+        Ok(begun) => begun?,
+        Err(panic) => {
+            wreck::unborn(core, turn, id, server, panic);
+            core.publish(turn.now, &observe::Event::Refused { fault: Fault::Internal, source: hop.remote });
+            return Ok(());
+        }
+    };
     core.servers.insert(server, (id, Side::Caller));
     core.calls.insert(id, Box::new(Entry::new(call)));
     core.bind(turn, id, Side::Caller, call_id);
-    core.execute(turn, id, actions);
+    wreck::step(core, turn, id, |core, turn| core.execute(turn, id, actions));
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Carries out what a call wants, in order, once.
 
-use super::core::{CheckpointChange, Core, Turn};
+use super::core::{CheckpointChange, Core, Entry, Turn};
 use super::guests;
 use super::rules;
 use crate::base::fault::Fault;
@@ -9,6 +9,7 @@ use crate::call::{Action, CallTimer, Checkpoint, Claimant, Event, RequestKey};
 use crate::media::MediaPlan;
 use crate::observe;
 use crate::observe::event::CallEnd;
+use crate::sip::dialog::DialogId;
 use crate::sip::message::Draft;
 use crate::sip::transport::Hop;
 use std::sync::Arc;
@@ -48,14 +49,16 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
             Action::Save(checkpoint) => save(core, turn, id, *checkpoint),
             Action::Publish(event) => core.publish(turn.now, &event),
             Action::Conclude(end) => conclude(core, turn, id, *end),
-            Action::Forget => forget(core, turn, id),
+            Action::Forget => drop(forget(core, turn, id)),
         }
     }
 }
 
 fn request(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey, mut draft: Draft, hop: Hop) {
     rules::request_sent(core, &mut draft, &hop);
+    let ends = matches!(key, RequestKey::Bye { .. } | RequestKey::Release).then(|| DialogId::of_own(&draft));
     let client = core.transactions.request(turn.now, draft, hop, &mut core.outputs);
+    core.releases.extend(ends.map(|dialog| (client, dialog)));
     core.clients.insert(client, (id, key));
     if let Some(entry) = core.calls.get_mut(&id) {
         entry.clients.push((key, client));
@@ -99,12 +102,13 @@ fn save(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut checkpoint: Checkp
 }
 
 /// Takes the flows down and completes the record with what they counted.
-fn conclude(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut end: CallEnd) {
+pub(super) fn conclude(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut end: CallEnd) {
     if let Some(entry) = core.calls.get_mut(&id) {
         for flow in entry.relay.flows() {
             core.slots.remove(&flow.slot);
         }
         entry.relay.end(turn.flows);
+        entry.recorded = true;
         let codec = |name: &Option<Arc<str>>| name.as_deref().and_then(|name| name.parse().ok());
         end.from_caller = entry.relay.quality(Side::Caller, codec(&end.caller_codec).as_ref());
         end.from_callee = entry.relay.quality(Side::Callee, codec(&end.callee_codec).as_ref());
@@ -113,8 +117,9 @@ fn conclude(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut end: CallEnd) 
     core.publish(turn.now, &observe::Event::Ended(Box::new(end)));
 }
 
-fn forget(core: &mut Core, turn: &mut Turn<'_>, id: CallId) {
-    let Some(entry) = core.calls.remove(&id) else { return };
+/// Takes the call out of the core; what it held is still to be given back.
+pub(super) fn forget(core: &mut Core, turn: &mut Turn<'_>, id: CallId) -> Option<Box<Entry>> {
+    let entry = core.calls.remove(&id)?;
     for (_, client) in &entry.clients {
         core.clients.remove(client);
     }
@@ -124,4 +129,5 @@ fn forget(core: &mut Core, turn: &mut Turn<'_>, id: CallId) {
     for timer in CallTimer::ALL {
         core.timers.disarm((id, timer));
     }
+    Some(entry)
 }

@@ -9,7 +9,7 @@ use super::relay::FlowTable;
 use super::supervisor::Order;
 use crate::admin::dns::Names;
 use crate::base::fault::Fault;
-use crate::base::id::{CoreId, FlowId};
+use crate::base::id::{CallId, CoreId, FlowId};
 use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::call::Checkpoint;
@@ -209,21 +209,22 @@ impl Worker {
         }
     }
 
-    /// Sends and writes down what the turn left; what cannot be sent may leave more.
+    /// Sends and writes down what the turn left; what cannot be sent may leave more, and so do calls that panicked.
     fn finish(&mut self, now: Time, mut out: Outbox) {
-        while !out.sends.is_empty() {
-            for (hop, bytes) in std::mem::take(&mut out.sends) {
-                let holder = hop.connection.map_or(self.share.core, net::owner);
-                if holder != self.share.core {
-                    self.post(holder, Mail::Send { hop, bytes });
-                } else if let Err(error) = self.net.send(now, &hop, &bytes) {
-                    tracing::debug!(%error, "a message could not be sent");
-                    // It may be the answer of another core, on a connection that ended a moment ago.
-                    if hop.connection.is_some() {
-                        self.tell_others_closed(hop);
-                    }
-                    self.turn(now, &mut out, |core, turn| core.transport_failed(turn, hop));
+        loop {
+            self.send(now, &mut out);
+            for change in out.checkpoints.drain(..) {
+                match change {
+                    CheckpointChange::Put { call, bytes } => self.journal.put(call, &bytes),
+                    CheckpointChange::Remove { call } => self.journal.remove(call),
                 }
+            }
+            if out.wrecks.is_empty() {
+                break;
+            }
+            for call in std::mem::take(&mut out.wrecks) {
+                let saved = self.saved(call);
+                self.turn(now, &mut out, |core, turn| core.clear_wreck(turn, call, saved));
             }
         }
         for (core, errand) in out.errands.drain(..) {
@@ -235,15 +236,37 @@ impl Worker {
         for hop in &out.leaves {
             self.net.leave(now, hop);
         }
-        for change in out.checkpoints {
-            match change {
-                CheckpointChange::Put { call, bytes } => self.journal.put(call, &bytes),
-                CheckpointChange::Remove { call } => self.journal.remove(call),
-            }
-        }
         if let Err(error) = self.journal.flush() {
             tracing::error!(%error, "calls in progress would not survive a restart");
         }
+    }
+
+    fn send(&mut self, now: Time, out: &mut Outbox) {
+        while !out.sends.is_empty() {
+            for (hop, bytes) in std::mem::take(&mut out.sends) {
+                let holder = hop.connection.map_or(self.share.core, net::owner);
+                if holder != self.share.core {
+                    self.post(holder, Mail::Send { hop, bytes });
+                } else if let Err(error) = self.net.send(now, &hop, &bytes) {
+                    tracing::debug!(%error, "a message could not be sent");
+                    // It may be the answer of another core, on a connection that ended a moment ago.
+                    if hop.connection.is_some() {
+                        self.tell_others_closed(hop);
+                    }
+                    self.turn(now, out, |core, turn| core.transport_failed(turn, hop));
+                }
+            }
+        }
+    }
+
+    /// What the journal has of a call.
+    fn saved(&self, call: CallId) -> Option<Checkpoint> {
+        let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+        let saved = self.journal.read(call).map_err(|error| error.to_string());
+        saved.and_then(|bytes| bytes.map(read).transpose()).unwrap_or_else(|error| {
+            tracing::error!(%call, error, "what was written down of a call cannot be read back");
+            None
+        })
     }
 
     fn watch_certificates(&mut self, now: Time) {

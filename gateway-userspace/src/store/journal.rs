@@ -164,6 +164,31 @@ impl Journal {
         Frame::Remove(call).write(&mut self.pending);
     }
 
+    /// The last state of `call` that was put, flushed or not; `None` if there is none.
+    ///
+    /// # Errors
+    /// What the file system says, or that the record is damaged.
+    pub fn read(&self, call: CallId) -> Result<Option<Vec<u8>>, StoreFault> {
+        let Some(place) = self.live.get(&call) else { return Ok(None) };
+        let Some(segment) = self.segments.get(&place.segment) else { return Ok(None) };
+        let mut bytes = vec![0; place.length];
+        match place.offset.checked_sub(segment.length) {
+            Some(ahead) => {
+                let ahead = usize::try_from(ahead).unwrap_or(usize::MAX);
+                let pending = self.pending.get(ahead..).and_then(|rest| rest.get(..place.length));
+                bytes.copy_from_slice(pending.expect("what is live and not written yet is pending"));
+            }
+            None => segment
+                .file
+                .read_exact_at(&mut bytes, place.offset)
+                .map_err(StoreFault::file("read", &segment.path))?,
+        }
+        match Frames::new(&bytes).next() {
+            Some(Frame::Put(_, payload)) => Ok(Some(payload.to_vec())),
+            _ => Err(StoreFault::file("read", &segment.path)(io::ErrorKind::InvalidData.into())),
+        }
+    }
+
     /// Calls kept.
     pub fn len(&self) -> usize {
         self.live.len()

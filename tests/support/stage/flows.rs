@@ -45,6 +45,10 @@ impl MemoryFlows {
         self.flows.is_empty()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &FlowSpec> {
+        self.flows.values().map(|(_, flow)| flow)
+    }
+
     /// The flow that relays this side's media.
     pub fn media_of(&self, side: Side) -> Option<&FlowSpec> {
         let mut flows = self.flows.values().map(|(_, flow)| flow);

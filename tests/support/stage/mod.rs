@@ -5,6 +5,7 @@ pub mod flows;
 pub mod phone;
 pub mod scene;
 pub mod session;
+mod sessions;
 pub mod tap;
 pub mod transfer;
 pub mod weather;

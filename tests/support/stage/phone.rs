@@ -44,6 +44,8 @@ pub struct Phone {
     pub address: SocketAddr,
     /// Where its requests go.
     pub gateway: SocketAddr,
+    /// As its Via says.
+    pub transport: &'static str,
     pub session: Session,
     pub on_invite: Vec<(u64, Reaction)>,
     pub on_reinvite: Vec<(u64, Reaction)>,
@@ -101,6 +103,7 @@ impl Phone {
             name,
             address: address_of(address),
             gateway: address_of(gateway),
+            transport: "UDP",
             session,
             on_invite: vec![(50, Reaction::Say(180)), (1000, Reaction::Describe(200))],
             on_reinvite: vec![(50, Reaction::Describe(200))],

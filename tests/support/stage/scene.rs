@@ -1,6 +1,8 @@
 //! A whole scenario on virtual time: cores in the middle, phones around them, a network between; a ladder of what
 //! happened, and what must hold after any of it.
 
+mod clock;
+mod connections;
 mod ending;
 mod ladder;
 mod script;
@@ -14,6 +16,8 @@ use super::phone::Phone;
 use super::session::Session;
 use super::tap::Tap;
 use super::weather::{Datagram, Fate, Network};
+use clock::Clock;
+use connections::Connections;
 use crossbeam::channel::{Receiver, Sender, unbounded};
 use gateway_userspace::base::id::{CallId, CoreId};
 use gateway_userspace::base::share::Share;
@@ -22,18 +26,18 @@ use gateway_userspace::base::token::Tokens;
 use gateway_userspace::call::{CallSettings, Checkpoint, MediaPorts};
 use gateway_userspace::media::PortPool;
 use gateway_userspace::observe::cdr::CallRecord;
-use gateway_userspace::observe::clock::WallClock;
 use gateway_userspace::observe::metrics::CoreMetrics;
 use gateway_userspace::observe::{Observer, ObserverSettings};
 use gateway_userspace::policy::{Snapshot, TargetState, TrunkStanding};
 use gateway_userspace::runtime::core::{CheckpointChange, Core, CoreSettings, Errand, Outbox, Turn};
+use gateway_userspace::runtime::fence;
 use gateway_userspace::sip::message::{parse, shallow};
 use gateway_userspace::sip::transaction::Settings as TransactionSettings;
-use gateway_userspace::sip::transport::{Hop, Transport};
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use gateway_userspace::sip::transport::Hop;
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The caller, on the operator's side.
 pub const ALICE: usize = 0;
@@ -71,6 +75,15 @@ pub struct Scene {
     records: (Sender<CallRecord>, Receiver<CallRecord>),
     checkpoints: BTreeMap<CallId, Vec<u8>>,
     restarts: u32,
+    clock: Clock,
+    connections: Connections,
+    /// Of daemons before this one.
+    panics: u64,
+    fuses: u64,
+    /// Records, once the scenario has come to its end.
+    written: Vec<CallRecord>,
+    /// What was found broken while it went on.
+    broken: BTreeSet<String>,
     /// Calls that were not answered yet when their daemon was killed: nobody is left to write their records.
     lost: usize,
 }
@@ -102,9 +115,21 @@ impl Scene {
             records: unbounded(),
             checkpoints: BTreeMap::new(),
             restarts: 0,
+            clock: Clock::default(),
+            connections: Connections::default(),
+            panics: 0,
+            fuses: 0,
+            written: Vec::new(),
+            broken: BTreeSet::new(),
             lost: 0,
             stage,
         };
+        fence::tell_places();
+        for phone in &mut scene.phones {
+            if scene.connections.transport(&scene.policy, phone.gateway).is_stream() {
+                phone.transport = "TCP";
+            }
+        }
         scene.boot();
         scene
     }
@@ -113,12 +138,13 @@ impl Scene {
     pub fn restart(&mut self) {
         self.restarts += 1;
         self.tap.daemons += 1;
+        self.panics += self.total("causeway_call_panics");
+        self.connections = Connections::default();
         let live: u64 = self.metrics.iter().map(|metrics| metrics.calls()).sum();
         self.lost += live as usize - self.checkpoints.len();
         self.note("causeway: killed and started again".to_owned());
         self.boot();
-        let read = |bytes: &Vec<u8>| serde_json::from_slice(bytes).expect("the core wrote it");
-        let checkpoints: Vec<Checkpoint> = self.checkpoints.values().map(read).collect();
+        let checkpoints: Vec<Checkpoint> = self.checkpoints.values().map(|bytes| read(bytes)).collect();
         let kept: Vec<_> = checkpoints.iter().flat_map(|checkpoint| checkpoint.flows.clone()).collect();
         self.flows.sweep(&kept);
         for checkpoint in checkpoints {
@@ -130,6 +156,7 @@ impl Scene {
     }
 
     fn boot(&mut self) {
+        let run = self.clock.begin_run(self.now);
         (self.cores, self.metrics) = (Vec::new(), Vec::new());
         let pools = |address: &str| {
             let address = address.parse().expect("an address");
@@ -143,7 +170,7 @@ impl Scene {
             let metrics = Arc::new(CoreMetrics::default());
             let observer = ObserverSettings {
                 node: "test".into(),
-                clock: WallClock::new(Time::ZERO, UNIX_EPOCH),
+                clock: self.clock.wall(self.now),
                 keep_ended: 0,
                 records: self.records.0.clone(),
                 offences: crossbeam::channel::bounded(0).0,
@@ -161,7 +188,7 @@ impl Scene {
                     t1: Duration::from_millis(500),
                     product: "Causeway".into(),
                 },
-                run: 1 + self.restarts,
+                run,
             };
             let tokens = Tokens::seeded(self.stage.seed << 8 | u64::from(self.restarts) << 4 | number as u64);
             let ports = MediaPorts::new([near, far]);
@@ -172,6 +199,11 @@ impl Scene {
         for core in 0..self.cores.len() {
             self.turn(core, Core::begin);
         }
+    }
+
+    /// What was written of all calls, once the scenario has come to its end.
+    pub fn records(&self) -> &[CallRecord] {
+        &self.written
     }
 
     fn share(&self, core: u16) -> Share {
@@ -251,8 +283,8 @@ impl Scene {
             phone.receive(now, &datagram.bytes);
             return self.post();
         }
-        let hop =
-            Hop { transport: Transport::Udp, local: datagram.to, remote: datagram.from, connection: None };
+        let hop = self.connections.hop(&self.policy, datagram.to, datagram.from);
+        self.tap.arrived(datagram.from, datagram.to, &datagram.bytes);
         let owner = shallow(&datagram.bytes).map_or(0, |found| self.share(0).owner(found.as_bytes()).0);
         match parse(&datagram.bytes) {
             Ok(message) => self.turn(usize::from(owner), |core, turn| core.receive(turn, message, hop)),
@@ -265,17 +297,41 @@ impl Scene {
     fn turn(&mut self, core: usize, work: impl FnOnce(&mut Core, &mut Turn<'_>)) {
         self.turn_alone(core, work);
         self.run_errands();
+        self.broken.extend(self.tap.broken_media(&self.flows));
     }
 
     fn turn_alone(&mut self, core: usize, work: impl FnOnce(&mut Core, &mut Turn<'_>)) {
+        let mut left = self.work(core, work);
+        loop {
+            if let Some(call) = left.wrecks.pop() {
+                self.note("causeway: a call panicked".to_owned());
+                let saved = self.checkpoints.get(&call).map(|bytes| read(bytes));
+                let more = self.work(core, |core, turn| core.clear_wreck(turn, call, saved));
+                left.join(more);
+            } else if let Some(hop) = left.failed.pop() {
+                let more = self.work(core, |core, turn| core.transport_failed(turn, hop));
+                left.join(more);
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// One turn of a core, and what is left to do behind it.
+    fn work(&mut self, core: usize, work: impl FnOnce(&mut Core, &mut Turn<'_>)) -> Left {
         let mut out = Outbox::default();
+        let mut failed = Vec::new();
         self.flows.now = self.now;
         work(&mut self.cores[core], &mut Turn { now: self.now, flows: &mut self.flows, out: &mut out });
         for line in std::mem::take(&mut self.flows.log) {
             self.note(format!("media {line}"));
         }
         for (hop, bytes) in out.sends {
-            self.send(hop.local, hop.remote, bytes.to_vec());
+            if self.connections.takes(&hop) {
+                self.send(hop.local, hop.remote, bytes.to_vec());
+            } else {
+                failed.push(hop);
+            }
         }
         self.errands.extend(out.errands);
         for change in out.checkpoints {
@@ -284,6 +340,7 @@ impl Scene {
                 CheckpointChange::Remove { call } => self.checkpoints.remove(&call),
             };
         }
+        Left { wrecks: out.wrecks, failed }
     }
 
     /// Takes what the phones left for the network.
@@ -297,17 +354,41 @@ impl Scene {
     }
 
     fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.tap.now = self.now;
         self.tap.hear(from, to, &bytes);
         let again = if self.seen.insert((from, to, bytes.clone())) { "" } else { ", again" };
         let line = format!("{} → {}: {}{again}", self.name(from), self.name(to), ladder::summary(&bytes));
         if (self.loses)(&String::from_utf8_lossy(&bytes)) {
             return self.note(format!("{line}, lost"));
         }
-        let fate = match self.network.send(self.now, Datagram { from, to, bytes }) {
+        let datagram = Datagram { from, to, bytes };
+        if self.connections.is_stream(&self.policy, from, to) {
+            self.network.stream(self.now, datagram);
+            return self.note(line);
+        }
+        let fate = match self.network.send(self.now, datagram) {
             Fate::Carried => "",
             Fate::Lost => ", lost",
             Fate::Repeated => ", twice",
         };
         self.note(format!("{line}{fate}"));
+    }
+}
+
+fn read(bytes: &[u8]) -> Checkpoint {
+    serde_json::from_slice(bytes).expect("the core wrote it")
+}
+
+/// Of one turn of a core.
+struct Left {
+    wrecks: Vec<CallId>,
+    /// What could not be sent went by these.
+    failed: Vec<Hop>,
+}
+
+impl Left {
+    fn join(&mut self, other: Self) {
+        self.wrecks.extend(other.wrecks);
+        self.failed.extend(other.failed);
     }
 }

@@ -1,8 +1,12 @@
 //! What is heard on every wire of a scenario, and the rules that hold for all of it.
 
+use super::flows::MemoryFlows;
+use super::sessions::Sessions;
+use gateway_userspace::base::time::Time;
 use gateway_userspace::sip::message::{Message, Method, parse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 /// The gateway's two sides, by the first octets of the addresses in use there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -13,6 +17,18 @@ enum Wing {
 
 /// An INVITE: its sender, Call-ID, sequence number, branch, and the daemon that had it.
 type Invite = (SocketAddr, String, u32, String, u32);
+
+/// How a dialog of the gateway came to its end.
+#[derive(Debug)]
+struct End {
+    /// Number of the gateway's last request.
+    last: u32,
+    at: Time,
+    daemon: u32,
+}
+
+/// RFC 3261 section 17.1.2.2: timer K, the life of a BYE behind its answer.
+const REMEMBERED: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 pub struct Tap {
@@ -28,6 +44,13 @@ pub struct Tap {
     sequences: BTreeMap<(SocketAddr, String, String), Vec<(u32, String)>>,
     /// Call-IDs of INVITEs that a daemon took on: it said 100.
     begun: BTreeSet<(SocketAddr, String, u32)>,
+    /// Dialogs that the gateway ended or heard the end of, by its address's wing, Call-ID and their tag, and the number of
+    /// its last request then.
+    ended: BTreeMap<(SocketAddr, String, String), End>,
+    /// Of the message that is heard.
+    pub now: Time,
+    after_the_end: Vec<String>,
+    sessions: Sessions,
     /// Daemons before this one: what they had begun, they cannot finish.
     pub daemons: u32,
 }
@@ -45,7 +68,9 @@ impl Tap {
         if !from_gateway {
             return;
         }
+        self.sessions.told(to, &message);
         self.sent.push((wing, text));
+        self.follow_ends(to, &message);
         let head = message.head();
         let (call_id, sequence) = (head.call_id.clone(), head.cseq.number);
         match &message {
@@ -72,6 +97,65 @@ impl Tap {
                 }
             }
         }
+    }
+
+    /// A message of a phone reached the gateway.
+    pub fn arrived(&mut self, from: SocketAddr, _to: SocketAddr, bytes: &[u8]) {
+        if let Ok(message) = parse(bytes) {
+            self.sessions.heard(from, &message);
+        }
+    }
+
+    /// What flows carry that nobody was told of.
+    pub fn broken_media(&self, flows: &MemoryFlows) -> Vec<String> {
+        self.sessions.broken(flows)
+    }
+
+    /// RFC 3261 section 15: after a BYE, sent or answered, the dialog has no more requests of the gateway. ACKs are no
+    /// requests of their own, and a CANCEL belongs to an INVITE that was sent before.
+    fn follow_ends(&mut self, to: SocketAddr, message: &Message) {
+        let head = message.head();
+        let (call_id, number) = (head.call_id.clone(), head.cseq.number);
+        match message {
+            Message::Response(response)
+                if head.cseq.method == Method::Bye && response.status.is_success() =>
+            {
+                let tag = head.from.tag().unwrap_or_default().to_owned();
+                let dialog = (to, call_id.clone(), tag.clone());
+                let last =
+                    self.sequences.get(&(to, call_id, tag)).and_then(|own| own.last()).map(|own| own.0);
+                let end = self.end(last.unwrap_or_default());
+                self.ended.entry(dialog).or_insert(end);
+            }
+            Message::Response(_) => {}
+            Message::Request(request) => {
+                let dialog = (to, call_id.clone(), head.to.tag().unwrap_or_default().to_owned());
+                let belongs_to_earlier = matches!(request.method, Method::Ack | Method::Cancel);
+                match self.ended.get(&dialog) {
+                    Some(end)
+                        if number > end.last && !belongs_to_earlier && self.knows(end, &request.method) =>
+                    {
+                        let what = format!("{} {number} in {call_id} after its end", request.method);
+                        self.after_the_end.push(what);
+                    }
+                    None if request.method == Method::Bye => {
+                        let end = self.end(number);
+                        self.ended.insert(dialog, end);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn end(&self, last: u32) -> End {
+        End { last, at: self.now, daemon: self.daemons }
+    }
+
+    /// Whether the gateway can know of this end. What a daemon knew went with it; and a copy of an answer that comes
+    /// long behind the BYE can only be put down once more.
+    fn knows(&self, end: &End, method: &Method) -> bool {
+        end.daemon == self.daemons && (*method != Method::Bye || self.now.since(end.at) < REMEMBERED)
     }
 
     /// The gateway's last message.
@@ -114,6 +198,7 @@ impl Tap {
         self.check_finals(&mut broken);
         self.check_sequences(&mut broken);
         self.check_separation(&mut broken);
+        broken.extend(self.after_the_end.iter().cloned());
         broken.sort();
         broken.dedup();
         broken

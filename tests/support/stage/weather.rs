@@ -67,6 +67,21 @@ impl Network {
         if repeated { Fate::Repeated } else { Fate::Carried }
     }
 
+    /// Sends by a stream: nothing is lost, repeated or overtaken.
+    pub fn stream(&mut self, now: Time, datagram: Datagram) {
+        let (least, most) = self.weather.delay;
+        let own = now + Duration::from_millis(self.random.random_range(least..=most));
+        let same = |other: &&Datagram| other.from == datagram.from && other.to == datagram.to;
+        let ahead = self.on_the_way.iter().rev().find(|(_, other)| same(other)).map(|((at, _), _)| *at);
+        self.sent += 1;
+        self.on_the_way.insert((ahead.map_or(own, |at| at.max(own)), self.sent), datagram);
+    }
+
+    /// Loses all that is on the way between the two.
+    pub fn reset(&mut self, one: SocketAddr, other: SocketAddr) {
+        self.on_the_way.retain(|_, it| (it.from, it.to) != (one, other) && (it.from, it.to) != (other, one));
+    }
+
     pub fn next_arrival(&self) -> Option<Time> {
         self.on_the_way.first_key_value().map(|((at, _), _)| *at)
     }

@@ -68,6 +68,10 @@ impl Ending {
                 self.partings.request((server, &request), context);
             }
             Event::Request { side, server, request, .. } => {
+                if request.method == Method::Bye {
+                    // The dialog is over with it: a BYE that still waits for an ACK is owed no more (RFC 3261 section 15).
+                    self.owed.retain(|owed| owed.side != side || owed.sent);
+                }
                 if let Some(leg) = self.leg_mut(side) {
                     // Our BYE and theirs crossed: both are answered (RFC 3261 section 15.1.2).
                     match request.method {

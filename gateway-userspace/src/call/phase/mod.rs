@@ -140,6 +140,7 @@ fn surrender(
         Side::Callee => (callee, caller),
     };
     left.close(context);
+    context.ports.give_away(given.media.local());
     context.push(Action::Unbind { call_id: given.dialog.call_id().to_owned() });
     let permit = permit.map_or_else(|| given.trunk.enter_above(), Ok);
     let claim = permit.ok().map(|permit| Box::new(Claim { leg: given, permit }));

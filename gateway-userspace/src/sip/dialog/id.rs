@@ -1,6 +1,6 @@
 //! The name of a dialog (RFC 3261 section 12): Call-ID, local tag, remote tag.
 
-use crate::sip::message::{Head, Request, Response};
+use crate::sip::message::{Draft, Head, Request, Response};
 use std::fmt;
 
 /// What messages of one dialog have in common, from our side. Tags of RFC 2543 peers may be empty.
@@ -20,6 +20,15 @@ impl DialogId {
             local_tag: to.tag()?.to_owned(),
             remote_tag: from.tag().unwrap_or_default().to_owned(),
         })
+    }
+
+    /// The dialog that a request of ours is sent in.
+    pub fn of_own(draft: &Draft) -> Self {
+        Self {
+            call_id: draft.call_id.clone(),
+            local_tag: draft.from.tag().unwrap_or_default().to_owned(),
+            remote_tag: draft.to.tag().unwrap_or_default().to_owned(),
+        }
     }
 
     /// The dialog that a received response belongs to or would make.

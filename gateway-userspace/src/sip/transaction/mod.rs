@@ -36,7 +36,7 @@ pub use timer::{Intervals, Span, Timer};
 
 use crate::base::time::Time;
 use crate::base::token::Tokens;
-use crate::sip::message::{Draft, Message, Request, Response};
+use crate::sip::message::{Draft, Message, Request, Response, StatusCode};
 use crate::sip::transport::Hop;
 use client::Clients;
 use server::Servers;
@@ -125,6 +125,11 @@ impl Transactions {
     /// Nothing is sent if the transaction has its final response already or is gone; that is counted as illegal.
     pub fn respond(&mut self, now: Time, id: ServerId, response: Response, out: &mut Vec<Output>) {
         self.servers.respond(&mut self.shared, now, id, Box::new(response), out);
+    }
+
+    /// Answers a request whose user lost it, with a bare `status`; does nothing if it has its final response.
+    pub fn abandon(&mut self, now: Time, id: ServerId, status: StatusCode, out: &mut Vec<Output>) {
+        self.servers.abandon(&mut self.shared, now, id, status, out);
     }
 
     /// Cancels an INVITE of ours: at once if it had a provisional response, else when one comes (RFC 3261 section

@@ -9,7 +9,9 @@ use super::slots::Slots;
 use super::timer::Timer;
 use crate::base::machine::Machine;
 use crate::base::time::Time;
-use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
+use crate::sip::message::{
+    Contact, Head, HeaderName, Headers, Message, Method, Request, Response, StatusCode, parse,
+};
 use crate::sip::transport::{Hop, fill_received, response_destination};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -168,6 +170,26 @@ impl Servers {
         }
     }
 
+    pub(super) fn abandon(
+        &mut self,
+        shared: &mut Shared,
+        now: Time,
+        id: ServerId,
+        status: StatusCode,
+        out: &mut Vec<Output>,
+    ) {
+        let open = self.slots.find(id.slot, id.epoch).filter(|server| !server.is_answered());
+        let Some(Ok(Message::Response(said))) =
+            open.and_then(|server| server.carrier.kept()).map(|bytes| parse(bytes))
+        else {
+            return;
+        };
+        let head = Head { contact: Contact::default(), record_route: Vec::new(), ..said.head };
+        let reason = status.phrase().into_owned();
+        let response = Response { status, reason, head, headers: Headers::default(), body: Vec::new() };
+        self.respond(shared, now, id, Box::new(response), out);
+    }
+
     pub(super) fn expire(
         &mut self,
         shared: &mut Shared,
@@ -194,7 +216,9 @@ impl Servers {
                 && let Some(fallback) = server.fallback.take()
             {
                 server.carrier.hop = fallback;
-                server.carrier.send(shared, out);
+                if !matches!(server.state, State::NonInvite(non_invite_server::State::Trying)) {
+                    server.carrier.send(shared, out);
+                }
                 continue;
             }
             self.apply(shared, now, id, Input::TransportError, out);
@@ -299,12 +323,11 @@ impl Servers {
         let mut carrier = Carrier::new(response_destination(via, &hop));
         let unconnected = Hop { connection: None, ..hop };
         let fallback = hop.connection.map(|_| response_destination(via, &unconnected));
+        // For requests other than INVITE it is never sent (RFC 4320 section 4.1), but a final response can be made of it.
+        let trying = Response::to_request(&request, StatusCode::TRYING);
+        carrier.keep(shared.print(|print| trying.write(print)));
         let (state, acts) = match request.method {
-            Method::Invite => {
-                let trying = Response::to_request(&request, StatusCode::TRYING);
-                carrier.keep(shared.print(|print| trying.write(print)));
-                (State::Invite(InviteServer::START.0), InviteServer::START.1)
-            }
+            Method::Invite => (State::Invite(InviteServer::START.0), InviteServer::START.1),
             _ => (State::NonInvite(NonInviteServer::START.0), NonInviteServer::START.1),
         };
         let server = Server {
@@ -451,6 +474,16 @@ impl Server {
             None => {
                 let tag = self.tag.get_or_insert_with(|| shared.tokens.token().into());
                 response.head.to.set_tag(tag);
+            }
+        }
+    }
+
+    /// Whether a final response went out.
+    fn is_answered(&self) -> bool {
+        match self.state {
+            State::Invite(state) => state != invite_server::State::Proceeding,
+            State::NonInvite(state) => {
+                !matches!(state, non_invite_server::State::Trying | non_invite_server::State::Proceeding)
             }
         }
     }

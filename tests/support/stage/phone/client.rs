@@ -104,7 +104,7 @@ impl Phone {
         let Dialog { call_id, local_tag, remote_tag, local, remote, target, .. } = &self.dialogs[dialog];
         let local = local.split(";tag=").next().unwrap_or_default();
         let remote = remote.split(";tag=").next().unwrap_or_default();
-        let (own, name) = (self.address, self.name);
+        let (own, name, transport) = (self.address, self.name, self.transport);
         let late = if remote_tag.is_some() { self.dialog_parameters } else { "" };
         let end = format!("{late}>");
         let (local, remote) = (local.replace('>', &end), remote.replace('>', &end));
@@ -120,7 +120,7 @@ impl Phone {
             None => "Content-Length: 0\r\n\r\n".to_owned(),
         };
         format!(
-            "{method} {target}{late} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch={branch}\r\nMax-Forwards: 70\r\n\
+            "{method} {target}{late} SIP/2.0\r\nVia: SIP/2.0/{transport} {own};branch={branch}\r\nMax-Forwards: 70\r\n\
              From: {local};tag={local_tag}\r\nTo: {remote}{to_tag}\r\nCall-ID: {call_id}\r\n\
              CSeq: {sequence} {method}\r\n{contact}User-Agent: {name}\r\n{header}{content}"
         )

@@ -1,6 +1,7 @@
 //! How a scenario ends, and what must hold after any of it.
 
 use super::{Scene, setting};
+use crate::stage::phone::Phone;
 use gateway_userspace::base::id::TrunkId;
 use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::policy::{Health, Snapshot, Trunk};
@@ -21,47 +22,81 @@ pub struct Outcome {
 impl Scene {
     /// Lets everything come to its end, and checks what must hold after any scenario.
     pub fn ends(mut self) -> Outcome {
+        let broken = self.comes_to_its_end();
+        let ladder = self.ladder.join("\n");
+        assert!(broken.is_empty(), "{}\n\n{ladder}", broken.join("\n"));
+        Outcome { ladder, records: self.written }
+    }
+
+    /// As [`Scene::ends`], and tells the rules that were broken.
+    pub fn comes_to_its_end(&mut self) -> Vec<String> {
         self.stop_asking();
         let limit = self.now + RUN_LIMIT;
         while let Some(next) = self.next_event() {
-            assert!(next <= limit, "the scenario never ends\n{}", self.ladder.join("\n"));
+            if next > limit {
+                return vec!["the scenario never ends".to_owned()];
+            }
             self.now = self.now.max(next);
             self.step();
         }
-        let ladder = self.ladder.join("\n");
-        let records: Vec<_> = self.records.1.try_iter().collect();
-        let mut broken = self.tap.broken_rules();
-        let mut must = |holds: bool, rule: String| {
-            if !holds {
-                broken.push(rule);
-            }
-        };
-        for phone in &self.phones {
-            must(phone.is_idle() || phone.dead, format!("{} is still in a call", phone.name));
-            if !self.stage.phones_may_complain {
-                must(
-                    phone.complaints.is_empty(),
-                    format!("{} complains: {:?}", phone.name, phone.complaints),
-                );
-            }
-        }
+        self.written = self.records.1.try_iter().collect();
+        let mut broken: Vec<_> = std::mem::take(&mut self.broken).into_iter().collect();
+        broken.extend(self.tap.broken_rules());
+        broken.extend(self.left_by_phones());
+        broken.extend(self.left_by_cores());
+        broken.extend(self.wrong_with_records());
+        broken
+    }
+
+    fn left_by_phones(&self) -> Vec<String> {
+        let in_call = self.phones.iter().filter(|phone| !phone.is_idle() && !phone.dead);
+        let in_call = in_call.map(|phone| format!("{} is still in a call", phone.name));
+        let complains = |phone: &&Phone| !self.stage.phones_may_complain && !phone.complaints.is_empty();
+        let complaints = self.phones.iter().filter(complains);
+        in_call
+            .chain(complaints.map(|phone| format!("{} complains: {:?}", phone.name, phone.complaints)))
+            .collect()
+    }
+
+    fn left_by_cores(&self) -> Vec<String> {
+        let mut left = Vec::new();
         for core in &self.cores {
-            must(core.calls() == 0, format!("{} calls are left in a core", core.calls()));
-            must(core.is_clear(), "something of an ended call is left in a core".to_owned());
-            must(
-                core.ports().usage().0 == 0,
-                format!("{} ports were not given back", core.ports().usage().0),
-            );
+            let ports = core.ports().usage().0;
+            if core.calls() > 0 {
+                left.push(format!("{} calls are left in a core", core.calls()));
+            }
+            if !core.is_clear() {
+                left.push("something of an ended call is left in a core".to_owned());
+            }
+            if ports > 0 {
+                left.push(format!("{ports} ports were not given back"));
+            }
         }
-        must(self.flows.is_empty(), format!("{} flows are left", self.flows.len()));
-        must(self.checkpoints.is_empty(), format!("{} checkpoints are left", self.checkpoints.len()));
-        let calls: HashSet<_> = records.iter().map(|record| record.call.clone()).collect();
-        must(calls.len() == records.len(), "a call has two records".to_owned());
+        if !self.flows.is_empty() {
+            left.push(format!("{} flows are left", self.flows.len()));
+        }
+        if !self.checkpoints.is_empty() {
+            left.push(format!("{} checkpoints are left", self.checkpoints.len()));
+        }
+        left
+    }
+
+    fn wrong_with_records(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let calls: HashSet<_> = self.written.iter().map(|record| &record.call).collect();
+        if calls.len() != self.written.len() {
+            wrong.push("a call has two records".to_owned());
+        }
         let begun = self.tap.calls_begun();
         let (lost, written) = (self.lost, calls.len());
-        must(written + lost == begun, format!("{begun} calls begun, {lost} lost, {written} records"));
-        assert!(broken.is_empty(), "{}\n\n{ladder}", broken.join("\n"));
-        Outcome { ladder, records }
+        if written + lost != begun {
+            wrong.push(format!("{begun} calls begun, {lost} lost, {written} records"));
+        }
+        let panics = self.panics + self.total("causeway_call_panics");
+        if panics > self.fuses {
+            wrong.push(format!("{panics} calls panicked, {} on purpose", self.fuses));
+        }
+        wrong
     }
 
     /// Nobody is asked by OPTIONS any more: otherwise no scenario would come to its end.

@@ -4,6 +4,7 @@ use super::{ALICE, ALICES_NUMBER, BOB, BOBS_NUMBER, CAROL, Scene};
 use crate::stage::phone::Phone;
 use crate::stage::session::Session;
 use gateway_userspace::base::fault::Fault;
+use gateway_userspace::runtime::core::Core;
 use gateway_userspace::sip::transport::{Hop, Transport};
 
 impl Scene {
@@ -135,6 +136,13 @@ impl Scene {
             self.turn(core, |core, turn| known += u32::from(core.hang_up(turn, call, fault)));
         }
         assert_eq!(known, 1, "a call has one core");
+    }
+
+    /// The next step of any call panics, be it the first of a new one.
+    #[cfg(debug_assertions)]
+    pub fn lights_fuse(&mut self) {
+        self.fuses += self.cores.len() as u64;
+        self.cores.iter_mut().for_each(Core::light_fuse);
     }
 
     /// What the network says about a host that is not there.

@@ -196,6 +196,7 @@ impl Established {
         (number, until): (u8, Time),
         context: &mut Context<'_>,
     ) {
+        context.ports.keep(leg.media.local());
         let old = std::mem::replace(self.legs.of_mut(side), leg);
         facts.replaced(side, &old, by, permit, context.now);
         if facts.home.is_none() {

@@ -1,0 +1,129 @@
+//! A call whose step panicked: it alone ends, its core goes on.
+//!
+//! What the step left of the call is not trusted. Open requests of its peers get 500, open INVITEs of ours are cancelled.
+//! An answered call is then what a restart would make of it: it is read back from the journal and hung up, so that both
+//! sides get a BYE and the record is written the usual way. Of a call that was not answered yet only the record is left to
+//! write. [`Core::clear_wreck`] does the second half, as only the rim can read the journal.
+
+use super::core::{Core, Entry, Turn};
+use super::execute;
+use super::fence::{self, Panic};
+use super::relay::Relay;
+use crate::base::fault::Fault;
+use crate::base::id::{CallId, Side};
+use crate::call::{Action, Checkpoint, Context, Event, RequestKey};
+use crate::observe;
+use crate::observe::event::CallEnd;
+use crate::sip::message::StatusCode;
+use crate::sip::transaction::{ClientId, ServerId};
+
+/// Runs a step of a call. A panic in it makes a wreck of that call.
+pub(super) fn step(
+    core: &mut Core,
+    turn: &mut Turn<'_>,
+    id: CallId,
+    step: impl FnOnce(&mut Core, &mut Turn<'_>),
+) {
+    // A step that follows from a step of the same call is part of it.
+    let outer = core.stepping.replace(id);
+    if outer == Some(id) {
+        return step(core, turn);
+    }
+    let outcome = fence::catch(|| step(core, turn));
+    core.stepping = outer;
+    if let Err(panic) = outcome {
+        tell(core, turn, id, panic);
+        refuse_open(core, turn, id);
+        turn.out.wrecks.push(id);
+    }
+}
+
+/// The INVITE whose call panicked before it stood: nothing of it is kept.
+pub(super) fn unborn(core: &mut Core, turn: &mut Turn<'_>, id: CallId, server: ServerId, panic: Panic) {
+    tell(core, turn, id, panic);
+    core.ports.release_all(id, turn.now);
+    core.transactions.abandon(turn.now, server, StatusCode::SERVER_INTERNAL_ERROR, &mut core.outputs);
+}
+
+/// The second half: `saved` is what the journal has of the call, if it was answered.
+pub(super) fn clear(core: &mut Core, turn: &mut Turn<'_>, id: CallId, saved: Option<Checkpoint>) {
+    let Some(mut entry) = execute::forget(core, turn, id) else { return };
+    for flow in entry.relay.flows() {
+        core.slots.remove(&flow.slot);
+    }
+    core.ports.release_all(id, turn.now);
+    let relay = &mut entry.relay;
+    if let Err(panic) = fence::catch(|| relay.end(turn.flows)) {
+        tell(core, turn, id, panic);
+    }
+    if entry.recorded {
+        return;
+    }
+    let answered = saved.is_some();
+    if let Some(saved) = saved {
+        let relay = std::mem::take(&mut entry.relay);
+        match fence::catch(|| hang_up(core, turn, saved, relay)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => tracing::error!(call = %id, error, "a call cannot be hung up"),
+            Err(panic) => tell(core, turn, id, panic),
+        }
+        execute::forget(core, turn, id);
+        core.ports.release_all(id, turn.now);
+    }
+    let caller = entry.call_ids.first().cloned().unwrap_or_default();
+    let heard = |side| entry.relay.quality(side, None);
+    let end = CallEnd {
+        caller_sip_call_id: caller,
+        from_caller: heard(Side::Caller),
+        from_callee: heard(Side::Callee),
+        ..entry.call.lost(Fault::Internal, answered)
+    };
+    execute::conclude(core, turn, id, end);
+}
+
+/// Hangs up the call as it was written down last.
+fn hang_up(core: &mut Core, turn: &mut Turn<'_>, saved: Checkpoint, relay: Relay) -> Result<(), String> {
+    let id = saved.call;
+    let mut actions = Vec::new();
+    core.ports.owner = Some(id);
+    let mut context = Context {
+        now: turn.now,
+        policy: &core.policy,
+        ports: &mut core.ports,
+        tokens: &mut core.tokens,
+        settings: &core.settings.call,
+        actions: &mut actions,
+    };
+    let (call, _) = saved.restore(&mut context).map_err(|error| error.to_string())?;
+    // It was never another daemon's.
+    actions.retain(|action| !matches!(action, Action::Publish(observe::Event::CallAdopted { .. })));
+    core.calls.insert(id, Box::new(Entry { relay, ..Entry::new(call) }));
+    core.execute(turn, id, actions);
+    core.handle(turn, id, Event::HangUp(Fault::Internal));
+    Ok(())
+}
+
+fn tell(core: &mut Core, turn: &Turn<'_>, call: CallId, panic: Panic) {
+    let Panic { place, message } = panic;
+    core.publish(turn.now, &observe::Event::CallPanicked { call, place, message });
+}
+
+/// Ends what the call has open with its peers.
+fn refuse_open(core: &mut Core, turn: &Turn<'_>, id: CallId) {
+    let mut servers: Vec<ServerId> =
+        core.servers.iter().filter(|(_, (call, _))| *call == id).map(|(server, _)| *server).collect();
+    servers.sort_unstable();
+    for server in servers {
+        core.transactions.abandon(turn.now, server, StatusCode::SERVER_INTERNAL_ERROR, &mut core.outputs);
+    }
+    let mut invites: Vec<ClientId> = core
+        .clients
+        .iter()
+        .filter(|(_, (call, key))| *call == id && matches!(key, RequestKey::Invite { .. }))
+        .map(|(client, _)| *client)
+        .collect();
+    invites.sort_unstable();
+    for client in invites {
+        core.transactions.cancel(turn.now, client, None, &mut core.outputs);
+    }
+}

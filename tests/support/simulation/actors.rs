@@ -1,0 +1,268 @@
+//! Who does what, by a seed: phones that call, answer, change and leave, a network that loses, clocks that are set, daemons
+//! that die.
+
+use crate::stage::phone::Reaction::{self, Branch, Describe, Fork, Reliable, Say};
+use crate::stage::scene::{ALICE, ALICES_NUMBER, BOB, BOBS_NUMBER, CAROL, Scene, Stage};
+use crate::stage::session::Session;
+use crate::stage::weather::Weather;
+use gateway_userspace::base::fault::Fault;
+use gateway_userspace::policy::{EarlyMedia, HoldForm, ReliableProvisional, Trunk};
+use gateway_userspace::sip::transport::Transport;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::time::Duration;
+
+type Script = &'static [(u64, Reaction)];
+
+const PARTIES: [usize; 3] = [ALICE, BOB, CAROL];
+
+/// What a callee does about an INVITE.
+const ANSWERS: [Script; 22] = [
+    &[(30, Say(180)), (700, Describe(200))],
+    &[(30, Describe(183)), (1_500, Describe(200))],
+    &[(10, Describe(200))],
+    &[(30, Describe(183)), (900, Say(503))],
+    &[(30, Say(486))],
+    &[(30, Say(503))],
+    &[(30, Say(180))],
+    &[],
+    &[(5_500, Describe(200))],
+    &[(30, Say(180)), (12_000, Describe(200))],
+    &[(30, Say(180)), (700, Describe(200)), (800, Fork)],
+    &[(30, Reliable(180, false)), (300, Reliable(183, true)), (1_500, Say(200))],
+    &[(30, Reliable(183, true)), (40, Describe(200))],
+    &[(30, Branch(1, 183, true)), (300, Branch(2, 183, true)), (900, Branch(3, 200, true))],
+    &[(30, Branch(1, 180, false)), (900, Branch(1, 200, true)), (920, Branch(2, 200, true))],
+    &[(30, Say(302))],
+    &[(30, Say(404))],
+    &[(30, Say(408))],
+    &[(30, Say(500))],
+    &[(30, Say(504))],
+    &[(30, Say(603))],
+    // A 200 without the answer that it owes.
+    &[(30, Say(200))],
+];
+
+/// What a phone does about a re-INVITE.
+const CHANGES: [Script; 9] = [
+    &[(30, Describe(200))],
+    &[(30, Describe(200))],
+    &[(900, Describe(200))],
+    &[(30, Say(488))],
+    &[(30, Say(491))],
+    &[(300, Say(180)), (2_000, Describe(200))],
+    &[(30, Say(481))],
+    &[(30, Say(200))],
+    &[],
+];
+
+const DIRECTIONS: [&str; 4] = ["sendrecv", "sendonly", "recvonly", "inactive"];
+
+/// What a phone may say about media besides the usual.
+const FORMATS: [&[(u8, &str)]; 4] = [
+    &[(8, "PCMA/8000"), (0, "PCMU/8000"), (101, "telephone-event/8000")],
+    &[(0, "PCMU/8000")],
+    &[(8, "PCMA/8000"), (96, "telephone-event/8000")],
+    &[(18, "G729/8000")],
+];
+
+/// What trunks have other than the usual.
+const TRUNKS: [fn(&mut Trunk); 8] = [
+    |_| {},
+    |_| {},
+    |trunk| trunk.transport = Transport::Tcp,
+    |trunk| trunk.sip.reliable_provisional = ReliableProvisional::Off,
+    |trunk| trunk.sip.early_media = EarlyMedia::FirstOnly,
+    |trunk| trunk.sip.early_media = EarlyMedia::Ringing,
+    |trunk| (trunk.sip.hold, trunk.sip.session_expires) = (HoldForm::Inactive, Some(90)),
+    |trunk| {
+        trunk.sip.delayed_offer = false;
+        trunk.peer_timeout = Duration::from_secs(2);
+        trunk.progress_timeout = Some(Duration::from_secs(8));
+    },
+];
+
+/// Chance, and nothing else.
+pub(super) struct Actors {
+    chance: StdRng,
+}
+
+impl Actors {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { chance: StdRng::seed_from_u64(seed) }
+    }
+
+    pub(super) fn stage(&mut self, seed: u64) -> Stage {
+        let weather = if seed.is_multiple_of(4) { Weather::FAIR } else { Weather::FOUL };
+        Stage {
+            weather,
+            cores: self.chance.random_range(1..4),
+            operator: self.one_of(&TRUNKS),
+            service: self.one_of(&TRUNKS),
+            ..Stage::of_simulation(seed)
+        }
+    }
+
+    /// All that happens, and at last everybody hangs up.
+    pub(super) fn play(&mut self, scene: &mut Scene) {
+        for _ in 0..self.chance.random_range(6..20) {
+            for phone in PARTIES {
+                self.prepare(scene, phone);
+            }
+            self.act(scene);
+            let pause = if self.chance.random_ratio(1, 4) { 40 } else { 4_000 };
+            let pause = if self.chance.random_ratio(1, 24) { 200_000 } else { pause };
+            scene.run(self.chance.random_range(pause / 8..pause));
+        }
+        for _ in 0..6 {
+            for phone in PARTIES {
+                scene.phones[phone].dead = false;
+                scene.hangs_up(phone);
+            }
+            scene.run(45_000);
+        }
+    }
+
+    /// How a phone takes what will come.
+    fn prepare(&mut self, scene: &mut Scene, phone: usize) {
+        let calls_with =
+            self.one_of(&["", "Supported: 100rel\r\n", "Supported: 100rel\r\n", "Require: 100rel\r\n"]);
+        let timer = self.one_of(&[None, Some("90;refresher=uac"), Some("90;refresher=uas")]);
+        let timer = timer.map(|value| ("Session-Expires", value.to_owned()));
+        let update = self.happens(1, 2).then(|| ("Allow", "INVITE, ACK, BYE, CANCEL, UPDATE".to_owned()));
+        let answers = if self.happens(2, 5) { ANSWERS[0] } else { self.one_of(&ANSWERS) };
+        let changes = self.one_of(&CHANGES);
+        let session = self.session(scene, phone);
+        let own = &mut scene.phones[phone];
+        own.calls_with = calls_with;
+        own.adds = timer.into_iter().chain(update).collect();
+        (own.on_invite, own.on_reinvite) = (answers.to_vec(), changes.to_vec());
+        own.session = session;
+        own.own_numbers = self.happens(1, 10);
+        own.ignores_cancel = self.happens(1, 10);
+        own.acknowledges = !self.happens(1, 20);
+        own.pracks = !self.happens(1, 20);
+        own.dead = self.happens(1, 40);
+        own.refuses_update = self.happens(1, 8).then_some(488);
+    }
+
+    /// Another offer or answer of the phone: sometimes another codec, another port, or what no parser takes.
+    fn session(&mut self, scene: &Scene, phone: usize) -> Session {
+        let usual = &scene.phones[phone].session;
+        let mut session = usual.clone();
+        session.attributes = "";
+        if self.happens(1, 8) {
+            session = session.with_formats(self.one_of(&FORMATS));
+        }
+        if self.happens(1, 8) {
+            session.at.1 = self.chance.random_range(2_000..2_010) * 2;
+        }
+        if self.happens(1, 30) {
+            session.attributes = "no attribute at all\r\n";
+        }
+        session
+    }
+
+    fn act(&mut self, scene: &mut Scene) {
+        let phone = self.one_of(&PARTIES);
+        let now = scene.now;
+        match self.chance.random_range(0..28) {
+            0..4 => scene.alice_calls(),
+            4 => scene.alice().call(now, BOBS_NUMBER, false),
+            5 => {
+                let offers = self.happens(3, 4);
+                scene.phones[phone].call(
+                    now,
+                    if phone == ALICE { BOBS_NUMBER } else { ALICES_NUMBER },
+                    offers,
+                );
+            }
+            6..9 => {
+                let session = scene.phones[phone].session.directed(self.one_of(&DIRECTIONS));
+                scene.reinvites(phone, session);
+            }
+            // Both at once.
+            9 => {
+                for phone in [ALICE, BOB] {
+                    let session = scene.phones[phone].session.directed(self.one_of(&DIRECTIONS));
+                    scene.reinvites(phone, session);
+                }
+            }
+            10 => scene.phones[phone].reinvite(now, None),
+            11..13 => {
+                let session = scene.phones[phone].session.directed(self.one_of(&DIRECTIONS));
+                let offers = self.happens(2, 3);
+                scene.updates(phone, offers.then_some(session));
+            }
+            13 | 14 => scene.hangs_up(phone),
+            15 => PARTIES.into_iter().for_each(|phone| scene.hangs_up(phone)),
+            16 | 17 => scene.cancels(phone),
+            18 => self.kill(scene),
+            19 => scene.unreachable(phone),
+            20 => scene.resets(phone),
+            21 => {
+                let talks = self.happens(1, 2);
+                scene.media(talks);
+            }
+            22 => scene.hang_up_any(Fault::HungUp),
+            23 => {
+                let pause = self.one_of(&[300, 3_000, 40_000, 400_000]);
+                scene.stands_still(pause);
+            }
+            24 => light_fuse(scene),
+            25 => {
+                let text = self.one_of(&GARBAGE);
+                scene.says(phone, text);
+            }
+            26 => self.say_again(scene, phone),
+            _ => self.drain_for_a_moment(scene),
+        }
+    }
+
+    /// The daemon is killed and started again; the wall clock may have been set meanwhile, also back.
+    fn kill(&mut self, scene: &mut Scene) {
+        let by = self.one_of(&[0, 0, -3, 7_200]);
+        if by != 0 {
+            scene.sets_wall_clock(by);
+        }
+        scene.restart();
+    }
+
+    /// Old messages turn up once more, long behind their time.
+    fn say_again(&mut self, scene: &mut Scene, phone: usize) {
+        let last = scene.tap().last_from(scene.phones[phone].address);
+        if !last.is_empty() {
+            scene.says(phone, &last);
+        }
+    }
+
+    fn drain_for_a_moment(&mut self, scene: &mut Scene) {
+        scene.drain();
+        scene.run(self.chance.random_range(0..2_000));
+        scene.undrain();
+    }
+
+    fn happens(&mut self, times: u32, of: u32) -> bool {
+        self.chance.random_ratio(times, of)
+    }
+
+    fn one_of<T: Copy>(&mut self, choice: &[T]) -> T {
+        choice[self.chance.random_range(0..choice.len())]
+    }
+}
+
+const GARBAGE: [&str; 4] = [
+    "\r\n\r\n",
+    "what is this\r\n\r\n",
+    "INVITE sip:+12025550147@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.10;branch=z9hG4bK-x\r\nCSeq: 1 INVITE\r\n\r\n",
+    "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK-none\r\nFrom: <sip:a@example.net>;tag=1\r\n\
+     To: <sip:b@example.net>;tag=2\r\nCall-ID: nobody\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n",
+];
+
+/// A step of a call panics. Builds without debug assertions have no fuse, and their seeds take another way.
+fn light_fuse(scene: &mut Scene) {
+    #[cfg(debug_assertions)]
+    scene.lights_fuse();
+    #[cfg(not(debug_assertions))]
+    scene.hang_up_any(Fault::Internal);
+}
