@@ -32,7 +32,7 @@ pub(crate) enum Relay {
     Nothing,
     /// Each interface redirects all it gets to the other one.
     Empty([Loaded; 2]),
-    Causeway(Causeway),
+    Causeway(Box<Causeway>),
     Rtpengine(Rtpengine),
 }
 
@@ -89,7 +89,7 @@ impl<'a> Maker<'a> {
         let calls = (0..self.calls)
             .map(|call| causeway.call(&path, call.into(), self.secured))
             .collect::<Result<_>>()?;
-        self.contender("Causeway", path, Relay::Causeway(causeway), calls, None)
+        self.contender("Causeway", path, Relay::Causeway(Box::new(causeway)), calls, None)
     }
 
     pub(crate) fn rtpengine(&self) -> Result<Contender<'a>> {
