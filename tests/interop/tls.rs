@@ -181,8 +181,8 @@ const SUITES_OF_TEAMS: [&str; 4] = [
     "ECDHE-RSA-AES128-SHA256",
 ];
 
-// Statement 3.
 #[cfg(feature = "openssl")]
+// Statement 3.
 #[test]
 fn each_suite_of_teams_alone_is_enough_in_both_roles_with_the_second_engine() -> Result<()> {
     let scene = Scene::new()?;

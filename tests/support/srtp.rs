@@ -1,7 +1,7 @@
 //! The far end of an SRTP stream: what it sends, and what it makes of what it hears.
 
 use gateway_common::net::Be32;
-use gateway_common::srtp::{self, Engine, Keys, SOURCES, Scratch, Session, Source, Stream, aes};
+use gateway_common::srtp::{self, Keys, SOURCES, Scratch, Source, Straight, Stream};
 use gateway_common::verdict::Reason;
 
 /// One direction of a far end.
@@ -43,21 +43,5 @@ impl FarEnd {
         scratch.load(payload)?;
         let done = srtp::unprotect(&mut Straight, &self.keys, &mut self.stream, &mut scratch, payload.len())?;
         Ok(scratch.octets(done.len).collect())
-    }
-}
-
-struct Straight;
-
-impl Engine for Straight {
-    fn hmac(&mut self, session: &Session, scratch: &mut Scratch, len: usize, trailer: u32) {
-        srtp::hmac(session, scratch, len, trailer);
-    }
-
-    fn sum(&mut self, scratch: &mut Scratch, len: usize) -> u64 {
-        scratch.sum(len)
-    }
-
-    fn counter_mode(&mut self, session: &Session, scratch: &mut Scratch, first: usize, blocks: usize) {
-        aes::counter_mode(&session.round_keys, scratch, first, blocks);
     }
 }

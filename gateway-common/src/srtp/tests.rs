@@ -2,22 +2,6 @@ use super::*;
 use proptest::prelude::*;
 
 /// Straight calls, as on the plain-socket path.
-struct Straight;
-
-impl Engine for Straight {
-    fn hmac(&mut self, session: &Session, scratch: &mut Scratch, len: usize, trailer: u32) {
-        hmac(session, scratch, len, trailer);
-    }
-
-    fn sum(&mut self, scratch: &mut Scratch, len: usize) -> u64 {
-        scratch.sum(len)
-    }
-
-    fn counter_mode(&mut self, session: &Session, scratch: &mut Scratch, first: usize, blocks: usize) {
-        aes::counter_mode(&session.round_keys, scratch, first, blocks);
-    }
-}
-
 const MASTER_KEY: &str = "e1f97a0d3e018be0d64fa32c06de4139";
 const MASTER_SALT: &str = "0ec675ad498afeebb6960b3aabe6";
 

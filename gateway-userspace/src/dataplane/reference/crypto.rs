@@ -1,6 +1,6 @@
 //! SRTP of the plain-socket path: keys and states by crypto slot, and the shared rules over them.
 
-use gateway_common::srtp::{self, Engine, FlowCrypto, FlowKeys, Scratch, Session, aes};
+use gateway_common::srtp::{self, FlowCrypto, FlowKeys, Scratch, Straight};
 use gateway_common::verdict::Reason;
 use std::collections::HashMap;
 use std::fmt;
@@ -69,22 +69,5 @@ impl Crypto {
 impl fmt::Debug for Crypto {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Crypto").field("flows", &self.keys.len()).finish_non_exhaustive()
-    }
-}
-
-/// The arithmetic, called straight.
-struct Straight;
-
-impl Engine for Straight {
-    fn hmac(&mut self, session: &Session, scratch: &mut Scratch, len: usize, trailer: u32) {
-        srtp::hmac(session, scratch, len, trailer);
-    }
-
-    fn sum(&mut self, scratch: &mut Scratch, len: usize) -> u64 {
-        scratch.sum(len)
-    }
-
-    fn counter_mode(&mut self, session: &Session, scratch: &mut Scratch, first: usize, blocks: usize) {
-        aes::counter_mode(&session.round_keys, scratch, first, blocks);
     }
 }

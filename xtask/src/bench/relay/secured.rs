@@ -2,7 +2,7 @@
 
 use super::traffic::{HEADERS, words};
 use anyhow::{Context, Result};
-use gateway_common::srtp::{self, Engine, FlowCrypto, FlowKeys, Keys, Scratch, Session, Stream, aes};
+use gateway_common::srtp::{self, FlowCrypto, FlowKeys, Keys, Scratch, Straight, Stream};
 use gateway_userspace::dataplane::keys;
 use gateway_userspace::media::plan::FlowSpec;
 use gateway_userspace::srtp::{MasterKey, Suite};
@@ -78,20 +78,4 @@ fn folded(mut sum: u64) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
-}
-
-struct Straight;
-
-impl Engine for Straight {
-    fn hmac(&mut self, session: &Session, scratch: &mut Scratch, len: usize, trailer: u32) {
-        srtp::hmac(session, scratch, len, trailer);
-    }
-
-    fn sum(&mut self, scratch: &mut Scratch, len: usize) -> u64 {
-        scratch.sum(len)
-    }
-
-    fn counter_mode(&mut self, session: &Session, scratch: &mut Scratch, first: usize, blocks: usize) {
-        aes::counter_mode(&session.round_keys, scratch, first, blocks);
-    }
 }
