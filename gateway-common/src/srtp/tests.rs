@@ -1,7 +1,6 @@
 use super::*;
 use proptest::prelude::*;
 
-/// Straight calls, as on the plain-socket path.
 const MASTER_KEY: &str = "e1f97a0d3e018be0d64fa32c06de4139";
 const MASTER_SALT: &str = "0ec675ad498afeebb6960b3aabe6";
 
