@@ -1,74 +1,12 @@
-//! RTCP (RFC 3550 section 6): the reports in a compound, and round-trip times from them.
+//! The packets of a compound, read.
 //!
 //! The reader takes what the data plane copies to userspace: the kernel has checked the first header only, and
 //! long compounds are cut, so each packet is checked here and a cut one ends the reading by name.
 
-use crate::base::time::Time;
-use std::collections::VecDeque;
-use std::time::Duration;
-
-/// One packet of a compound.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Packet<'a> {
-    SenderReport {
-        ssrc: u32,
-        sender: SenderInfo,
-        reports: Vec<ReportBlock>,
-    },
-    ReceiverReport {
-        ssrc: u32,
-        reports: Vec<ReportBlock>,
-    },
-    SourceDescription(Vec<Source<'a>>),
-    Goodbye {
-        sources: Vec<u32>,
-    },
-    /// Application-defined, feedback, extended reports and what may come.
-    Other {
-        packet_type: u8,
-    },
-}
-
-/// What a sender says of its own stream (RFC 3550 section 6.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SenderInfo {
-    /// NTP timestamp: seconds since 1900 in the upper half, their fraction in the lower.
-    pub ntp: u64,
-    pub rtp_timestamp: u32,
-    pub packets: u32,
-    pub octets: u32,
-}
-
-impl SenderInfo {
-    /// The middle 32 bits of the NTP timestamp, as reports quote it.
-    pub fn ntp_middle(&self) -> u32 {
-        (self.ntp >> 16) as u32
-    }
-}
-
-/// What a receiver says of one stream that it hears (RFC 3550 section 6.4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReportBlock {
-    pub ssrc: u32,
-    /// Lost since its last report, in 1/256 of the packets expected.
-    pub fraction_lost: u8,
-    /// Lost since the beginning; negative when repeats outnumber losses.
-    pub cumulative_lost: i32,
-    pub extended_highest_sequence: u32,
-    /// In units of the RTP clock: [`super::quality::clock_units`].
-    pub jitter: u32,
-    /// Middle of the NTP timestamp of the last sender report heard, 0 before the first.
-    pub last_sender_report: u32,
-    /// Time since then, in 1/65536 s.
-    pub delay_since: u32,
-}
-
-/// A source and its canonical name (RFC 3550 section 6.5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Source<'a> {
-    pub ssrc: u32,
-    pub cname: Option<&'a [u8]>,
-}
+use super::{
+    CNAME, GOODBYE, HEADER, Packet, RECEIVER_REPORT, ReportBlock, SENDER_REPORT, SOURCE_DESCRIPTION,
+    SenderInfo, Source,
+};
 
 /// Why a compound cannot be read on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,14 +21,6 @@ pub enum RtcpFault {
     #[error("the padding of an RTCP packet is longer than the packet")]
     Padding,
 }
-
-const HEADER: usize = 4;
-const SENDER_REPORT: u8 = 200;
-const RECEIVER_REPORT: u8 = 201;
-const SOURCE_DESCRIPTION: u8 = 202;
-const GOODBYE: u8 = 203;
-/// Item type of a canonical name.
-const CNAME: u8 = 1;
 
 /// The packets of a compound, in order; an error is the last item.
 pub fn packets(compound: &[u8]) -> Packets<'_> {
@@ -212,43 +142,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Round-trip times between the gateway and one far end, from RTCP that passes through.
-///
-/// RFC 3550 section 6.4.1 lets a sender subtract: arrival of the report, less the time of its own sender report
-/// quoted there, less the time that the far end held it. A relay does the same from the moment when the sender
-/// report passed it, by its own clock, so that nobody's clock has to be right. Feed it the sender reports that
-/// go *to* the far end and the report blocks that come *from* it.
-#[derive(Clone, Debug, Default)]
-pub struct RoundTrip {
-    /// Sender reports that passed, the last ones last.
-    passed: VecDeque<(u32, Time)>,
-}
-
-/// Sender reports to remember: a far end reports on the last one or, crossing it, on the one before; two legs
-/// of a conference bridge may alternate.
-const PASSED_MAX: usize = 4;
-
-impl RoundTrip {
-    /// A sender report went by, to the far end.
-    pub fn sender_report(&mut self, sender: &SenderInfo, now: Time) {
-        if self.passed.len() == PASSED_MAX {
-            self.passed.pop_front();
-        }
-        self.passed.push_back((sender.ntp_middle(), now));
-    }
-
-    /// A report block came from the far end. `None` if it quotes no sender report that went by lately, or says
-    /// that it held it for longer than it was away.
-    pub fn report(&self, block: &ReportBlock, now: Time) -> Option<Duration> {
-        if block.last_sender_report == 0 {
-            return None;
-        }
-        let (_, sent) = self.passed.iter().rev().find(|(ntp, _)| *ntp == block.last_sender_report)?;
-        let held = Duration::from_micros(u64::from(block.delay_since) * 1_000_000 / 65_536);
-        now.since(*sent).checked_sub(held)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -342,30 +235,6 @@ mod tests {
         let mut padded = packet(1, 203, &words(&[0xa, 4]));
         padded[0] |= 0x20;
         assert_eq!(packets(&padded).next(), Some(Ok(Packet::Goodbye { sources: vec![0xa] })));
-    }
-
-    #[test]
-    fn a_round_trip_is_what_is_left_of_the_time_away() {
-        let mut round_trip = RoundTrip::default();
-        let sender = |middle: u32| SenderInfo {
-            ntp: u64::from(middle) << 16,
-            rtp_timestamp: 0,
-            packets: 0,
-            octets: 0,
-        };
-        let at = |ms: u64| Time(ms * 1000);
-        round_trip.sender_report(&sender(7), at(1000));
-        round_trip.sender_report(&sender(8), at(6000));
-        let half_a_second = 32_768;
-        assert_eq!(round_trip.report(&block(8, half_a_second), at(6540)), Some(Duration::from_millis(40)));
-        assert_eq!(round_trip.report(&block(7, 0), at(1100)), Some(Duration::from_millis(100)));
-        assert_eq!(round_trip.report(&block(0, 0), at(7000)), None, "none heard yet");
-        assert_eq!(round_trip.report(&block(9, 0), at(7000)), None, "another relay's");
-        assert_eq!(round_trip.report(&block(8, half_a_second), at(6400)), None, "held longer than away");
-        for middle in 10..14 {
-            round_trip.sender_report(&sender(middle), at(9000));
-        }
-        assert_eq!(round_trip.report(&block(8, 0), at(9000)), None, "forgotten");
     }
 
     proptest! {
