@@ -173,7 +173,7 @@ fn each_suite_alone_is_enough_when_openssl_calls_and_when_it_is_called() -> Resu
 }
 
 /// What Teams takes, all of it with RSA and TLS 1.2; the last two with CBC.
-#[cfg(feature = "openssl")]
+#[cfg(feature = "everything")]
 const SUITES_OF_TEAMS: [&str; 4] = [
     "ECDHE-RSA-AES256-GCM-SHA384",
     "ECDHE-RSA-AES128-GCM-SHA256",
@@ -181,7 +181,7 @@ const SUITES_OF_TEAMS: [&str; 4] = [
     "ECDHE-RSA-AES128-SHA256",
 ];
 
-#[cfg(feature = "openssl")]
+#[cfg(feature = "everything")]
 // Statement 3.
 #[test]
 fn each_suite_of_teams_alone_is_enough_in_both_roles_with_the_second_engine() -> Result<()> {

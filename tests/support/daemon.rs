@@ -267,7 +267,7 @@ fn build() -> Result<PathBuf> {
             "--profile",
             profile,
         ])
-        .args(if cfg!(feature = "openssl") { &["--features", "openssl"][..] } else { &[] })
+        .args(if cfg!(feature = "everything") { &["--features", "everything"][..] } else { &[] })
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()?;
     if !output.status.success() {

@@ -27,13 +27,13 @@ pub(crate) enum Need {
     Peers,
     /// Other kernels under emulation: QEMU and busybox
     Verify,
-    /// Build the second TLS engine of the daemon: OpenSSL's headers
-    Tls,
+    /// Build what the daemon has only where it is asked for: OpenSSL's headers for the second TLS engine, libclang for SILK
+    Optional,
 }
 
 impl Need {
     pub(crate) const ALL: [Self; 7] =
-        [Self::Ebpf, Self::Codecs, Self::Kernel, Self::Lab, Self::Peers, Self::Verify, Self::Tls];
+        [Self::Ebpf, Self::Codecs, Self::Kernel, Self::Lab, Self::Peers, Self::Verify, Self::Optional];
 
     /// Packages that are wanted as they are; the compiler of [`Self::Ebpf`] is `crate::toolchain`'s affair.
     fn packages(self) -> &'static [Package] {
@@ -73,9 +73,14 @@ impl Need {
                 // The dynamic busybox would need its libraries in the guest.
                 Package("busybox-static", Probe::Package("busybox-static")),
             ],
-            Self::Tls => &[
+            Self::Optional => &[
                 Package("libssl-dev", Probe::Files(&["/usr/include/openssl/ssl.h"])),
                 Package("pkg-config", Probe::Program("pkg-config")),
+                Package("gcc", Probe::Program("cc")),
+                Package(
+                    "libclang-dev",
+                    Probe::Files(&["/usr/lib/llvm-14/lib/libclang.so", "/usr/lib/llvm-19/lib/libclang.so"]),
+                ),
             ],
         }
     }
@@ -86,11 +91,13 @@ impl Need {
     }
 }
 
-/// Arguments with which cargo builds the tests of `package`: with the second TLS engine wherever it can be built. All
+/// Arguments with which cargo builds the tests of `package`: with all options wherever they can be built. All
 /// tasks that run tests use these, so that nothing is built twice.
 pub(crate) fn test_features(package: &str) -> &'static [&'static str] {
     match package {
-        "gateway-userspace" | "gateway-tests" if Need::Tls.missing().is_empty() => &["--features", "openssl"],
+        "gateway-userspace" | "gateway-tests" if Need::Optional.missing().is_empty() => {
+            &["--features", "everything"]
+        }
         _ => &[],
     }
 }

@@ -96,7 +96,7 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     let checks = if arguments.only.is_empty() { Check::value_variants() } else { arguments.only.as_slice() };
     let root = Host::inspect()?.root;
     // Builds of all checks have what can be had of the last.
-    let mut needs = vec![Need::Ebpf, Need::Codecs, Need::Tls];
+    let mut needs = vec![Need::Ebpf, Need::Codecs, Need::Optional];
     needs.extend(checks.iter().flat_map(|check| check.needs()).filter(|&&need| need != Need::Ebpf));
     let ready = setup::ensure(&steps, &workspace, &needs, &arguments.options)?;
     let ready = if root { ready.or_fail()? } else { ready };
@@ -104,9 +104,9 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
         ebpf::build(&steps, &workspace, toolchain)?;
     }
 
-    if let Some(lacking) = ready.lacks(Need::Tls) {
+    if let Some(lacking) = ready.lacks(Need::Optional) {
         let text = format!("left out: {} missing ({})", lacking.what, lacking.fix);
-        steps.note("second TLS engine", &text);
+        steps.note("options of the daemon", &text);
     }
     let runner = Runner { workspace: &workspace, steps: &steps, ready: &ready, root };
     let outcomes: Vec<Outcome> = checks.iter().map(|&check| runner.outcome(check)).collect();
@@ -160,7 +160,7 @@ impl Runner<'_> {
             Check::Lints => {
                 let features = match test_features("gateway-tests") {
                     [] => "xtask/kernel,xtask/bench",
-                    _ => "xtask/kernel,xtask/bench,gateway-userspace/openssl,gateway-tests/openssl",
+                    _ => "xtask/kernel,xtask/bench,gateway-userspace/everything,gateway-tests/everything",
                 };
                 let scope = ["--workspace", "--all-targets", "--features", features];
                 self.tool(name, &[&["clippy"], &scope[..], &["--", "--deny", "warnings"]].concat())
@@ -170,7 +170,7 @@ impl Runner<'_> {
             Check::Xtask => {
                 let features = match test_features("gateway-userspace") {
                     [] => "kernel,bench",
-                    _ => "kernel,bench,gateway-userspace/openssl",
+                    _ => "kernel,bench,gateway-userspace/everything",
                 };
                 self.suite(name, "xtask", &["--features", features])
             }

@@ -2,8 +2,12 @@
 
 #[cfg(feature = "amr")]
 use super::amr;
+#[cfg(feature = "g729")]
+use super::g729;
 #[cfg(feature = "opus")]
 use super::opus;
+#[cfg(feature = "silk")]
+use super::silk;
 use crate::rtp::{Codec, Encoding};
 
 /// A coding of speech that this gateway can read and write.
@@ -16,6 +20,10 @@ pub enum Coding {
     Opus(opus::Parameters),
     #[cfg(feature = "amr")]
     Amr(amr::Parameters),
+    #[cfg(feature = "g729")]
+    G729,
+    #[cfg(feature = "silk")]
+    Silk(silk::Parameters),
 }
 
 /// A format that audio cannot be coded in here.
@@ -45,6 +53,12 @@ impl Coding {
             (Encoding::Amr, 8_000, 1) => amr::Parameters::read(amr::Band::Narrow, fmtp).map(Self::Amr),
             #[cfg(feature = "amr")]
             (Encoding::AmrWb, 16_000, 1) => amr::Parameters::read(amr::Band::Wide, fmtp).map(Self::Amr),
+            #[cfg(feature = "g729")]
+            (Encoding::G729, 8_000, 1) => Ok(Self::G729),
+            #[cfg(feature = "silk")]
+            (Encoding::Silk, rate @ (8_000 | 16_000), 1) => {
+                Ok(Self::Silk(silk::Parameters::read(rate, fmtp)))
+            }
             _ => {
                 let _ = fmtp;
                 Err(CodingError::Unknown(codec.to_string()))
@@ -61,6 +75,10 @@ impl Coding {
             Self::Opus(parameters) => parameters.sampling_rate,
             #[cfg(feature = "amr")]
             Self::Amr(parameters) => parameters.band.sampling_rate(),
+            #[cfg(feature = "g729")]
+            Self::G729 => 8_000,
+            #[cfg(feature = "silk")]
+            Self::Silk(parameters) => parameters.sampling_rate,
         }
     }
 
@@ -73,6 +91,10 @@ impl Coding {
             Self::Opus(_) => opus::CLOCK_RATE,
             #[cfg(feature = "amr")]
             Self::Amr(parameters) => parameters.band.sampling_rate(),
+            #[cfg(feature = "g729")]
+            Self::G729 => 8_000,
+            #[cfg(feature = "silk")]
+            Self::Silk(parameters) => parameters.sampling_rate,
         }
     }
 
@@ -84,6 +106,10 @@ impl Coding {
             Self::Opus(_) => 10,
             #[cfg(feature = "amr")]
             Self::Amr(_) => amr::FRAME_MS,
+            #[cfg(feature = "g729")]
+            Self::G729 => g729::FRAME_MS,
+            #[cfg(feature = "silk")]
+            Self::Silk(_) => silk::FRAME_MS,
         }
     }
 
@@ -103,6 +129,8 @@ impl Coding {
             // Libraries of version 1.3 take no frame above 60 ms.
             #[cfg(feature = "opus")]
             Self::Opus(_) => 60,
+            #[cfg(feature = "silk")]
+            Self::Silk(_) => silk::LONGEST_MS,
             _ => super::LONGEST_PACKET_MS,
         }
     }

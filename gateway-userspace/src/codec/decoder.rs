@@ -3,8 +3,12 @@
 #[cfg(feature = "amr")]
 use super::amr;
 use super::conceal::Concealer;
+#[cfg(feature = "g729")]
+use super::g729;
 #[cfg(feature = "opus")]
 use super::opus;
+#[cfg(feature = "silk")]
+use super::silk;
 use super::{Coding, LONGEST_PACKET_MS, LibraryRefused, g711, g722};
 
 /// One direction of a leg: payloads in, linear audio out.
@@ -23,6 +27,10 @@ enum State {
     Opus(Box<opus::Decoder>),
     #[cfg(feature = "amr")]
     Amr(Box<amr::Decoder>),
+    #[cfg(feature = "g729")]
+    G729(g729::Decoder),
+    #[cfg(feature = "silk")]
+    Silk(silk::Decoder),
 }
 
 #[derive(Debug)]
@@ -61,6 +69,10 @@ impl Decoder {
             Coding::Opus(parameters) => State::Opus(Box::new(opus::Decoder::new(parameters)?)),
             #[cfg(feature = "amr")]
             Coding::Amr(parameters) => State::Amr(Box::new(amr::Decoder::new(parameters)?)),
+            #[cfg(feature = "g729")]
+            Coding::G729 => State::G729(g729::Decoder::new()?),
+            #[cfg(feature = "silk")]
+            Coding::Silk(parameters) => State::Silk(silk::Decoder::new(parameters)?),
         };
         Ok(Self { state, longest: (rate * LONGEST_PACKET_MS / 1000) as usize })
     }
@@ -93,6 +105,10 @@ impl Decoder {
             State::Opus(decoder) => decoder.decode(payload, audio),
             #[cfg(feature = "amr")]
             State::Amr(decoder) => decoder.decode(payload, audio),
+            #[cfg(feature = "g729")]
+            State::G729(decoder) => decoder.decode(payload, self.longest, audio),
+            #[cfg(feature = "silk")]
+            State::Silk(decoder) => decoder.decode(payload, audio),
         }
     }
 
@@ -106,6 +122,10 @@ impl Decoder {
             State::Opus(decoder) => decoder.conceal(samples, next, audio),
             #[cfg(feature = "amr")]
             State::Amr(decoder) => decoder.conceal(samples, audio),
+            #[cfg(feature = "g729")]
+            State::G729(decoder) => decoder.conceal(samples, audio),
+            #[cfg(feature = "silk")]
+            State::Silk(decoder) => decoder.conceal(samples, audio),
         }
         let _ = next;
         audio.resize(end, 0);

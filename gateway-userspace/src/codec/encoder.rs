@@ -2,8 +2,12 @@
 
 #[cfg(feature = "amr")]
 use super::amr;
+#[cfg(feature = "g729")]
+use super::g729;
 #[cfg(feature = "opus")]
 use super::opus;
+#[cfg(feature = "silk")]
+use super::silk;
 use super::{Coding, LibraryRefused, g711, g722};
 
 /// One direction of a leg: linear audio in, payloads out.
@@ -19,6 +23,10 @@ enum State {
     Opus(Box<opus::Encoder>),
     #[cfg(feature = "amr")]
     Amr(Box<amr::Encoder>),
+    #[cfg(feature = "g729")]
+    G729(g729::Encoder),
+    #[cfg(feature = "silk")]
+    Silk(silk::Encoder),
 }
 
 /// Audio that makes no packet; always our own mistake.
@@ -41,6 +49,10 @@ impl Encoder {
             Coding::Opus(parameters) => State::Opus(Box::new(opus::Encoder::new(parameters)?)),
             #[cfg(feature = "amr")]
             Coding::Amr(parameters) => State::Amr(Box::new(amr::Encoder::new(parameters)?)),
+            #[cfg(feature = "g729")]
+            Coding::G729 => State::G729(g729::Encoder::new()?),
+            #[cfg(feature = "silk")]
+            Coding::Silk(parameters) => State::Silk(silk::Encoder::new(parameters)?),
         }))
     }
 
@@ -65,6 +77,10 @@ impl Encoder {
             State::Opus(encoder) => encoder.encode(audio, payload),
             #[cfg(feature = "amr")]
             State::Amr(encoder) => encoder.encode(audio, payload),
+            #[cfg(feature = "g729")]
+            State::G729(encoder) => encoder.encode(audio, payload),
+            #[cfg(feature = "silk")]
+            State::Silk(encoder) => encoder.encode(audio, payload),
         }
     }
 

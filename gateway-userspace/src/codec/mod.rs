@@ -3,7 +3,7 @@
 //! * [`Coding`]: a coding with what its `a=fmtp` settled: the way in.
 //! * [`Encoder`], [`Decoder`]: the state of one direction. Both append to vectors that the caller keeps, so that
 //!   nothing is allocated per packet once those have grown.
-//! * [`g711`], [`g722`], [`opus`], [`amr`]: one codec each.
+//! * [`g711`], [`g722`], `g729`, `opus`, `amr`, `silk`: one codec each; the latter four by features of their name.
 //! * [`comfort_noise`]: silence descriptions of RFC 3389, for codecs that have none of their own.
 //! * [`conceal`]: lost audio, for codecs that have no concealment of their own.
 //! * [`resample`]: linear audio from one sampling rate to another.
@@ -20,9 +20,13 @@ mod decoder;
 mod encoder;
 pub mod g711;
 pub mod g722;
+#[cfg(feature = "g729")]
+pub mod g729;
 #[cfg(feature = "opus")]
 pub mod opus;
 pub mod resample;
+#[cfg(feature = "silk")]
+pub mod silk;
 
 pub use coding::{Coding, CodingError};
 pub use decoder::{Decoder, Malformed};

@@ -15,6 +15,9 @@ pub(crate) fn codings() -> Vec<(&'static str, Coding)> {
         ("AMR bandwidth-efficient", "AMR/8000", ""),
         ("AMR-WB", "AMR-WB/16000", "octet-align=1"),
         ("AMR-WB bandwidth-efficient", "AMR-WB/16000", ""),
+        ("G.729", "G729/8000", ""),
+        ("SILK narrowband", "SILK/8000", ""),
+        ("SILK wideband", "SILK/16000", ""),
     ];
     let coding = |(name, codec, fmtp): (_, &str, _)| {
         Some((name, Coding::of(&codec.parse().unwrap(), Some(fmtp)).ok()?))

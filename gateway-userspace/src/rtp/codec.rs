@@ -145,6 +145,8 @@ encodings! {
     /// Enhanced Voice Services (3GPP TS 26.445).
     Evs = "EVS";
     Opus = "opus";
+    /// Of Skype, 2010; not the layer of that name in Opus.
+    Silk = "SILK";
     L16 = "L16";
     /// Named telephone events (RFC 4733).
     TelephoneEvent = "telephone-event";

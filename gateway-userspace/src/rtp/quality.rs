@@ -137,7 +137,7 @@ fn impairment(encoding: &Encoding) -> Impairment {
         Encoding::G726_32 | Encoding::G728 => (7.0, 4.3),
         Encoding::Ilbc => (11.0, 10.0),
         Encoding::L16 | Encoding::G722 => (0.0, 4.3),
-        Encoding::G7221 | Encoding::AmrWb | Encoding::Evs | Encoding::Opus => (0.0, 10.0),
+        Encoding::G7221 | Encoding::AmrWb | Encoding::Evs | Encoding::Opus | Encoding::Silk => (0.0, 10.0),
         Encoding::TelephoneEvent | Encoding::ComfortNoise | Encoding::Red | Encoding::Other(_) => (0.0, 10.0),
     };
     Impairment { equipment, robustness }

@@ -103,7 +103,7 @@ impl Bench {
         match self {
             Self::Relay(_) | Self::Srtp(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
             Self::Program(_) => &[Need::Ebpf, Need::Codecs, Need::Lab],
-            Self::Transcode(_) => &[Need::Ebpf, Need::Codecs],
+            Self::Transcode(_) => &[Need::Ebpf, Need::Codecs, Need::Optional],
             Self::Calls(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
         }
     }
@@ -164,10 +164,11 @@ fn in_this_program(arguments: &Arguments) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
     // What is measured by the kernel does not care how this program was built; what runs in it does.
     let release = matches!(arguments.bench, Bench::Transcode(_));
+    let features = if release { "bench,gateway-userspace/everything" } else { "bench" };
     let ready = setup::ensure(&steps, &workspace, arguments.bench.needs(), &arguments.options)?.or_fail()?;
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
     steps.run("bench program", |step| {
-        let mut command = workspace.cargo(&["build", "--package", "xtask", "--features", "bench"]);
+        let mut command = workspace.cargo(&["build", "--package", "xtask", "--features", features]);
         run(&workspace, step, command.args(release.then_some("--release"))).map(drop)
     })?;
     let profile = if release { "release" } else { "debug" };

@@ -25,22 +25,27 @@ const PACKETS: usize = 400;
 const PACKETS_PER_SECOND: f64 = 50.0;
 const PAYLOAD_TYPE: u8 = 96;
 
-const CODECS: [(&str, &str, &str); 6] = [
+const CODECS: [(&str, &str, &str); 9] = [
     ("PCMU", "PCMU/8000", ""),
     ("PCMA", "PCMA/8000", ""),
     ("G.722", "G722/8000", ""),
     ("Opus", "opus/48000/2", ""),
     ("AMR 12.2", "AMR/8000", "octet-align=1"),
     ("AMR-WB 12.65", "AMR-WB/16000", "octet-align=1"),
+    ("G.729", "G729/8000", ""),
+    ("SILK 8 kHz", "SILK/8000", ""),
+    ("SILK 16 kHz", "SILK/16000", ""),
 ];
 /// By name in [`CODECS`].
-const PAIRS: [(&str, &str); 6] = [
+const PAIRS: [(&str, &str); 8] = [
     ("PCMU", "PCMA"),
     ("PCMU", "Opus"),
     ("PCMA", "G.722"),
     ("PCMU", "AMR-WB 12.65"),
     ("PCMU", "AMR 12.2"),
     ("Opus", "AMR-WB 12.65"),
+    ("PCMA", "G.729"),
+    ("PCMA", "SILK 16 kHz"),
 ];
 
 /// The last line of `--json`. Nanoseconds of one core.

@@ -108,7 +108,7 @@ fn run_tests(
     if packages.is_empty() {
         return Ok(Vec::new());
     }
-    let needs = [Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers, Need::Tls];
+    let needs = [Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers, Need::Optional];
     let ready = setup::ensure(steps, workspace, &needs, options)?;
     let ready = if Host::inspect()?.root { ready.or_fail()? } else { ready };
     if let Some(toolchain) = &ready.ebpf {

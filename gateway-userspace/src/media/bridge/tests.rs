@@ -212,6 +212,11 @@ fn codecs() -> Vec<(&'static str, f64)> {
     codecs.push(("opus/48000/2 useinbandfec=1", 1.5));
     #[cfg(feature = "amr")]
     codecs.extend([("AMR/8000 octet-align=1", 1.8), ("AMR-WB/16000", 1.3)]);
+    #[cfg(feature = "g729")]
+    // 8 kbit/s and a post-filter: it follows the wave as AMR does, and shapes the spectrum between.
+    codecs.push(("G729/8000", 5.4));
+    #[cfg(feature = "silk")]
+    codecs.extend([("SILK/8000", 1.8), ("SILK/16000", 1.6)]);
     codecs
 }
 
