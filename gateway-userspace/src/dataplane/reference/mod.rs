@@ -3,11 +3,13 @@
 //!
 //! [`relay`] is sans-IO and shares its rules with the kernel side through `gateway_common`; [`frame`] puts
 //! Ethernet frames in front of it and builds what leaves from scratch, as the oracle of the XDP program;
-//! [`sockets`] puts sockets in front of it, as the fall-back where XDP is not to be had, and the keys of SRTP around it.
+//! `engine` puts the keys of SRTP around it, for whoever carries packets; [`sockets`] puts sockets in front of that, as
+//! the fall-back where XDP is not to be had.
 
 pub mod counters;
 mod crypto;
 mod datagram;
+pub(super) mod engine;
 pub mod frame;
 pub mod relay;
 mod secured;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 /// Most that protection adds to a packet: tag, word and the longest identifier.
-pub(super) const GROWTH_MAX: usize = 16 + 4 + 128;
+pub(in crate::dataplane) const GROWTH_MAX: usize = 16 + 4 + 128;
 
 /// Keys and counters of one worker's flows, by slot.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! The relay with sockets around it: one per address that a flow arrives at or leaves from.
+//! The engine with sockets around it: one per address that a flow arrives at or leaves from.
 
 use super::super::compile::{arrival, key};
 use super::super::fault::DataplaneFault;
@@ -6,11 +6,10 @@ use super::super::kernel::monotonic;
 use super::super::record::Record;
 use super::counters::Counters;
 use super::datagram;
-use super::relay::{Arrival, Outcome, Relay, carries};
-use super::secured::{GROWTH_MAX, Secured};
+use super::engine::{Carrier, DATAGRAM_MAX, Engine, GROWTH_MAX};
+use super::relay::{Arrival, carries};
 use crate::media::plan::FlowSpec;
-use gateway_common::admit;
-use gateway_common::flow::{FlowConfig, FlowKey, flag};
+use gateway_common::flow::{FlowConfig, FlowKey};
 use gateway_common::learned::FlowState;
 use gateway_common::net::Be16;
 use gateway_common::verdict::Reason;
@@ -24,20 +23,19 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Largest UDP payload that the relay takes in.
-const DATAGRAM_MAX: usize = 65_535;
-
 /// Flows of one worker over sockets.
 #[derive(Debug)]
 pub(crate) struct SocketRelay {
-    relay: Relay,
-    secured: Secured,
-    sockets: Slab<MediaSocket>,
-    by_address: HashMap<FlowKey, usize>,
+    engine: Engine,
+    sockets: MediaSockets,
     poll: Option<(Registry, Range<usize>)>,
     buffer: Box<[u8]>,
-    /// The payload being relayed.
-    payload: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct MediaSockets {
+    sockets: Slab<MediaSocket>,
+    by_address: HashMap<FlowKey, usize>,
 }
 
 #[derive(Debug)]
@@ -53,13 +51,10 @@ struct MediaSocket {
 impl SocketRelay {
     pub(crate) fn new(counters: Arc<Counters>) -> Self {
         Self {
-            relay: Relay::new(counters),
-            secured: Secured::default(),
-            sockets: Slab::new(),
-            by_address: HashMap::new(),
+            engine: Engine::new(counters),
+            sockets: MediaSockets::default(),
             poll: None,
             buffer: vec![0; DATAGRAM_MAX + GROWTH_MAX].into_boxed_slice(),
-            payload: Vec::with_capacity(DATAGRAM_MAX),
         }
     }
 
@@ -73,17 +68,17 @@ impl SocketRelay {
     }
 
     pub(crate) fn config(&self, at: FlowKey) -> Option<&FlowConfig> {
-        self.relay.config(at)
+        self.engine.config(at)
     }
 
     pub(crate) fn state(&self, slot: u32) -> FlowState {
-        self.relay.state(slot)
+        self.engine.state(slot)
     }
 
     /// Installs a flow or replaces its configuration, with the sockets that it needs.
     pub(crate) fn insert(&mut self, at: FlowKey, config: FlowConfig) -> Result<(), DataplaneFault> {
         let wanted = addresses(at, &config);
-        let before = self.relay.config(at).map(|before| addresses(at, before)).unwrap_or_default();
+        let before = self.engine.config(at).map(|before| addresses(at, before)).unwrap_or_default();
         for (index, address) in wanted.iter().enumerate() {
             if let Err(fault) = self.open(*address) {
                 wanted[..index].iter().for_each(|address| self.close(*address));
@@ -91,26 +86,24 @@ impl SocketRelay {
             }
         }
         before.into_iter().for_each(|address| self.close(address));
-        // The keys around the relay are [`Secured`]'s, for every suite.
-        self.relay.insert(at, FlowConfig { flags: config.flags & !flag::SECURED, ..config });
+        self.engine.insert(at, config);
         Ok(())
     }
 
     pub(crate) fn remove(&mut self, at: FlowKey) {
-        if let Some(config) = self.relay.remove(at) {
+        if let Some(config) = self.engine.remove(at) {
             addresses(at, &config).into_iter().for_each(|address| self.close(address));
         }
     }
 
     /// Gives the flow of `slot` the keys of its specification.
     pub(crate) fn secure(&mut self, slot: u32, spec: &FlowSpec) {
-        self.secured.set(slot, spec);
+        self.engine.secure(slot, spec);
     }
 
     /// Forgets a slot that is free again.
     pub(crate) fn forget(&mut self, slot: u32) {
-        self.relay.forget(slot);
-        self.secured.forget(slot);
+        self.engine.forget(slot);
     }
 
     /// A socket is readable: relays all it holds.
@@ -118,62 +111,35 @@ impl SocketRelay {
         let Some(index) = self.poll.as_ref().and_then(|(_, tokens)| token.0.checked_sub(tokens.start)) else {
             return;
         };
-        while let Some(media) = self.sockets.get(index) {
+        while let Some(media) = self.sockets.sockets.get(index) {
             let at = media.at;
             let received = media.socket.try_io(|| {
                 datagram::receive(&SockRef::from(&media.socket), &mut self.buffer[..DATAGRAM_MAX])
             });
             match received {
-                Ok((octets, source, traffic_class)) => self.relay_one(at, octets, source, traffic_class),
+                Ok((octets, source, traffic_class)) => {
+                    let source = key(source);
+                    let arrived =
+                        Arrival { at, source: source.address, source_port: source.port, traffic_class };
+                    self.engine.receive(monotonic(), arrived, &mut self.buffer, octets, &mut self.sockets);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // What an earlier send met (port unreachable): taken off the socket by reading it.
                 Err(_) => {}
             }
         }
-        records.extend(self.relay.records());
-    }
-
-    fn relay_one(&mut self, at: FlowKey, octets: usize, source: SocketAddr, traffic_class: u8) {
-        let Some(config) = self.relay.config(at).copied() else { return };
-        let source = key(source);
-        let arrived = Arrival { at, source: source.address, source_port: source.port, traffic_class };
-        // No stranger makes us compute a tag.
-        let opened = match admit::gate_opens(&config, arrived.source, arrived.source_port) {
-            true => self.secured.unprotect(config.slot, self.buffer.get_mut(..octets).unwrap_or_default()),
-            false => Err(Reason::SourceRefused),
-        };
-        let octets = match opened {
-            Ok(octets) => octets,
-            Err(reason) => return self.relay.refuse(at, reason),
-        };
-        let Some(plain) = self.buffer.get_mut(..octets) else { return };
-        let payload = &mut self.payload;
-        payload.clear();
-        payload.extend_from_slice(plain);
-        let outcome = self.relay.relay(monotonic(), arrived, payload);
-        plain.copy_from_slice(payload);
-        let Outcome::Send { from, to, traffic_class, .. } = outcome else {
-            return;
-        };
-        let sent = self.secured.protect(config.slot, &mut self.buffer, octets).and_then(|leaving| {
-            let media = self.by_address.get(&key(from)).and_then(|index| self.sockets.get_mut(*index));
-            let leaving = self.buffer.get(..leaving).unwrap_or_default();
-            media.ok_or(Reason::NoTransmit)?.send(leaving, to, traffic_class)
-        });
-        if let Err(reason) = sent {
-            self.relay.not_sent(at, self.buffer.get(..octets).unwrap_or_default(), octets, reason);
-        }
+        records.extend(self.engine.records());
     }
 
     fn open(&mut self, at: FlowKey) -> Result<(), DataplaneFault> {
-        if let Some(media) = self.by_address.get(&at).and_then(|index| self.sockets.get_mut(*index)) {
+        if let Some(media) = self.sockets.at(at) {
             media.users += 1;
             return Ok(());
         }
         let address = arrival(at);
         let fault = |source| DataplaneFault::Socket { at: address, source };
         let mut socket = bind(address).map_err(fault)?;
-        let entry = self.sockets.vacant_entry();
+        let entry = self.sockets.sockets.vacant_entry();
         if let Some((registry, tokens)) = &self.poll {
             let token = tokens.start + entry.key();
             if !tokens.contains(&token) {
@@ -181,20 +147,39 @@ impl SocketRelay {
             }
             registry.register(&mut socket, Token(token), Interest::READABLE).map_err(fault)?;
         }
-        self.by_address.insert(at, entry.key());
+        self.sockets.by_address.insert(at, entry.key());
         entry.insert(MediaSocket { socket, at, users: 1, traffic_class: 0 });
         Ok(())
     }
 
     fn close(&mut self, at: FlowKey) {
-        let Some(&index) = self.by_address.get(&at) else { return };
-        let Some(media) = self.sockets.get_mut(index) else { return };
+        let sockets = &mut self.sockets;
+        let Some(&index) = sockets.by_address.get(&at) else { return };
+        let Some(media) = sockets.sockets.get_mut(index) else { return };
         media.users -= 1;
         if media.users == 0 {
-            self.by_address.remove(&at);
+            sockets.by_address.remove(&at);
             // Closing takes it off the poll.
-            drop(self.sockets.remove(index));
+            drop(sockets.sockets.remove(index));
         }
+    }
+}
+
+impl MediaSockets {
+    fn at(&mut self, at: FlowKey) -> Option<&mut MediaSocket> {
+        self.by_address.get(&at).and_then(|index| self.sockets.get_mut(*index))
+    }
+}
+
+impl Carrier for MediaSockets {
+    fn send(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        traffic_class: u8,
+        payload: &[u8],
+    ) -> Result<(), Reason> {
+        self.at(key(from)).ok_or(Reason::NoTransmit)?.send(payload, to, traffic_class)
     }
 }
 

@@ -1,0 +1,172 @@
+//! One engine for the packets that the kernel does not relay, whatever carries them to it.
+//!
+//! It owns flows, their states and their keys, and is told what arrived and when. It knows no socket, clock or thread:
+//! what is to leave goes to a [`Carrier`]. Whoever carries packets (plain sockets in [`super::sockets`]) is its host.
+//!
+//! A packet goes through [`Engine::receive`] in four steps, each of which is a seam for what is more than a relay:
+//!
+//! ```text
+//! unprotect   gate, then SRTP                      an ICE agent takes STUN in front of it: nothing of STUN is SRTP
+//! judge       payload type, latch, rate, counts    a bridge takes the packet behind it, by the flow's slot, and stops here
+//! commit      numbering and SSRC of the far side
+//! leave       protect, carrier                     what a bridge or an agent makes itself leaves here too
+//! ```
+//!
+//! * A bridge or an agent is a value in a table of the engine by slot, put there by [`Engine::secure`]'s kin when a plan
+//!   is installed and taken out by [`Engine::forget`].
+//! * What acts by itself (a bridge at its own pace) is asked for its next moment and run by the host: a deadline of the
+//!   engine joins those of the host's sleep, and a run of the engine stands beside [`Engine::receive`], with the same
+//!   carrier.
+//! * [`Engine::leave`] is the one way out: it protects with the keys of the flow and counts what could not be sent.
+
+use super::counters::Counters;
+use super::relay::{Arrival, Outcome, Relay};
+use super::secured::Secured;
+use crate::dataplane::record::Record;
+use crate::media::plan::FlowSpec;
+use gateway_common::admit;
+use gateway_common::flow::{FlowConfig, FlowKey, flag};
+use gateway_common::learned::FlowState;
+use gateway_common::verdict::Reason;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub(in crate::dataplane) use super::secured::GROWTH_MAX;
+
+/// Largest UDP payload that the engine takes in.
+pub(in crate::dataplane) const DATAGRAM_MAX: usize = 65_535;
+
+/// What takes packets away.
+pub(in crate::dataplane) trait Carrier {
+    /// Sends a UDP payload from one of our addresses, which a flow names; `traffic_class` is DSCP and ECN.
+    ///
+    /// # Errors
+    /// Why it did not leave.
+    fn send(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        traffic_class: u8,
+        payload: &[u8],
+    ) -> Result<(), Reason>;
+}
+
+/// Where a packet leaves from and to, with DSCP and ECN.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::dataplane) struct Way {
+    pub(in crate::dataplane) from: SocketAddr,
+    pub(in crate::dataplane) to: SocketAddr,
+    pub(in crate::dataplane) traffic_class: u8,
+}
+
+/// Flows of one worker.
+#[derive(Debug)]
+pub(in crate::dataplane) struct Engine {
+    relay: Relay,
+    secured: Secured,
+    /// The payload being relayed.
+    payload: Vec<u8>,
+}
+
+impl Engine {
+    pub(in crate::dataplane) fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            relay: Relay::new(counters),
+            secured: Secured::default(),
+            payload: Vec::with_capacity(DATAGRAM_MAX),
+        }
+    }
+
+    pub(in crate::dataplane) fn config(&self, at: FlowKey) -> Option<&FlowConfig> {
+        self.relay.config(at)
+    }
+
+    pub(in crate::dataplane) fn state(&self, slot: u32) -> FlowState {
+        self.relay.state(slot)
+    }
+
+    /// Installs a flow or replaces its configuration.
+    pub(in crate::dataplane) fn insert(&mut self, at: FlowKey, config: FlowConfig) {
+        // The keys around the relay are [`Secured`]'s, for every suite.
+        self.relay.insert(at, FlowConfig { flags: config.flags & !flag::SECURED, ..config });
+    }
+
+    pub(in crate::dataplane) fn remove(&mut self, at: FlowKey) -> Option<FlowConfig> {
+        self.relay.remove(at)
+    }
+
+    /// Gives the flow of `slot` the keys of its specification.
+    pub(in crate::dataplane) fn secure(&mut self, slot: u32, spec: &FlowSpec) {
+        self.secured.set(slot, spec);
+    }
+
+    /// Forgets a slot that is free again.
+    pub(in crate::dataplane) fn forget(&mut self, slot: u32) {
+        self.relay.forget(slot);
+        self.secured.forget(slot);
+    }
+
+    /// What flows had to say since the last call.
+    pub(in crate::dataplane) fn records(&mut self) -> std::vec::Drain<'_, Record> {
+        self.relay.records()
+    }
+
+    /// A UDP payload came at `now` (monotonic nanoseconds): the first `octets` of `buffer`, behind which there are
+    /// [`GROWTH_MAX`] octets of room. What becomes of it is counted.
+    pub(in crate::dataplane) fn receive(
+        &mut self,
+        now: u64,
+        arrived: Arrival,
+        buffer: &mut [u8],
+        octets: usize,
+        carrier: &mut impl Carrier,
+    ) {
+        let at = arrived.at;
+        let Some(config) = self.relay.config(at).copied() else { return };
+        let octets = match self.unprotect(&config, &arrived, buffer.get_mut(..octets).unwrap_or_default()) {
+            Ok(octets) => octets,
+            Err(reason) => return self.relay.refuse(at, reason),
+        };
+        let Some(plain) = buffer.get_mut(..octets) else { return };
+        self.payload.clear();
+        self.payload.extend_from_slice(plain);
+        let outcome = self.relay.relay(now, arrived, &mut self.payload);
+        plain.copy_from_slice(&self.payload);
+        let Outcome::Send { from, to, traffic_class, .. } = outcome else {
+            return;
+        };
+        self.leave(at, config.slot, Way { from, to, traffic_class }, (buffer, octets), carrier);
+    }
+
+    /// The first `octets` of `buffer`, counted as sent by the flow at `at` in `slot`, leave: protected where the flow asks
+    /// for it, with room behind them as of [`Engine::receive`]. What cannot be sent counts as dropped after all.
+    pub(in crate::dataplane) fn leave(
+        &mut self,
+        at: FlowKey,
+        slot: u32,
+        way: Way,
+        (buffer, octets): (&mut [u8], usize),
+        carrier: &mut impl Carrier,
+    ) {
+        let sent = self.secured.protect(slot, buffer, octets).and_then(|leaving| {
+            let leaving = buffer.get(..leaving).unwrap_or_default();
+            carrier.send(way.from, way.to, way.traffic_class, leaving)
+        });
+        if let Err(reason) = sent {
+            self.relay.not_sent(at, buffer.get(..octets).unwrap_or_default(), octets, reason);
+        }
+    }
+
+    fn unprotect(
+        &mut self,
+        config: &FlowConfig,
+        arrived: &Arrival,
+        packet: &mut [u8],
+    ) -> Result<usize, Reason> {
+        // No stranger makes us compute a tag.
+        match admit::gate_opens(config, arrived.source, arrived.source_port) {
+            true => self.secured.unprotect(config.slot, packet),
+            false => Err(Reason::SourceRefused),
+        }
+    }
+}
