@@ -2,7 +2,7 @@
 //! XDP program that this crate embeds and loads.
 //!
 //! Rooms, lowest first; a room uses only those above it in this list, through their doors (`mod.rs`):
-//! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`, `srtp`, `codec`, `signal`), SIP state
+//! `base`, `observe`, formats (`sip::message`, `sdp`, `rtp`, `srtp`, `ice`, `codec`, `signal`), SIP state
 //! (`sip::transaction`, `sip::dialog`, `sip::transport`), decisions (`media`, `policy`, `resolve`), `call`, effects
 //! (`net`, `dataplane`, `store`, `admin`), `config`, `runtime`.
 
@@ -12,6 +12,7 @@ pub mod call;
 pub mod codec;
 pub mod config;
 pub mod dataplane;
+pub mod ice;
 pub mod media;
 pub mod net;
 pub mod observe;

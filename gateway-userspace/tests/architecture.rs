@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LINES: [&[&str]; 9] = [
     &["base"],
     &["observe"],
-    &["sdp", "rtp", "srtp", "codec", "signal", "sip::message"],
+    &["sdp", "rtp", "srtp", "ice", "codec", "signal", "sip::message"],
     &["sip"],
     &["policy", "media", "resolve"],
     &["call"],

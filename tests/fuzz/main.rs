@@ -75,6 +75,11 @@ fn streams_made_up_hold() {
     mutations("stream", 12_000);
 }
 
+#[test]
+fn checks_made_up_hold() {
+    mutations("stun", 12_000);
+}
+
 /// Runs a target over inputs made of its corpus: so many, or for as long as `FUZZ_SECONDS` says.
 fn mutations(target: &str, inputs: u64) {
     if env::var("FUZZ_TARGET").is_ok_and(|wanted| wanted != target) {

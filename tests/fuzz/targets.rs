@@ -1,8 +1,10 @@
 //! What is fuzzed: each target takes octets that anybody may have written, and panics where a promise is broken.
 
 use gateway_userspace::base::fault::Fault;
+use gateway_userspace::base::time::Time;
 use gateway_userspace::base::token::Tokens;
 use gateway_userspace::config::parse_rules;
+use gateway_userspace::ice::{Credentials, LiteAgent, Message as Stun, Outcome, Sources, UnknownAttributes};
 use gateway_userspace::policy::manipulation::{Direction, Variables};
 use gateway_userspace::sdp::{self, Description, Leg, Terms};
 use gateway_userspace::sip::message::{Limits, Message, Uri, Via, parse, shallow};
@@ -15,8 +17,15 @@ use std::str::FromStr;
 pub(crate) type Target = fn(&[u8]);
 
 /// Name, which is that of the corpus, and function.
-pub(crate) const TARGETS: [(&str, Target); 6] =
-    [("message", message), ("uri", uri), ("via", via), ("sdp", sdp), ("rules", rules), ("stream", stream)];
+pub(crate) const TARGETS: [(&str, Target); 7] = [
+    ("message", message),
+    ("uri", uri),
+    ("via", via),
+    ("sdp", sdp),
+    ("rules", rules),
+    ("stream", stream),
+    ("stun", stun),
+];
 
 /// Between the rules and the message that they run over.
 const RULES_END: &[u8] = b"\n---\n";
@@ -133,6 +142,30 @@ fn stream(input: &[u8]) {
         let alone = frames(std::iter::once(frame.as_slice()));
         assert_eq!(alone, [Some(frame.clone())], "{}", frame.escape_ascii());
     }
+}
+
+/// A check is answered or not. What is answered can be read, is no longer than the check and what an answer adds, and
+/// nobody is believed who has not proven the password of [RFC 5769](https://www.rfc-editor.org/rfc/rfc5769), which the
+/// corpus knows.
+fn stun(input: &[u8]) {
+    let local = Credentials {
+        ufrag: "evtj".parse().expect("a user name fragment"),
+        password: "VOkJxbRl1RmTxUk/WvJxBt".parse().expect("a password"),
+    };
+    let proven = Stun::parse(input).is_ok_and(|message| message.is_protected_by(&local.password));
+    let mut agent = LiteAgent::new(local, UnknownAttributes::Refuse);
+    let mut answer = Vec::new();
+    let outcome = agent.receive(Time(1), SOMEBODY, input, &mut answer);
+    assert!(proven || answer.is_empty(), "a stranger is answered: {outcome:?}");
+    match outcome {
+        Outcome::Answered { .. } => assert_eq!(agent.sources(), Sources::Only(SOMEBODY)),
+        _ => assert_eq!(agent.sources(), Sources::Nobody),
+    }
+    if !answer.is_empty() {
+        Stun::parse(&answer).expect("we read what we answer");
+        assert!(answer.len() <= input.len() + 80, "{} octets", answer.len());
+    }
+    agent.expire(Time(u64::MAX));
 }
 
 /// Messages; `None` for what ends the stream.
