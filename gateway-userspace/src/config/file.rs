@@ -4,8 +4,8 @@
 use crate::dataplane::Mode;
 use crate::policy::manipulation;
 use crate::policy::{
-    AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, RedirectionForm, ReferPolicy,
-    ReliableProvisional, Service, Spare,
+    AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, PreconditionPolicy,
+    RedirectionForm, ReferPolicy, ReliableProvisional, Service, Spare,
 };
 use crate::sdp::MediaSecurity;
 use crate::sip::auth::Password;
@@ -366,6 +366,7 @@ pub(super) enum Latch {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct TrunkSip {
     pub(super) reliable_provisional: Field<ReliableProvisional>,
+    pub(super) preconditions: Field<PreconditionPolicy>,
     pub(super) early_media: Field<EarlyMedia>,
     pub(super) p_early_media: Field<bool>,
     pub(super) delayed_offer: Field<bool>,

@@ -39,7 +39,7 @@ pub use redirection::{Diversion, DiversionReason, Redirection, RedirectionForm};
 pub use registration::{Registrant, Registration, RegistrationId, RegistrationPolicy, Turnout};
 pub use route::{Candidate, Candidates, Route, retries};
 pub use service::{Service, Usual};
-pub use sip::{EarlyMedia, HoldForm, ReferPolicy, ReliableProvisional, SipPolicy};
+pub use sip::{EarlyMedia, HoldForm, PreconditionPolicy, ReferPolicy, ReliableProvisional, SipPolicy};
 pub use standing::{Drainable, PeerStanding, RegistrationState, TargetState, TrunkStanding};
 pub use trunk::{Advertised, MAX_PRIORITY, Peer, Trunk};
 

@@ -1,8 +1,8 @@
 //! What stands behind a trunk, and what follows from it where the operator says nothing else.
 
 use super::{
-    AssertedSource, Health, HoldForm, IdentityForm, IdentityPolicy, NumberFormat, RedirectionForm,
-    ReferPolicy, SipPolicy,
+    AssertedSource, Health, HoldForm, IdentityForm, IdentityPolicy, NumberFormat, PreconditionPolicy,
+    RedirectionForm, ReferPolicy, SipPolicy,
 };
 use crate::sdp::{MediaSecurity, SecurityTerms};
 use crate::sip::message::HeaderName;
@@ -69,6 +69,7 @@ impl Usual {
                 // It takes no INVITE without an offer.
                 sip: SipPolicy {
                     delayed_offer: false,
+                    preconditions: PreconditionPolicy::Off,
                     trace_header: Some(HeaderName::Other("X-Trace-ID".into())),
                     ..usual.sip
                 },
@@ -92,6 +93,7 @@ impl Usual {
                 // Only it knows what the parameters of a target mean, one outside of it included.
                 sip: SipPolicy {
                     delayed_offer: false,
+                    preconditions: PreconditionPolicy::Off,
                     hold: HoldForm::Inactive,
                     refer: ReferPolicy::SendBack,
                     ..usual.sip

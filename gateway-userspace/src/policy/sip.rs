@@ -8,6 +8,7 @@ use crate::sip::message::HeaderName;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SipPolicy {
     pub reliable_provisional: ReliableProvisional,
+    pub preconditions: PreconditionPolicy,
     pub early_media: EarlyMedia,
     /// Ask its peers, as callees, for P-Early-Media (RFC 5009).
     pub p_early_media: bool,
@@ -33,6 +34,7 @@ impl Default for SipPolicy {
     fn default() -> Self {
         Self {
             reliable_provisional: ReliableProvisional::default(),
+            preconditions: PreconditionPolicy::default(),
             early_media: EarlyMedia::default(),
             p_early_media: false,
             hold: HoldForm::default(),
@@ -61,6 +63,20 @@ pub enum ReliableProvisional {
     Supported,
     /// Required of callees and of callers.
     Required,
+}
+
+/// Quality-of-service preconditions (RFC 3312) with a trunk's peers as callees. Callers that wait for theirs are served in
+/// any case. They need reliable provisional responses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreconditionPolicy {
+    /// Not spoken: a callee that requires them refuses the call.
+    Off,
+    /// Spoken with a callee that refuses the call without them (421).
+    #[default]
+    OnDemand,
+    /// Offered in each INVITE.
+    Offered,
 }
 
 /// What the caller hears of provisional responses of a trunk's peers, as callees.

@@ -16,6 +16,7 @@ use super::negotiated::{
 };
 use super::numbering::Numbering;
 use super::offer_answer::{Event, OfferAnswer, State};
+use super::precondition::Preconditions;
 use super::print::print;
 use crate::base::machine::{Machine, Step};
 use crate::base::token::Tokens;
@@ -86,6 +87,9 @@ pub struct Leg {
     #[serde(default)]
     keys: Vec<MasterKey>,
     exchange: Exchange,
+    /// Our offers ask for preconditions (RFC 3312): what the peer has said of them. `None` asks for none.
+    #[serde(default)]
+    preconditions: Option<Preconditions>,
     /// What holds, a preview included; `None` without a stream.
     agreed: Option<Negotiated>,
 }
@@ -120,6 +124,7 @@ impl Leg {
             around: None,
             sent: Said::default(),
             exchange: Exchange::Stable,
+            preconditions: None,
             agreed: None,
         }
     }
@@ -148,6 +153,7 @@ impl Leg {
         if offer.audio.port == 0 && self.around.is_none() {
             return Err(Refusal::NeverEnabled);
         }
+        self.learn_preconditions(&offer);
         self.exchange = Exchange::RemoteOffer { offer, before: self.agreed.clone() };
         Ok(())
     }
@@ -182,8 +188,8 @@ impl Leg {
             formats,
             ptime: theirs.ptime,
             maxptime: theirs.maxptime,
-            // They end on the leg that they came by.
-            preconditions: None,
+            // The other side's end on the leg that they came by.
+            preconditions: self.preconditions.map(Preconditions::offered),
             crypto,
         };
         let around = self.around.get_or_insert_default().clone();
@@ -211,6 +217,7 @@ impl Leg {
             _ => Some(agreed_by_answer(self.local, offer, &answer.audio, before.as_ref())?),
         };
         self.agreed = agreed;
+        self.learn_preconditions(answer);
         self.close_or_preview(finality);
         Ok(Progress::Taken)
     }

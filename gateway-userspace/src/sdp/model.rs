@@ -58,7 +58,7 @@ pub struct Audio {
     pub ptime: Option<u16>,
     /// Milliseconds of audio that one packet may carry.
     pub maxptime: Option<u16>,
-    /// In a peer's description what it waits for, in ours what we answer to that.
+    /// In a peer's description what it waits for, in ours what we know of that.
     #[serde(default)]
     pub preconditions: Option<Preconditions>,
     /// The lines of `a=crypto` that can be used, in order.

@@ -60,7 +60,7 @@ fn media(audio: &Audio) -> Media {
     if audio.rtcp_mux {
         attribute("rtcp-mux", None);
     }
-    for (name, value) in audio.preconditions.iter().flat_map(Preconditions::answer) {
+    for (name, value) in audio.preconditions.iter().flat_map(Preconditions::written) {
         media.attributes.push(Attribute { attribute: name.to_owned(), value: Some(value) });
     }
     media

@@ -15,7 +15,7 @@ pub(in crate::call) const REL100: &str = "100rel";
 pub(in crate::call) const TIMER: &str = "timer";
 
 /// Quality-of-service preconditions (RFC 3312).
-const PRECONDITION: &str = "precondition";
+pub(in crate::call) const PRECONDITION: &str = "precondition";
 
 /// INVITEs that take the place of another dialog (RFC 3891).
 pub(crate) const REPLACES: &str = "replaces";

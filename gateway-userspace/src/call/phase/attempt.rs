@@ -1,12 +1,13 @@
 //! One peer's try at the callee leg: its INVITE, the branches that ring behind it, and what to do with answers that come
 //! too late.
 
+use crate::base::id::Side;
 use crate::call::feature::reliable;
-use crate::call::leg::{TrunkRef, next_hop};
-use crate::call::{Action, Context, RequestKey};
-use crate::sdp;
+use crate::call::leg::{SDP, TrunkRef, next_hop};
+use crate::call::{Action, Context, RequestKey, media};
+use crate::sdp::{self, Finality};
 use crate::sip::dialog::{Dialog, DialogId, Origin};
-use crate::sip::message::{Contact, Draft, Header, HeaderName, Method, Response};
+use crate::sip::message::{Contact, Draft, Header, HeaderName, Headers, Method, Response};
 use crate::sip::transport::Hop;
 
 /// An INVITE of ours that has no final response yet, or may still get a second 2xx from another branch.
@@ -43,6 +44,18 @@ pub(super) struct Branch {
     pub(super) media: sdp::Leg,
     /// RSeq of its last reliable response.
     rseq: Option<u32>,
+    readiness: Readiness,
+    /// What it described was not told the caller: it came before its preconditions were met.
+    is_withheld: bool,
+}
+
+/// Where word that our access is ready stands with a branch (RFC 3312 section 5.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readiness {
+    Unsaid,
+    /// Our UPDATE has no answer yet.
+    OnItsWay,
+    Said,
 }
 
 /// A proxy and the callee may each ask who we are, and each find a nonce too old.
@@ -133,7 +146,13 @@ impl Attempt {
             return None;
         }
         let dialog = Dialog::from_response(&self.origin, response)?;
-        self.branches.push(Branch { dialog, media: offering.clone(), rseq: None });
+        self.branches.push(Branch {
+            dialog,
+            media: offering.clone(),
+            rseq: None,
+            readiness: Readiness::Unsaid,
+            is_withheld: false,
+        });
         Some(self.branches.len() - 1)
     }
 
@@ -166,6 +185,27 @@ impl Attempt {
     /// What the branch says about media by which early media flows.
     pub(super) fn media(&self) -> Option<&sdp::Leg> {
         Some(&self.branches.get(self.flowing?)?.media)
+    }
+
+    /// Whether the branch that a 2xx speaks for owes us an answer, which is to come before the 2xx is taken.
+    pub(super) fn owes_answer(&self, response: &Response) -> bool {
+        self.position(response).is_some_and(|known| self.branches[known].readiness == Readiness::OnItsWay)
+    }
+
+    /// The final answer to word of our readiness; without one, no branch answers any more. A refusal changes nothing: a
+    /// branch that sends an UPDATE itself learns of our readiness by our answer.
+    pub(super) fn readiness_told(&mut self, response: Option<&Response>) {
+        let tag = response.map(|response| response.head.to.tag());
+        let branches = self.branches.iter_mut().filter(|branch| branch.readiness == Readiness::OnItsWay);
+        for branch in branches.filter(|own| tag.is_none_or(|tag| tag == Some(own.dialog.remote_tag()))) {
+            branch.readiness = Readiness::Said;
+            let answer = response.filter(|response| response.status.is_success());
+            let answer = answer.and_then(|answer| media::description_of_response(answer).ok().flatten());
+            let taken = answer.map(|answer| branch.media.receive_answer(&answer, Finality::Final));
+            if !matches!(taken, Some(Ok(_))) {
+                branch.media.abandon();
+            }
+        }
     }
 
     /// The dialog and the media of the branch that a 2xx speaks for, whether it was heard of before or not.
@@ -230,5 +270,38 @@ impl Branch {
         let hop = next_hop(context.policy, &self.dialog, trunk, hop);
         context.push(Action::Request { key: RequestKey::Prack, draft: Box::new(draft), hop });
         true
+    }
+
+    /// Says by UPDATE that our access is ready, once, to a branch that waits for it.
+    pub(super) fn tell_readiness(&mut self, hop: Hop, trunk: &TrunkRef, context: &mut Context<'_>) {
+        let waits = self.media.preconditions().is_some_and(|said| said.await_word());
+        if !waits || self.readiness != Readiness::Unsaid {
+            return;
+        }
+        let Ok(offer) = self.media.offer_readiness() else { return };
+        self.readiness = Readiness::OnItsWay;
+        let mut draft = self.dialog.request(Method::Update);
+        draft.set_body(SDP, offer);
+        trunk.sign(&mut draft);
+        let hop = next_hop(context.policy, &self.dialog, trunk, hop);
+        let key = RequestKey::Update { to: Side::Callee };
+        context.push(Action::Request { key, draft: Box::new(draft), hop });
+    }
+
+    /// Whether what it describes may be told the caller now: not as long as it waits for preconditions, when nobody rings
+    /// and nothing plays; and then not before its network says that there is early media (RFC 5009), where the caller's
+    /// own ringing would end for silence.
+    pub(super) fn may_be_heard(&mut self, describes: bool, provisional: &Headers) -> bool {
+        let said = self.media.preconditions();
+        let waits = said.is_some_and(|said| !said.are_met() || said.await_word());
+        if describes && waits {
+            self.is_withheld = true;
+            return false;
+        }
+        let is_authorized =
+            ["sendrecv", "sendonly"].iter().any(|word| provisional.has_token(&HeaderName::PEarlyMedia, word));
+        let is_news = self.is_withheld && is_authorized;
+        self.is_withheld &= !(describes || is_news);
+        describes || is_news
     }
 }

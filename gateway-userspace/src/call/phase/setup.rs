@@ -3,32 +3,32 @@
 mod answer;
 mod invite;
 mod pickup;
+mod precondition;
+mod preparation;
 mod progress;
 mod request;
+
+pub(in crate::call) use preparation::begin;
 
 use super::attempt::Attempt;
 use super::ending::Ending;
 use super::parting::Partings;
-use super::{Phase, conclude, crossing, tell_of_invite};
+use super::{Phase, conclude, crossing};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
-use crate::base::redact::Number;
 use crate::call::facts::{Ending as Outcome, Facts};
-use crate::call::feature::ability::{Abilities, REL100};
-use crate::call::feature::correlation;
 use crate::call::feature::early_media::Heard;
 use crate::call::feature::reason::Reasons;
 use crate::call::feature::reliable::Provisional;
-use crate::call::feature::session_timer::{self, Session};
+use crate::call::feature::session_timer::Session;
 use crate::call::leg::{Leg, TrunkRef};
-use crate::call::{Action, CallTimer, Context, Event, Invitation, RequestKey, media};
+use crate::call::{Action, CallTimer, Context, Event, RequestKey, media};
 use crate::media::MediaPlan;
-use crate::observe::event::CallStart;
-use crate::observe::{self, TrunkEvent};
-use crate::policy::{self, Caller, Candidates, Decision, Inquiry, Redirection, ReliableProvisional};
+use crate::observe;
+use crate::policy::{self, Caller, Candidates, Redirection};
 use crate::sdp;
-use crate::sip::dialog::{Dialog, DialogId};
-use crate::sip::message::{Draft, HeaderName, Request, Response, StatusCode, Uri};
+use crate::sip::dialog::DialogId;
+use crate::sip::message::{Draft, HeaderName, Request, Response, StatusCode};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
 use std::sync::Arc;
@@ -49,7 +49,8 @@ pub(in crate::call) struct Setup {
     attempts: Vec<Attempt>,
     /// The callee is not rung before the caller's access is ready (RFC 3312).
     is_waiting: bool,
-    /// The callee's 2xx, which waits for the caller's PRACK (RFC 3262 section 3).
+    /// The callee's 2xx, which waits for the caller's PRACK (RFC 3262 section 3), or for the callee's own answer to an
+    /// UPDATE of ours.
     held: Option<Box<Response>>,
 }
 
@@ -75,138 +76,6 @@ enum Failure {
     Fault(Fault),
     /// The callee's own word, and why.
     Status(StatusCode, Reasons),
-}
-
-/// Checks the INVITE and prepares both legs. On refusal nothing was done, and the INVITE comes back.
-pub(in crate::call) fn begin(
-    invitation: Invitation,
-    context: &mut Context<'_>,
-) -> Result<(Facts, Setup), (Fault, Box<Request>)> {
-    let Invitation { id, server, request, hop, trunk, permit, emergency } = invitation;
-    let prepared = prepare(&request, hop, trunk.clone(), emergency, context);
-    let Prepared { caller, callee, decision, offered } = match prepared {
-        Ok(prepared) => prepared,
-        Err(fault) => return Err((fault, request)),
-    };
-    let start = CallStart {
-        call: id,
-        caller: callee.caller.number(),
-        called: Number::new(callee.called.as_str()),
-        trunk: Arc::from(trunk.name.as_str()),
-        source: hop.remote,
-    };
-    context.push(Action::Publish(observe::Event::CallStarted(Box::new(start.clone()))));
-    tell_of_invite(id, Side::Caller, &request, context);
-    let trying = Response::to_request(&request, StatusCode::TRYING);
-    context.push(Action::Respond { server, response: Box::new(trying) });
-    let mut facts = Facts::new(start, context.now);
-    if let (true, Some(limit)) = (decision.permit.is_near_limit, callee.trunk.limits.calls) {
-        let event = TrunkEvent::NearLimit { trunk: callee.trunk.name.as_str().into(), limit };
-        context.push(Action::Publish(observe::Event::Trunk(event)));
-    }
-    facts.permits = [Some(permit), Some(decision.permit)];
-    facts.heard_from(Side::Caller, &request.headers, &caller.trunk);
-    let policy = caller.trunk.sip.reliable_provisional;
-    let provisional = Provisional::of(server, &request, policy, context.tokens.number());
-    let setup = Setup {
-        caller,
-        server,
-        request,
-        provisional,
-        heard: Heard::default(),
-        offered,
-        callee,
-        candidates: decision.candidates,
-        attempts: Vec::new(),
-        is_waiting: false,
-        held: None,
-    };
-    Ok((facts, setup))
-}
-
-/// Both legs before anything is sent.
-struct Prepared {
-    caller: Leg,
-    callee: Callee,
-    decision: Decision,
-    offered: bool,
-}
-
-fn prepare(
-    request: &Request,
-    hop: Hop,
-    trunk: TrunkRef,
-    emergency: bool,
-    context: &mut Context<'_>,
-) -> Result<Prepared, Fault> {
-    let called = match context.policy.emergency().number(&request.uri) {
-        Some(number) => number.to_owned(),
-        None => called_number(request, &trunk)?,
-    };
-    let speaks_100rel = [HeaderName::Supported, HeaderName::Require]
-        .iter()
-        .any(|header| request.headers.has_token(header, REL100));
-    if trunk.sip.reliable_provisional == ReliableProvisional::Required && !speaks_100rel {
-        return Err(Fault::ExtensionRequired);
-    }
-    if session_timer::is_too_short(request) {
-        return Err(Fault::SessionIntervalTooShort);
-    }
-    let offer = media::description_of_request(request)?;
-    let (now, spread) = (context.now, context.tokens.number());
-    let inquiry = Inquiry { from: trunk.id(), called: &called, emergency, now, spread };
-    let decision = context.policy.decide(&inquiry)?;
-    let to_trunk =
-        TrunkRef::new(Arc::clone(context.policy), decision.candidates.trunk()).ok_or(Fault::NoRoute)?;
-    let tag = context.tokens.token();
-    let dialog =
-        Dialog::from_request(request, &tag, trunk.contact(), false).map_err(|refused| refused.fault())?;
-    let caller = Caller::of(request, &trunk);
-    let redirection = Redirection::of(request, &trunk, &caller);
-    let mut near = media::open(&trunk, context)?;
-    let offered = offer.is_some();
-    let taken = match offer {
-        Some(offer) => near.receive_offer(offer).map_err(|refusal| refusal.fault()),
-        None => Ok(()),
-    };
-    let far = taken.and_then(|()| media::open(&to_trunk, context));
-    let far = match far {
-        Ok(far) => far,
-        Err(fault) => {
-            context.ports.release(near.local(), context.now);
-            return Err(fault);
-        }
-    };
-    let abilities = Abilities::of(&request.headers);
-    let charging = correlation::charging_vector(&request.headers, &trunk);
-    let leg = Leg {
-        trunk,
-        hop,
-        dialog,
-        media: near,
-        abilities,
-        session: Session::default(),
-        acknowledged_with: String::new(),
-        authorization: (0, Vec::new()),
-        charging,
-    };
-    let has_offer = offered || !to_trunk.sip.delayed_offer;
-    let session = Session::default();
-    let callee =
-        Callee { trunk: to_trunk, media: far, has_offer, session, invite: None, called, caller, redirection };
-    Ok(Prepared { caller: leg, callee, decision, offered })
-}
-
-/// The called number or name, as the trunk's far end means it.
-fn called_number(request: &Request, trunk: &TrunkRef) -> Result<String, Fault> {
-    // A registrar calls the Contact that we gave it; whom the call is for, To says (RFC 3261 section 16.5).
-    let ours =
-        trunk.registration.as_ref().is_some_and(|own| request.uri.user().as_deref() == Some(&own.user));
-    let uri = if ours { &request.head.to.uri } else { &request.uri };
-    match uri {
-        Uri::Sip(_) | Uri::Tel(_) => trunk.numbers.read_uri(uri).ok_or(Fault::NoRoute),
-        Uri::Absolute(_) => Err(Fault::UnsupportedUriScheme),
-    }
 }
 
 impl Setup {
@@ -260,36 +129,6 @@ impl Setup {
         self.dial_next(facts, context, Failure::Fault(Fault::PeerUnreachable))
     }
 
-    /// Tells the caller by a reliable response that we are ready, and waits for its word that it is too.
-    fn answer_preconditions(mut self, facts: &mut Facts, context: &mut Context<'_>) -> Phase {
-        let body = match self.caller.media.answer_own(&self.callee.media) {
-            Ok(body) => body,
-            Err(refusal) => return self.fail(facts, context, Failure::Fault(refusal.fault())),
-        };
-        self.is_waiting = true;
-        context.disarm(CallTimer::NoProgress);
-        context.arm(CallTimer::NoAnswer, context.settings.answer_timeout);
-        let status = StatusCode::SESSION_PROGRESS;
-        let told = self.caller.response(context, &self.request, status, Some(body));
-        self.provisional.send(told, context);
-        Phase::Setup(Box::new(self))
-    }
-
-    /// Rings the callee if the caller's offer says that its access is ready now.
-    fn proceed_when_ready(
-        mut self: Box<Self>,
-        ready: bool,
-        facts: &mut Facts,
-        context: &mut Context<'_>,
-    ) -> Phase {
-        if !self.is_waiting || !ready {
-            return Phase::Setup(self);
-        }
-        self.is_waiting = false;
-        context.disarm(CallTimer::NoAnswer);
-        self.dial_next(facts, context, Failure::Fault(Fault::PeerUnreachable))
-    }
-
     fn dial_next(mut self, facts: &mut Facts, context: &mut Context<'_>, last: Failure) -> Phase {
         let Some(candidate) = self.candidates.next(context.now) else {
             return self.fail(facts, context, last);
@@ -339,6 +178,17 @@ impl Setup {
             }
             Event::Unreachable { key: RequestKey::Invite { attempt } } => {
                 self.lost(facts, attempt, Fault::PeerUnreachable, context)
+            }
+            Event::Response { key: RequestKey::Prack, response } => {
+                self.acknowledged_by(&response, context);
+                Phase::Setup(self)
+            }
+            Event::Response { key: RequestKey::Update { to: Side::Callee }, response } => {
+                self.told(facts, Some(&response), context)
+            }
+            Event::TimedOut { key: RequestKey::Update { to: Side::Callee } }
+            | Event::Unreachable { key: RequestKey::Update { to: Side::Callee } } => {
+                self.told(facts, None, context)
             }
             Event::Cancelled { cancel, .. } => self.cancelled(facts, Reasons::of(&cancel.headers), context),
             Event::Request { side: Side::Caller, server, request, .. } => {
@@ -440,6 +290,7 @@ impl Setup {
             status if status.is_success() => self.answered(facts, response, context),
             // It rang: what timed out is the callee, and others shall not ring after it.
             StatusCode::REQUEST_TIMEOUT if rang => self.fail(facts, context, Failure::Fault(Fault::NoAnswer)),
+            EXTENSION_REQUIRED if self.extend(response, context) => Phase::Setup(self),
             INTERVAL_TOO_SMALL if self.callee.session.raise(response) => self.ask_for_longer(context),
             StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED
                 if self.authenticate(response, context) =>
@@ -515,4 +366,5 @@ impl Setup {
     }
 }
 
+const EXTENSION_REQUIRED: StatusCode = StatusCode::new(421).expect("421 is a status code");
 const INTERVAL_TOO_SMALL: StatusCode = StatusCode::new(422).expect("422 is a status code");

@@ -7,8 +7,8 @@ use super::peer::{media_networks, peer};
 use crate::media::plan::RateLimit;
 use crate::media::{GatePolicy, MediaPolicy};
 use crate::policy::{
-    Advertised, CauseMap, CauseTable, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, SipPolicy,
-    Trunk, Usual,
+    Advertised, CauseMap, CauseTable, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan,
+    PreconditionPolicy, ReliableProvisional, SipPolicy, Trunk, Usual,
 };
 use crate::rtp::Encoding;
 use crate::sdp::SecurityTerms;
@@ -400,6 +400,7 @@ fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut 
     }
     SipPolicy {
         reliable_provisional: super::value(&written.reliable_provisional, standard.reliable_provisional),
+        preconditions: preconditions(written, &standard, label, errors),
         early_media: super::value(&written.early_media, standard.early_media),
         p_early_media: super::value(&written.p_early_media, standard.p_early_media),
         hold: super::value(&written.hold, standard.hold),
@@ -411,6 +412,23 @@ fn sip(written: &file::TrunkSip, standard: SipPolicy, label: &str, errors: &mut 
         slim_when_large: super::value(&written.slim_when_large, standard.slim_when_large),
         trace_header: trace_header(&written.trace_header, standard.trace_header, label, errors),
     }
+}
+
+fn preconditions(
+    written: &file::TrunkSip,
+    standard: &SipPolicy,
+    label: &str,
+    errors: &mut ConfigErrors,
+) -> PreconditionPolicy {
+    let policy = super::value(&written.preconditions, standard.preconditions);
+    let reliable = super::value(&written.reliable_provisional, standard.reliable_provisional);
+    if policy == PreconditionPolicy::Offered && reliable == ReliableProvisional::Off {
+        let span = written.preconditions.as_ref().map(Spanned::span);
+        let message = "preconditions need reliable provisional responses, which are off";
+        let fix = "write reliable_provisional = \"supported\", or preconditions = \"off\"";
+        errors.add(span, format!("{label} sip.preconditions"), message, fix);
+    }
+    policy
 }
 
 fn trace_header(

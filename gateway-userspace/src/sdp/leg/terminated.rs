@@ -8,6 +8,7 @@ use super::super::negotiated::{
 };
 use super::super::offer_answer::Event;
 use super::super::parse::parse;
+use super::super::precondition::Preconditions;
 use super::{Exchange, Finality, Leg};
 
 impl Leg {
@@ -145,6 +146,33 @@ impl Leg {
         offer.audio.preconditions.is_some_and(|preconditions| !preconditions.are_met())
     }
 
+    /// Lets our offers say from now on that our access is ready, and ask after the peer's (RFC 3312).
+    pub fn ask_for_preconditions(&mut self) {
+        self.preconditions = Some(Preconditions::UNKNOWN);
+    }
+
+    /// Offers say nothing of preconditions any more: the session stands.
+    pub fn forget_preconditions(&mut self) {
+        self.preconditions = None;
+    }
+
+    /// What the peer has said of preconditions that we asked for.
+    pub fn preconditions(&self) -> Option<Preconditions> {
+        self.preconditions
+    }
+
+    /// Offers once more what this leg has agreed on, as word that our access is ready (RFC 3312 section 5.1.1).
+    pub fn offer_readiness(&mut self) -> Result<String, Refusal> {
+        let media = self.agreed.clone().ok_or(Refusal::NothingToRelay)?;
+        self.offer_formats(&formats_of(&media), media.direction.reversed(), (media.ptime, media.maxptime))
+    }
+
+    pub(super) fn learn_preconditions(&mut self, said: &Description) {
+        if self.preconditions.is_some() && said.audio.preconditions.is_some() {
+            self.preconditions = said.audio.preconditions;
+        }
+    }
+
     /// Our last description, read back.
     pub(super) fn said(&self) -> Option<Description> {
         // Only refreshes and re-offers need it, which is too seldom to keep it in memory for each call.
@@ -175,7 +203,7 @@ impl Leg {
             formats,
             ptime,
             maxptime,
-            preconditions: None,
+            preconditions: self.preconditions.map(Preconditions::offered),
             crypto,
         };
         let around = self.around.get_or_insert_default().clone();

@@ -23,7 +23,7 @@ impl Setup {
             context.disarm(timer);
         }
         let Some(attempt) = self.attempts.last_mut() else { return Phase::Setup(self) };
-        if self.provisional.is_open() {
+        if self.provisional.is_open() || attempt.owes_answer(response) {
             match &self.held {
                 Some(held) if held.head.to.tag() != response.head.to.tag() => {
                     attempt.release(response, context);
@@ -33,9 +33,10 @@ impl Setup {
             }
             return Phase::Setup(self);
         }
-        let Some((dialog, media)) = attempt.answered(response, &self.callee.media) else {
+        let Some((dialog, mut media)) = attempt.answered(response, &self.callee.media) else {
             return Phase::Setup(self);
         };
+        media.forget_preconditions();
         let hop = attempt.hop;
         let authorization = (attempt.sequence, attempt.authorization.clone());
         self.callee.media = media;

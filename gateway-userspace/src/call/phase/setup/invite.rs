@@ -2,7 +2,7 @@
 //! a while.
 
 use super::{Callee, Setup};
-use crate::call::feature::ability::{ALLOW, REL100, REPLACES};
+use crate::call::feature::ability::{ALLOW, PRECONDITION, REL100, REPLACES};
 use crate::call::feature::session_timer;
 use crate::call::leg::SDP;
 use crate::call::phase::Phase;
@@ -43,20 +43,26 @@ impl Callee {
         let sip = &self.trunk.sip;
         // Without our offer a reliable response would bring one, to be answered before the caller can have said
         // anything about it (RFC 3262 section 5).
-        match sip.reliable_provisional {
-            ReliableProvisional::Supported if self.has_offer => {
-                draft.headers.push(HeaderName::Supported, REL100)
-            }
-            ReliableProvisional::Required if self.has_offer => {
-                draft.headers.push(HeaderName::Require, REL100)
-            }
-            ReliableProvisional::Off | ReliableProvisional::Supported | ReliableProvisional::Required => {}
+        if self.has_offer {
+            self.ask_for_reliability(&mut draft);
+        }
+        if self.media.preconditions().is_some() {
+            draft.headers.push(HeaderName::Supported, PRECONDITION);
         }
         session_timer::ask(&mut draft, &self.session, sip.session_expires);
         if sip.p_early_media {
             draft.headers.push(HeaderName::PEarlyMedia, "supported");
         }
         draft
+    }
+
+    /// Says in an INVITE what the trunk wants of provisional responses.
+    pub(super) fn ask_for_reliability(&self, draft: &mut Draft) {
+        match self.trunk.sip.reliable_provisional {
+            ReliableProvisional::Off => {}
+            ReliableProvisional::Supported => draft.headers.push(HeaderName::Supported, REL100),
+            ReliableProvisional::Required => draft.headers.push(HeaderName::Require, REL100),
+        }
     }
 }
 

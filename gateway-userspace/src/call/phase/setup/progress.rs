@@ -35,6 +35,7 @@ impl Setup {
             finality = Finality::Final;
         }
         let describes = branch.is_some_and(|branch| self.take_preview(branch, response, finality));
+        let describes = self.may_tell(branch, describes, response);
         self.tell(response, describes, context);
         alerted(facts, context);
         Phase::Setup(self)
@@ -50,6 +51,11 @@ impl Setup {
             attempt.flow_by(branch);
         }
         taken
+    }
+
+    fn may_tell(&mut self, branch: Option<usize>, describes: bool, response: &Response) -> bool {
+        let (Some(attempt), Some(branch)) = (self.attempts.last_mut(), branch) else { return describes };
+        attempt.branch_mut(branch).may_be_heard(describes, &response.headers)
     }
 
     fn tell(&mut self, response: &Response, describes: bool, context: &mut Context<'_>) {

@@ -65,13 +65,7 @@ impl Setup {
         if self.is_waiting {
             return self.proceed_when_ready(ready, facts, context);
         }
-        if self.provisional.is_open() {
-            return Phase::Setup(self);
-        }
-        match self.held.take() {
-            Some(answer) => self.answered(facts, &answer, context),
-            None => Phase::Setup(self),
-        }
+        self.answer_when_free(facts, context)
     }
 
     fn answer_of_caller(&mut self, request: &Request) -> Result<(), Fault> {
