@@ -38,7 +38,7 @@ enum Bench {
     /// Processor time, highest rate and latency of a relayed packet: empty XDP redirect, Causeway, rtpengine
     Relay(RelayArguments),
     /// The same with SRTP on one side of each call: Causeway, rtpengine
-    Srtp(SrtpArguments),
+    Srtp(ReplayArguments),
     /// Whole SIP calls over UDP, TCP and TLS: processor time beside Kamailio with rtpengine, set-up delay, memory
     Calls(calls::Arguments),
     /// Nanoseconds of the XDP program alone, by test-run and in service: against an empty program, by number of flows
@@ -54,27 +54,9 @@ pub(crate) struct TranscodeArguments {
     repetitions: u8,
 }
 
+/// What every comparison of relays asks.
 #[derive(Debug, clap::Args)]
-pub(crate) struct RelayArguments {
-    /// Calls that the recording is replayed as, in both directions
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=5000))]
-    calls: u16,
-    /// Times that each relay is measured; figures are medians
-    #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
-    repetitions: u8,
-    /// How long runs that other programs disturb are repeated before the bench gives up
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
-    patience: u64,
-    /// Costs by what the kernel charged to sender and relay, whatever else runs: for hosts that never rest
-    #[arg(long)]
-    charged: bool,
-    /// An RTP capture to replay (classic pcap, Ethernet) instead of the recording that is made here
-    #[arg(long, value_name = "FILE")]
-    pcap: Option<PathBuf>,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct SrtpArguments {
+pub(crate) struct ReplayArguments {
     /// Calls that the recording is replayed as, in both directions
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=5000))]
     calls: u16,
@@ -87,6 +69,15 @@ pub(crate) struct SrtpArguments {
     /// Costs by what the kernel charged to sender, relay and softirq, whatever else runs: for hosts that never rest
     #[arg(long)]
     charged: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RelayArguments {
+    #[command(flatten)]
+    replay: ReplayArguments,
+    /// An RTP capture to replay (classic pcap, Ethernet) instead of the recording that is made here
+    #[arg(long, value_name = "FILE")]
+    pcap: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -33,7 +33,7 @@ mod secured;
 pub(super) mod srtp;
 pub(super) mod traffic;
 
-use super::RelayArguments;
+use super::{RelayArguments, ReplayArguments};
 use crate::media::media_pcap;
 use crate::report::{self, median, thousands};
 use crate::steps::{Step, Steps};
@@ -139,7 +139,7 @@ pub(super) fn run(arguments: &RelayArguments, json: bool) -> Result<()> {
         workspace: &workspace,
         bench: &bench,
         recording: &recording,
-        calls: arguments.calls,
+        calls: arguments.replay.calls,
         secured: false,
     };
     let mut contest = steps.run("labs", |step| {
@@ -151,11 +151,11 @@ pub(super) fn run(arguments: &RelayArguments, json: bool) -> Result<()> {
         let causeway = maker.causeway()?;
         step.progress(3, 4, "rtpengine");
         let rtpengine = maker.rtpengine()?;
-        step.detail(format!("4, each with {} calls", arguments.calls));
+        step.detail(format!("4, each with {} calls", arguments.replay.calls));
         Ok(Contest { alone, empty, causeway, rtpengine })
     })?;
-    let mut quiet = Quiet::new(Duration::from_secs(arguments.patience), arguments.charged);
-    let figures = contest.measure(&steps, &mut quiet, arguments)?;
+    let mut quiet = Quiet::new(&arguments.replay);
+    let figures = contest.measure(&steps, &mut quiet, &arguments.replay)?;
     print_table(&figures);
     if json {
         println!("{}", serde_json::to_string(&figures)?);
@@ -174,8 +174,9 @@ struct Quiet {
 }
 
 impl Quiet {
-    fn new(patience: Duration, tolerant: bool) -> Self {
-        Self { patience, left: patience, tolerant, background: 0.0, disturbed: 0 }
+    fn new(arguments: &ReplayArguments) -> Self {
+        let patience = Duration::from_secs(arguments.patience);
+        Self { patience, left: patience, tolerant: arguments.charged, background: 0.0, disturbed: 0 }
     }
 
     /// Repeats `run` until nobody disturbs it.
@@ -243,8 +244,8 @@ struct Measured {
 }
 
 impl Contest<'_> {
-    fn measure(&mut self, steps: &Steps, quiet: &mut Quiet, arguments: &RelayArguments) -> Result<Figures> {
-        self.warm_up(steps)?;
+    fn measure(&mut self, steps: &Steps, quiet: &mut Quiet, arguments: &ReplayArguments) -> Result<Figures> {
+        warm_up(steps, [&mut self.alone, &mut self.empty, &mut self.causeway, &mut self.rtpengine])?;
         let Measured { unpaced: [empty, causeway], paced: [paced_empty, paced_causeway, rtpengine] } =
             steps.run("processor time", |step| self.costs(step, quiet, arguments.repetitions))?;
         let rounds = LATENCY_PACKETS.div_ceil(2 * usize::from(arguments.calls));
@@ -295,20 +296,6 @@ impl Contest<'_> {
         })
     }
 
-    /// Until rtpengine has learned where each call's packets come from, which takes it some seconds.
-    fn warm_up(&mut self, steps: &Steps) -> Result<()> {
-        steps.run("warm-up", |step| {
-            let contenders = [&mut self.alone, &mut self.empty, &mut self.causeway, &mut self.rtpengine];
-            for (done, contender) in (0..).zip(contenders) {
-                step.progress(done, 4, contender.name);
-                let (run, _) = contender.run(Pace::PacketsPerSecond(2000.0), 8000)?;
-                let (name, sent) = (contender.name, run.sent.packets);
-                ensure!(run.lost == 0, "{name} lost {} of {sent} packets at a low pace", run.lost);
-            }
-            Ok(())
-        })
-    }
-
     fn costs(&mut self, step: &Step, quiet: &mut Quiet, repetitions: u8) -> Result<Measured> {
         let mut measured = Measured::default();
         let (paced, packets) = (Pace::PacketsPerSecond(PACE), (PACE * PACED_RUN.as_secs_f64()) as u64);
@@ -343,6 +330,19 @@ impl Contest<'_> {
         );
         causeway.datapath()
     }
+}
+
+/// Until rtpengine has learned where each call's packets come from, which takes it some seconds.
+fn warm_up<const N: usize>(steps: &Steps, contenders: [&mut Contender<'_>; N]) -> Result<()> {
+    steps.run("warm-up", |step| {
+        for (done, contender) in (0..).zip(contenders) {
+            step.progress(done, N as u64, contender.name);
+            let (run, _) = contender.run(Pace::PacketsPerSecond(2000.0), 8000)?;
+            let (name, sent) = (contender.name, run.sent.packets);
+            ensure!(run.lost == 0, "{name} lost {} of {sent} packets at a low pace", run.lost);
+        }
+        Ok(())
+    })
 }
 
 /// One run of each, in their order or from the last to the first: what drifts does so for and against everyone.

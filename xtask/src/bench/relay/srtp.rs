@@ -5,19 +5,18 @@
 //! those above a sender-only run of the same packets at the same pace. Causeway is measured at a pace that says more
 //! about a relay in the kernel than that of rtpengine would; neither may lose packets.
 
-use super::contender::{Contender, Maker, Relay};
+use super::contender::{Maker, Relay};
 use super::programs::Bench;
 use super::recording::Recording;
 use super::traffic::Pace;
-use super::{Costs, PACE, PACED_RUN, Quiet, turn_of};
-use crate::bench::SrtpArguments;
+use super::{Costs, PACE, PACED_RUN, Quiet, turn_of, warm_up};
+use crate::bench::ReplayArguments;
 use crate::media::media_pcap;
 use crate::report::{self, median, thousands};
-use crate::steps::{Step, Steps};
+use crate::steps::Steps;
 use crate::workspace::Workspace;
 use anyhow::{Result, bail, ensure};
 use serde::Serialize;
-use std::time::Duration;
 
 /// Packets per second over Causeway, and packets of one run.
 const KERNEL_PACE: f64 = 100_000.0;
@@ -43,7 +42,7 @@ struct Figures {
     disturbed_runs: u32,
 }
 
-pub(in crate::bench) fn run(arguments: &SrtpArguments, json: bool) -> Result<()> {
+pub(in crate::bench) fn run(arguments: &ReplayArguments, json: bool) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
     let pcap = workspace.target.join("xtask/media/speech.pcap");
     media_pcap(&pcap)?;
@@ -66,15 +65,8 @@ pub(in crate::bench) fn run(arguments: &SrtpArguments, json: bool) -> Result<()>
         step.detail(format!("3, each with {} calls", arguments.calls));
         Ok([alone, causeway, rtpengine])
     })?;
-    steps.run("warm-up", |_| {
-        for contender in [&mut alone, &mut causeway, &mut rtpengine] {
-            let (run, _) = contender.run(Pace::PacketsPerSecond(2000.0), 8000)?;
-            let (name, sent) = (contender.name, run.sent.packets);
-            ensure!(run.lost == 0, "{name} lost {} of {sent} packets at a low pace", run.lost);
-        }
-        Ok(())
-    })?;
-    let mut quiet = Quiet::new(Duration::from_secs(arguments.patience), arguments.charged);
+    warm_up(&steps, [&mut alone, &mut causeway, &mut rtpengine])?;
+    let mut quiet = Quiet::new(arguments);
     let mut costs = [Costs::default(), Costs::default()];
     steps.run("processor time", |step| {
         for turn in 0..arguments.repetitions {
@@ -84,7 +76,9 @@ pub(in crate::bench) fn run(arguments: &SrtpArguments, json: bool) -> Result<()>
                 (Pace::PacketsPerSecond(PACE), (PACE * PACED_RUN.as_secs_f64()) as u64, &mut rtpengine),
             ];
             for (costs, (pace, packets, relay)) in costs.iter_mut().zip(paces) {
-                one_turn(costs, [&mut alone, relay], turn % 2 == 1, step, &mut quiet, (pace, packets))?;
+                let (reverse, pair) = (turn % 2 == 1, [&mut alone, relay]);
+                let [alone, relay] = turn_of(pair, reverse, step, &mut quiet, pace, packets)?;
+                costs.push(&relay, &alone);
             }
         }
         Ok(())
@@ -114,19 +108,6 @@ pub(in crate::bench) fn run(arguments: &SrtpArguments, json: bool) -> Result<()>
     if json {
         println!("{}", serde_json::to_string(&figures)?);
     }
-    Ok(())
-}
-
-fn one_turn(
-    costs: &mut Costs,
-    contenders: [&mut Contender<'_>; 2],
-    reverse: bool,
-    step: &Step,
-    quiet: &mut Quiet,
-    (pace, packets): (Pace, u64),
-) -> Result<()> {
-    let [alone, relay] = turn_of(contenders, reverse, step, quiet, pace, packets)?;
-    costs.push(&relay, &alone);
     Ok(())
 }
 
