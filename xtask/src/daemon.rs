@@ -27,6 +27,8 @@ pub(crate) struct Shape {
     /// First and last media port.
     pub(crate) ports: (u16, u16),
     pub(crate) signalling: Signalling,
+    /// New calls that the carrier's trunk takes each second; those to 112 pass above.
+    pub(crate) calls_per_second: Option<u32>,
 }
 
 /// How both trunks speak.
@@ -242,6 +244,13 @@ fn tail(log: &Path) -> String {
 
 /// A carrier on the one side and a service on the other, in the lab's addresses.
 fn configuration_text(shape: &Shape, state: &Path, records: &Path) -> String {
+    let (limits, emergency) = match shape.calls_per_second {
+        Some(calls) => (
+            format!("\n[trunk.limits]\ncalls_per_second = {calls}\n"),
+            "\n[emergency]\nnumbers = [\"112\"]\n",
+        ),
+        None => (String::new(), ""),
+    };
     let workers = shape.workers.map(|workers| format!("workers = {workers}\n")).unwrap_or_default();
     format!(
         r#"# Written by `cargo xtask`.
@@ -264,7 +273,7 @@ name = "to-callee"
 
 [cdr]
 path = "{records}"
-
+{emergency}
 [[trunk]]
 name = "carrier"
 listen = "{transport}:10.81.1.1:{port}"
@@ -273,7 +282,7 @@ peers = [{{ address = "10.81.1.2:{port}" }}]
 [trunk.media]
 latch = "same-ssrc"
 dscp = 46
-{tls}
+{limits}{tls}
 [[trunk]]
 name = "service"
 listen = "{transport}:10.81.2.1:{port}"

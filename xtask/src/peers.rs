@@ -9,10 +9,28 @@ use std::process::{Child, Command, Stdio};
 
 const CALLER_SCENARIO: &str = include_str!("peers/uac.xml");
 const CALLEE_SCENARIO: &str = include_str!("peers/uas.xml");
-/// The called number.
-const SERVICE: &str = "442079460000";
+/// What a caller does about 503: it is refused, and content.
+const REFUSAL: &str = r#"<recv response="503" optional="true" next="refused"/>"#;
+const REFUSED: &str = r#"<label id="refused"/>
+  <send>
+    <![CDATA[
+      ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
+      [last_Via:]
+      [last_From:]
+      [last_To:]
+      [last_Call-ID:]
+      CSeq: 1 ACK
+      Max-Forwards: 70
+      Content-Length: 0
+
+    ]]>
+  </send>
+  <label id="over"/>
+  <nop hide="true"/>"#;
 /// Eight seconds of audio, and time for the last packet to be sent.
 const LISTEN: &str = "<pause milliseconds=\"8500\"/>";
+/// SIPp binds its media ports this far above its own, so that two on one host do not meet.
+const MEDIA_ABOVE: u16 = 10_000 - 5_060;
 /// SIPp ends by itself when the calls do not: the time to begin them all, and this.
 const GRACE_SECONDS: u32 = 60;
 
@@ -22,6 +40,26 @@ pub(crate) struct Conversation<'a> {
     pub(crate) transport: Transport,
     /// Both ends play this capture; `None`: the caller hangs up as soon as it has answered the answer.
     pub(crate) recording: Option<&'a Path>,
+}
+
+/// The calls that a caller places.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer {
+    pub(crate) calls: u32,
+    /// Calls begun each second.
+    pub(crate) rate: u32,
+    /// The called number.
+    pub(crate) called: &'static str,
+    /// Where the caller sends from.
+    pub(crate) port: u16,
+    /// Whether 503 is no failure.
+    pub(crate) may_be_refused: bool,
+}
+
+impl Offer {
+    pub(crate) fn new(calls: u32, rate: u32) -> Self {
+        Self { calls, rate, called: "442079460000", port: 5060, may_be_refused: false }
+    }
 }
 
 /// Where SIPp, which has no TLS, reaches what speaks it in its place.
@@ -54,6 +92,40 @@ impl Outcome {
     }
 }
 
+/// What a caller had done at one moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Sample {
+    /// Seconds since the epoch.
+    pub(crate) at: f64,
+    pub(crate) placed: u64,
+    /// Calls answered and ended by BYE.
+    pub(crate) completed: u64,
+}
+
+/// All seconds of a caller, from the statistics that it left in `directory`.
+///
+/// # Errors
+/// They are not there, or not what SIPp writes.
+pub(crate) fn samples(directory: &Path) -> Result<Vec<Sample>> {
+    let text = fs::read_to_string(directory.join("caller.csv")).context("SIPp's statistics")?;
+    let mut lines = text.lines();
+    let names: Vec<&str> = lines.next().unwrap_or_default().split(';').collect();
+    let sample = |line: &str| {
+        let values: Vec<&str> = line.split(';').collect();
+        let value = |name: &str| {
+            let position = names.iter().position(|other| *other == name)?;
+            // A time of day is followed by a tab and the same as seconds.
+            values.get(position)?.rsplit('\t').next()
+        };
+        Some(Sample {
+            at: value("CurrentTime")?.parse().ok()?,
+            placed: value("TotalCallCreated")?.parse().ok()?,
+            completed: value("completed(C)")?.parse().ok()?,
+        })
+    };
+    lines.map(|line| sample(line).context("a line of SIPp's statistics")).collect()
+}
+
 /// SIPp that answers calls until this is dropped.
 pub(crate) struct Callee {
     _process: Process,
@@ -64,7 +136,7 @@ impl Callee {
     /// SIPp cannot be started.
     pub(crate) fn start(lab: &Lab<'_>, directory: &Path, conversation: Conversation<'_>) -> Result<Self> {
         let scenario = conversation.write(directory, "callee.xml", CALLEE_SCENARIO)?;
-        let mut command = sipp(lab, "callee", "10.81.2.2", &scenario, conversation);
+        let mut command = sipp(lab, "callee", ("10.81.2.2", 5060), &scenario, conversation);
         Ok(Self { _process: Process::start(&mut command, directory, "callee")? })
     }
 }
@@ -82,14 +154,20 @@ impl Caller {
         lab: &Lab<'_>,
         directory: &Path,
         conversation: Conversation<'_>,
-        calls: u32,
-        rate: u32,
+        offer: Offer,
     ) -> Result<Self> {
-        let scenario = conversation.write(directory, "caller.xml", CALLER_SCENARIO)?;
-        let mut command = sipp(lab, "caller", "10.81.1.2", &scenario, conversation);
+        let Offer { calls, rate, called, port, may_be_refused } = offer;
+        let (refusal, leave, refused) =
+            if may_be_refused { (REFUSAL, r#"next="over""#, REFUSED) } else { ("", "", "") };
+        let scenario = CALLER_SCENARIO
+            .replace("@REFUSAL@", refusal)
+            .replace("@LEAVE@", leave)
+            .replace("@REFUSED@", refused);
+        let scenario = conversation.write(directory, "caller.xml", &scenario)?;
+        let mut command = sipp(lab, "caller", ("10.81.1.2", port), &scenario, conversation);
         let gateway = format!("10.81.1.1:{}", conversation.transport.port());
         let (calls_text, rate_text) = (calls.to_string(), rate.to_string());
-        command.args([&gateway, "-s", SERVICE, "-m", &calls_text, "-l", &calls_text, "-r", &rate_text]);
+        command.args([&gateway, "-s", called, "-m", &calls_text, "-l", &calls_text, "-r", &rate_text]);
         if conversation.transport == Transport::Tls {
             command.args(["-rsa", CALLER_TUNNEL]);
         }
@@ -128,13 +206,14 @@ pub(crate) fn plain(lab: &Lab<'_>, host: &str, address: &str, scenario: &str) ->
 fn sipp(
     lab: &Lab<'_>,
     host: &str,
-    address: &str,
+    (address, port): (&str, u16),
     scenario: &Path,
     conversation: Conversation<'_>,
 ) -> Command {
     let mut command = lab.on(host, "sipp");
     command.arg("-sf").arg(scenario);
-    command.args(["-i", address, "-mi", address, "-p", "5060", "-mp", "10000", "-nostdin", "-trace_err"]);
+    command.args(["-i", address, "-mi", address, "-p", &port.to_string(), "-nostdin", "-trace_err"]);
+    command.args(["-mp", &(port + MEDIA_ABOVE).to_string()]);
     // One socket for all calls: connections are what the peers of a gateway keep.
     command.args(["-t", if conversation.transport == Transport::Udp { "u1" } else { "t1" }]);
     command
@@ -146,7 +225,7 @@ impl Conversation<'_> {
         let audio = self.recording.map_or_else(String::new, |recording| {
             let mut play =
                 format!("<nop><action><exec play_pcap_audio=\"{}\"/></action></nop>", recording.display());
-            if scenario == CALLER_SCENARIO {
+            if name == "caller.xml" {
                 play.push_str(LISTEN);
             }
             play

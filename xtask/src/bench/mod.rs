@@ -39,7 +39,8 @@ enum Bench {
     Relay(RelayArguments),
     /// The same with SRTP on one side of each call: Causeway, rtpengine
     Srtp(ReplayArguments),
-    /// Whole SIP calls over UDP, TCP and TLS: processor time beside Kamailio with rtpengine, set-up delay, memory
+    /// Whole SIP calls over UDP, TCP and TLS: processor time beside Kamailio with rtpengine, set-up delay, memory,
+    /// goodput under overload
     Calls(calls::Arguments),
     /// Nanoseconds of the XDP program alone, by test-run and in service: against an empty program, by number of flows
     Program(ProgramArguments),

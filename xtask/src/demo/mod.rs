@@ -14,7 +14,7 @@ use crate::daemon::{Daemon, Shape, Signalling};
 use crate::lab::Lab;
 use crate::media::media_pcap;
 use crate::packages::Need;
-use crate::peers::{Callee, Caller, Conversation, Outcome};
+use crate::peers::{Callee, Caller, Conversation, Offer, Outcome};
 use crate::run::build_daemon;
 use crate::setup::{self, Options};
 use crate::signalling::Transport;
@@ -36,6 +36,7 @@ const SHAPE: Shape = Shape {
     max_calls: 2000,
     ports: (20000, 39999),
     signalling: Signalling::Udp,
+    calls_per_second: None,
 };
 /// How often the view is renewed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -127,7 +128,8 @@ fn run(
     let taps = Taps::open(PREFIX)?;
     let conversation = Conversation { transport: Transport::Udp, recording: Some(recording) };
     let _callee = Callee::start(lab, directory, conversation)?;
-    let mut caller = Caller::start(lab, directory, conversation, arguments.calls, arguments.rate)?;
+    let mut caller =
+        Caller::start(lab, directory, conversation, Offer::new(arguments.calls, arguments.rate))?;
 
     let mut view = view::View::new(arguments.calls);
     let outcome = loop {

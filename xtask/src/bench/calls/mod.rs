@@ -10,6 +10,7 @@
 //! Debian's SIPp has no TLS: stunnel speaks it for both ends, and its time is counted for nobody. All calls of a turn
 //! go by one connection on each side.
 
+mod goodput;
 mod kamailio;
 mod memory;
 mod processor_time;
@@ -28,6 +29,7 @@ use crate::steps::Steps;
 use crate::tap::quantile;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result};
+use goodput::Goodput;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -41,6 +43,7 @@ const SHAPE: Shape = Shape {
     max_calls: 30_000,
     ports: (20000, 60999),
     signalling: Signalling::Udp,
+    calls_per_second: None,
 };
 
 #[derive(Debug, clap::Args)]
@@ -54,11 +57,38 @@ pub(super) struct Arguments {
     /// Turns of each program on each transport; figures are medians
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     repetitions: u8,
+    /// Calls a second that a trunk takes when it is offered ten times as many
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u32).range(10..))]
+    limit: u32,
+    /// Measure this and nothing else
+    #[arg(long, value_enum)]
+    only: Option<Part>,
 }
 
-/// The last line of `--json`.
+/// What can be measured without the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Calls per second of processor time, beside Kamailio, and set-up delay
+    Cost,
+    /// Memory of held calls
+    Memory,
+    /// Goodput when ten times as many calls are offered as a trunk takes
+    Goodput,
+}
+
+/// The last line of `--json`: what was measured.
 #[derive(Debug, Serialize)]
 struct Figures {
+    #[serde(flatten)]
+    cost: Option<Cost>,
+    #[serde(flatten)]
+    memory: Option<Memory>,
+    #[serde(flatten)]
+    goodput: Option<Goodput>,
+}
+
+#[derive(Debug, Serialize)]
+struct Cost {
     /// Calls through Causeway over UDP.
     placed: u64,
     answered: u64,
@@ -68,13 +98,18 @@ struct Figures {
     /// From INVITE to 200, on the caller's interface, over UDP.
     setup_p50_ms: f64,
     setup_p99_ms: f64,
-    /// Resident memory of a call, the larger of the two figures.
-    bytes_per_call: f64,
-    bytes_per_call_at_5000: f64,
-    bytes_per_call_at_20000: f64,
     datapath: String,
     #[serde(flatten)]
     comparison: Comparison,
+}
+
+/// Octets of resident memory.
+#[derive(Debug, Serialize)]
+struct Memory {
+    /// Of a call, the larger of the two figures.
+    bytes_per_call: f64,
+    bytes_per_call_at_5000: f64,
+    bytes_per_call_at_20000: f64,
 }
 
 /// Calls completed per second of processor time, and their ratios.
@@ -134,6 +169,17 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn measure(&self, steps: &Steps) -> Result<Figures> {
+        let wanted = |part| self.arguments.only.is_none_or(|only| only == part);
+        Ok(Figures {
+            cost: wanted(Part::Cost).then(|| self.cost(steps)).transpose()?,
+            memory: wanted(Part::Memory).then(|| self.memory(steps)).transpose()?,
+            goodput: wanted(Part::Goodput)
+                .then(|| goodput::measure(self, self.arguments.limit, steps))
+                .transpose()?,
+        })
+    }
+
+    fn cost(&self, steps: &Steps) -> Result<Cost> {
         let mut turns: BTreeMap<(&str, &str), Vec<Turn>> = BTreeMap::new();
         for transport in Transport::ALL {
             // In turns, so that what disturbs the host for a while disturbs both.
@@ -149,6 +195,23 @@ impl Bench<'_> {
                 }
             }
         }
+        let udp = turns.get(&("causeway", "udp")).context("turns of Causeway over UDP")?;
+        let comparison = Comparison::of(&turns)?;
+        let mut setup_ms: Vec<f64> = udp.iter().flat_map(|turn| turn.setup_ms.iter().copied()).collect();
+        setup_ms.sort_by(f64::total_cmp);
+        Ok(Cost {
+            placed: udp.iter().map(|turn| turn.outcome.placed).sum(),
+            answered: udp.iter().map(|turn| turn.outcome.answered).sum(),
+            failed: udp.iter().map(|turn| turn.outcome.failed).sum(),
+            calls_per_core_second: comparison.causeway_udp,
+            setup_p50_ms: quantile(&setup_ms, 0.5),
+            setup_p99_ms: quantile(&setup_ms, 0.99),
+            datapath: udp.first().and_then(|turn| turn.datapath.clone()).context("the path of media")?,
+            comparison,
+        })
+    }
+
+    fn memory(&self, steps: &Steps) -> Result<Memory> {
         let [few, many] = memory::HELD.map(|calls| {
             let name = format!("{} held", thousands(calls.into()));
             steps.run(&name, |step| {
@@ -158,22 +221,10 @@ impl Bench<'_> {
             })
         });
         let (few, many) = (few?, many?);
-        let udp = turns.get(&("causeway", "udp")).context("turns of Causeway over UDP")?;
-        let comparison = Comparison::of(&turns)?;
-        let mut setup_ms: Vec<f64> = udp.iter().flat_map(|turn| turn.setup_ms.iter().copied()).collect();
-        setup_ms.sort_by(f64::total_cmp);
-        Ok(Figures {
-            placed: udp.iter().map(|turn| turn.outcome.placed).sum(),
-            answered: udp.iter().map(|turn| turn.outcome.answered).sum(),
-            failed: udp.iter().map(|turn| turn.outcome.failed).sum(),
-            calls_per_core_second: comparison.causeway_udp,
-            setup_p50_ms: quantile(&setup_ms, 0.5),
-            setup_p99_ms: quantile(&setup_ms, 0.99),
+        Ok(Memory {
             bytes_per_call: few.max(many),
             bytes_per_call_at_5000: few,
             bytes_per_call_at_20000: many,
-            datapath: udp.first().and_then(|turn| turn.datapath.clone()).context("the path of media")?,
-            comparison,
         })
     }
 }
@@ -226,6 +277,38 @@ fn kibibytes(octets: f64) -> String {
 }
 
 fn print(figures: &Figures) {
+    let mut rows = Vec::new();
+    if let Some(cost) = &figures.cost {
+        println!("{}\n", comparison_table(&cost.comparison));
+        rows.extend([
+            ("calls over UDP", thousands(cost.placed as f64)),
+            ("TLS over TCP", format!("{:.2}", cost.comparison.tls_over_tcp)),
+            ("set-up p50", format!("{:.2} ms", cost.setup_p50_ms)),
+            ("set-up p99", format!("{:.2} ms", cost.setup_p99_ms)),
+            ("datapath", cost.datapath.clone()),
+        ]);
+    }
+    if let Some(memory) = &figures.memory {
+        rows.extend([
+            ("memory of a call, 5,000 held", kibibytes(memory.bytes_per_call_at_5000)),
+            ("memory of a call, 20,000 held", kibibytes(memory.bytes_per_call_at_20000)),
+        ]);
+    }
+    rows.extend(figures.goodput.iter().flat_map(Goodput::rows));
+    let mut table = report::table(["Causeway", ""], &[1]);
+    for (name, value) in rows {
+        table.add_row([name.to_owned(), value]);
+    }
+    println!("{table}");
+    if figures.cost.is_some() {
+        println!("set-up: INVITE to 200 over UDP, on the caller's interface. No call failed.");
+    }
+    if figures.goodput.is_some() {
+        println!("goodput: calls a second that were answered and ended by BYE.");
+    }
+}
+
+fn comparison_table(comparison: &Comparison) -> comfy_table::Table {
     let Comparison {
         causeway_udp,
         causeway_tcp,
@@ -236,9 +319,8 @@ fn print(figures: &Figures) {
         kamailio_without_rtpengine_udp,
         kamailio_without_rtpengine_tcp,
         kamailio_without_rtpengine_tls,
-        tls_over_tcp,
         ..
-    } = figures.comparison;
+    } = *comparison;
     let mut table = report::table(
         ["calls per second of processor time", "Causeway", "Kamailio, rtpengine", "Kamailio", "ratios"],
         &[1, 2, 3, 4],
@@ -257,19 +339,5 @@ fn print(figures: &Figures) {
             ratios,
         ]);
     }
-    println!("{table}\n");
-    let mut table = report::table(["Causeway", ""], &[1]);
-    for (name, value) in [
-        ("calls over UDP", thousands(figures.placed as f64)),
-        ("TLS over TCP", format!("{tls_over_tcp:.2}")),
-        ("set-up p50", format!("{:.2} ms", figures.setup_p50_ms)),
-        ("set-up p99", format!("{:.2} ms", figures.setup_p99_ms)),
-        ("memory of a call, 5,000 held", kibibytes(figures.bytes_per_call_at_5000)),
-        ("memory of a call, 20,000 held", kibibytes(figures.bytes_per_call_at_20000)),
-        ("datapath", figures.datapath.clone()),
-    ] {
-        table.add_row([name.to_owned(), value]);
-    }
-    println!("{table}");
-    println!("set-up: INVITE to 200 over UDP, on the caller's interface. No call failed.");
+    table
 }

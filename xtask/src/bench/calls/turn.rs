@@ -4,7 +4,7 @@ use super::kamailio::Kamailio;
 use super::tunnel::Tunnels;
 use super::{Bench, PREFIX, SHAPE, fresh, processor_time};
 use crate::daemon::{Daemon, Shape, Signalling};
-use crate::peers::{Callee, Caller, Conversation, Outcome};
+use crate::peers::{Callee, Caller, Conversation, Offer, Outcome};
 use crate::report::thousands;
 use crate::signalling::Transport;
 use crate::steps::Step;
@@ -135,7 +135,7 @@ fn calls(
     // They cost both contenders the same, so they are there in every turn.
     let taps = Taps::open(PREFIX)?;
     let before = used()?;
-    let mut caller = Caller::start(bench.lab, directory, conversation, calls, rate)?;
+    let mut caller = Caller::start(bench.lab, directory, conversation, Offer::new(calls, rate))?;
     let outcome = loop {
         if let Some(outcome) = caller.outcome()? {
             break outcome;
