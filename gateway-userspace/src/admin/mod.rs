@@ -12,6 +12,7 @@ pub mod client;
 pub mod command;
 pub mod dns;
 pub mod http;
+pub mod plot;
 mod port;
 pub mod table;
 

@@ -4,8 +4,8 @@ use super::answer::{
     CallList, CertificateStatus, DeniedList, DropLine, Drops, FlowList, NodeStatus, PeerLine, TrunkList,
 };
 use crate::observe::calls::{CallDetail, CallSummary};
-use crate::observe::event::MediaQuality;
 use crate::observe::ladder;
+use crate::observe::quality::{CallMedia, FarEndQuality, MediaQuality};
 use crate::policy::TargetState;
 use comfy_table::{CellAlignment, Table, presets};
 use std::fmt::Write as _;
@@ -100,13 +100,9 @@ pub fn call(detail: &CallDetail) -> String {
     if let Some(record) = &detail.record {
         let fault = record.fault.as_ref().map(|fault| format!(", {fault}")).unwrap_or_default();
         let _ = writeln!(text, "status {}, Q.850 cause {}{fault}", record.sip_status, record.cause);
-        let mut table =
-            plain(&["HEARD FROM", "PACKETS", "OCTETS", "LOST", "LATE", "JITTER", "MOS", "IN KERNEL"]);
-        for (side, quality) in [("caller", &record.from_caller), ("callee", &record.from_callee)] {
-            table.add_row(heard(side, quality));
-        }
-        right(&mut table, &[1, 2, 3, 4, 5, 6, 7]);
-        text.push_str(&print(&table));
+    }
+    if let Some(media) = &detail.media {
+        text.push_str(&quality(media));
     }
     text
 }
@@ -251,17 +247,62 @@ pub fn denied(list: &DeniedList) -> String {
     print(&table)
 }
 
-fn heard(side: &str, quality: &MediaQuality) -> [String; 8] {
+/// What came from each side, and what its far end says of the media that went there.
+fn quality(media: &CallMedia) -> String {
+    let mut table = plain(&[
+        "MEDIA",
+        "PACKETS",
+        "OCTETS",
+        "LOST",
+        "LOSS",
+        "LATE",
+        "JITTER",
+        "ROUND TRIP",
+        "MOS",
+        "IN KERNEL",
+    ]);
+    table.add_row(heard("from caller", &media.from_caller));
+    if let Some(said) = &media.to_caller {
+        table.add_row(told("to caller", said));
+    }
+    table.add_row(heard("from callee", &media.from_callee));
+    if let Some(said) = &media.to_callee {
+        table.add_row(told("to callee", said));
+    }
+    right(&mut table, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    print(&table)
+}
+
+fn heard(direction: &str, quality: &MediaQuality) -> [String; 10] {
     let share = quality.fast_path_packets.min(quality.packets) as f64 / quality.packets.max(1) as f64;
+    let some = |text: String| if quality.packets == 0 { "-".to_owned() } else { text };
     [
-        side.to_owned(),
+        direction.to_owned(),
         count(quality.packets),
         count(quality.octets),
         count(quality.lost),
+        some(format!("{:.2} %", quality.loss() * 100.0)),
         count(quality.late),
-        format!("{:.1} ms", quality.jitter_ms),
+        some(format!("{:.1} ms", quality.jitter_ms)),
+        or_dash(quality.round_trip_ms.map(|span| format!("{span:.1} ms"))),
         or_dash(quality.mos.map(|mos| format!("{mos:.2}"))),
-        if quality.packets == 0 { "-".to_owned() } else { format!("{:.2} %", share * 100.0) },
+        some(format!("{:.2} %", share * 100.0)),
+    ]
+}
+
+fn told(direction: &str, quality: &FarEndQuality) -> [String; 10] {
+    let unknown = || "-".to_owned();
+    [
+        direction.to_owned(),
+        unknown(),
+        unknown(),
+        quality.lost.to_string(),
+        format!("{:.2} %", quality.loss * 100.0),
+        unknown(),
+        format!("{:.1} ms", quality.jitter_ms),
+        unknown(),
+        or_dash(quality.mos.map(|mos| format!("{mos:.2}"))),
+        unknown(),
     ]
 }
 
@@ -383,7 +424,14 @@ pub(crate) mod samples {
         };
         let clock = WallClock::new(Time::ZERO, std::time::UNIX_EPOCH);
         let record = CallRecord::new("gw1", &samples::end(), Time(64_000_000), &clock);
-        CallDetail { summary: call(), ladder: vec![rung], record: Some(record) }
+        let media = CallMedia {
+            from_caller: record.from_caller,
+            from_callee: record.from_callee,
+            to_caller: record.to_caller,
+            to_callee: record.to_callee,
+            samples: samples::series().points(Time(1_000_000)),
+        };
+        CallDetail { summary: call(), ladder: vec![rung], record: Some(record), media: Some(media) }
     }
 
     pub(crate) fn trunk() -> TrunkLine {

@@ -5,7 +5,8 @@ use super::leg::Leg;
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
-use crate::observe::event::{CallEnd, CallStart, EndedBy, JoinedBy, LegRecord, MediaQuality};
+use crate::observe::event::{CallEnd, CallStart, EndedBy, JoinedBy, LegRecord};
+use crate::observe::quality::MediaQuality;
 use crate::policy::{Permit, Trunk};
 use crate::sip::message::Headers;
 use std::net::SocketAddr;
@@ -165,6 +166,9 @@ impl Facts {
             legs: Vec::new(),
             from_caller: MediaQuality::default(),
             from_callee: MediaQuality::default(),
+            to_caller: None,
+            to_callee: None,
+            series: None,
         }
     }
 }

@@ -37,6 +37,7 @@ use crate::base::token::Tokens;
 use crate::media::MediaPlan;
 use crate::observe::event::CallEnd;
 use crate::policy::{Permit, Snapshot};
+use crate::rtp::Codec;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::Request;
 use crate::sip::transaction::ServerId;
@@ -126,6 +127,11 @@ impl Call {
         self.facts.start.call
     }
 
+    /// When its INVITE came.
+    pub fn started(&self) -> Time {
+        self.facts.started
+    }
+
     /// The record of a call that was lost; `answered` if its caller was told so.
     pub fn lost(&self, fault: Fault, answered: bool) -> CallEnd {
         let end = self.facts.end(Outcome::fault(fault, answered));
@@ -140,6 +146,12 @@ impl Call {
     /// What the data plane carries for it now.
     pub fn plan(&self) -> MediaPlan {
         self.phase.plan()
+    }
+
+    /// What this side's peer speaks first, once that is agreed on.
+    pub fn codec(&self, side: Side) -> Option<&Codec> {
+        let agreed = self.phase.leg(side)?.media.media()?;
+        agreed.formats.first().map(|format| &format.codec)
     }
 
     /// The dialog with this side, once both have a tag.

@@ -3,13 +3,14 @@
 use super::{CONFIG, Daemon, Failure, print};
 use clap::{Args, Subcommand, ValueEnum};
 use gateway_userspace::admin::client::{Client, ClientFault};
-use gateway_userspace::admin::table;
 use gateway_userspace::admin::{CallFilter, DrainTarget};
+use gateway_userspace::admin::{plot, table};
 use gateway_userspace::base::id::CallId;
 use gateway_userspace::config::{AdminSettings, Config};
 use gateway_userspace::observe::calls::Progress;
 use gateway_userspace::runtime::offline;
 use serde::Serialize;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -141,8 +142,16 @@ impl Daemon {
         self.show(&self.client()?.status().map_err(Failure::other)?, table::status)
     }
 
-    pub(super) fn call(&self, id: CallId) -> Result<(), Failure> {
-        self.show(&self.client()?.call(id).map_err(Failure::other)?, table::call)
+    pub(super) fn call(&self, id: CallId, svg: Option<&Path>) -> Result<(), Failure> {
+        let detail = self.client()?.call(id).map_err(Failure::other)?;
+        if let Some(file) = svg {
+            let picture = plot::svg(&detail).ok_or_else(|| {
+                Failure::other("there is nothing to draw yet: media is sampled every 5 s, once it flows")
+            })?;
+            fs::write(file, picture)
+                .map_err(|error| Failure::other(format!("{}: {error}", file.display())))?;
+        }
+        self.show(&detail, table::call)
     }
 
     pub(super) fn drops(&self, pins: &Pins) -> Result<(), Failure> {

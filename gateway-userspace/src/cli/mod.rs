@@ -39,10 +39,13 @@ enum Command {
     Status(Daemon),
     /// List calls in progress and those that ended last
     Calls(ask::Calls),
-    /// Show one call with its SIP ladder
+    /// Show one call with its SIP ladder and the quality of its media
     Call {
         /// Its id, as `causeway calls` lists it
         id: CallId,
+        /// Draw its loss, jitter and MOS over time into this file
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
         #[command(flatten)]
         daemon: Daemon,
     },
@@ -123,7 +126,7 @@ impl Cli {
             Command::Rules(rules) => rules.run(),
             Command::Status(daemon) => daemon.status(),
             Command::Calls(calls) => calls.run(),
-            Command::Call { id, daemon } => daemon.call(id),
+            Command::Call { id, svg, daemon } => daemon.call(id, svg.as_deref()),
             Command::Flows(flows) => flows.run(),
             Command::Drops { pins, daemon } => daemon.drops(&pins),
             Command::Reload(daemon) => daemon.reload(),

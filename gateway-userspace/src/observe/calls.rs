@@ -5,6 +5,7 @@ use super::cdr::CallRecord;
 use super::clock::WallClock;
 use super::event::{CallStart, Event};
 use super::ladder::{Ladder, Rung, Step};
+use super::quality::{CallMedia, Series};
 use crate::base::id::CallId;
 use crate::base::redact::Number;
 use crate::base::time::Time;
@@ -70,6 +71,9 @@ pub struct CallDetail {
     pub ladder: Vec<Rung>,
     /// Of an ended call; its numbers are masked here.
     pub record: Option<CallRecord>,
+    /// Absent before there is any.
+    #[serde(default)]
+    pub media: Option<CallMedia>,
 }
 
 #[derive(Debug)]
@@ -82,7 +86,15 @@ struct Call {
     codecs: Option<(Arc<str>, Arc<str>)>,
     held: bool,
     ladder: Ladder,
-    ended: Option<(Time, Box<CallRecord>)>,
+    ended: Option<Box<Ended>>,
+}
+
+/// What is kept of a call that ended.
+#[derive(Debug)]
+struct Ended {
+    at: Time,
+    record: CallRecord,
+    series: Option<Box<Series>>,
 }
 
 impl Calls {
@@ -123,15 +135,17 @@ impl Calls {
         let ended = || self.ended.iter().rev().find(|ended| ended.start.call == call);
         let call = self.live.get(&call).or_else(ended)?;
         let mask = |number: &Number| number.to_string();
-        let record = call.ended.as_ref().map(|(_, record)| CallRecord {
+        let ended = call.ended.as_deref();
+        let record = ended.map(|ended| CallRecord {
             caller: mask(&call.start.caller),
             called: mask(&call.start.called),
-            ..CallRecord::clone(record)
+            ..CallRecord::clone(&ended.record)
         });
         Some(CallDetail {
             summary: call.summary(now, clock),
             ladder: call.ladder.rungs(call.started),
             record,
+            media: ended.map(|ended| ended.media(call.started)),
         })
     }
 
@@ -188,11 +202,18 @@ impl Calls {
     }
 
     /// Moves a call to those that ended.
-    pub(super) fn end(&mut self, now: Time, id: CallId, step: Step, record: CallRecord) {
+    pub(super) fn end(
+        &mut self,
+        now: Time,
+        id: CallId,
+        step: Step,
+        record: CallRecord,
+        series: Option<Box<Series>>,
+    ) {
         let Some(mut call) = self.live.remove(&id) else { return };
         call.ladder.push(now, step);
         call.ladder.shrink();
-        call.ended = Some((now, Box::new(record)));
+        call.ended = Some(Box::new(Ended { at: now, record, series }));
         if self.keep_ended == 0 {
             return;
         }
@@ -208,6 +229,18 @@ impl Calls {
             change(call);
         } else if let Some(call) = self.ended.iter_mut().rev().find(|call| call.start.call == id) {
             change(call);
+        }
+    }
+}
+
+impl Ended {
+    fn media(&self, started: Time) -> CallMedia {
+        CallMedia {
+            from_caller: self.record.from_caller,
+            from_callee: self.record.from_callee,
+            to_caller: self.record.to_caller,
+            to_callee: self.record.to_callee,
+            samples: self.series.as_ref().map(|series| series.points(started)).unwrap_or_default(),
         }
     }
 }
@@ -237,7 +270,7 @@ impl Call {
     }
 
     fn summary(&self, now: Time, clock: &WallClock) -> CallSummary {
-        let until = self.ended.as_ref().map_or(now, |(at, _)| *at);
+        let until = self.ended.as_ref().map_or(now, |ended| ended.at);
         let span = |from: Time| u64::try_from(until.since(from).as_millis()).unwrap_or(u64::MAX);
         CallSummary {
             call: self.start.call.to_string(),

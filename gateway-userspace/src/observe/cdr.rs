@@ -1,7 +1,8 @@
 //! The call detail record: one JSON line per call, written once, by the core that ends the call.
 
 use super::clock::WallClock;
-use super::event::{CallEnd, EndedBy, JoinedBy, MediaQuality};
+use super::event::{CallEnd, EndedBy, JoinedBy};
+use super::quality::{FarEndQuality, MediaQuality};
 use crate::base::id::{CallId, Side};
 use crate::base::time::Time;
 use std::net::SocketAddr;
@@ -54,6 +55,11 @@ pub struct CallRecord {
     pub legs: Vec<LegEntry>,
     pub from_caller: MediaQuality,
     pub from_callee: MediaQuality,
+    /// The media that went to each side, as its far end said in RTCP; absent where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_caller: Option<FarEndQuality>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_callee: Option<FarEndQuality>,
     /// RTP packets relayed by the kernel by all relayed, 0 to 1; absent without packets.
     pub fast_path_share: Option<f64>,
 }
@@ -117,6 +123,8 @@ impl CallRecord {
                 .collect(),
             from_caller: end.from_caller,
             from_callee: end.from_callee,
+            to_caller: end.to_caller,
+            to_callee: end.to_callee,
             fast_path_share: fast_path_share(&[end.from_caller, end.from_callee]),
         }
     }

@@ -1,6 +1,7 @@
 //! What happens, as one closed list. Numbers of parties travel as [`Number`], which prints masked.
 
 use super::offence::DenialCause;
+use super::quality::{FarEndQuality, MediaQuality, Series};
 use super::trunk::TrunkEvent;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
@@ -208,6 +209,11 @@ pub struct CallEnd {
     /// Media heard from each side.
     pub from_caller: MediaQuality,
     pub from_callee: MediaQuality,
+    /// What its far end said of the media that went to each side.
+    pub to_caller: Option<FarEndQuality>,
+    pub to_callee: Option<FarEndQuality>,
+    /// How the media went; absent where there was none for as long as a sample takes.
+    pub series: Option<Box<Series>>,
 }
 
 /// Who brought a call to its end.
@@ -217,22 +223,6 @@ pub enum EndedBy {
     Caller,
     Callee,
     Causeway,
-}
-
-/// One direction of media, from the first packet to the last (RFC 3550 section 6.4.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct MediaQuality {
-    /// RTP packets relayed and their octets of UDP payload.
-    pub packets: u64,
-    pub octets: u64,
-    /// Of `packets`, those relayed by the kernel.
-    pub fast_path_packets: u64,
-    pub lost: u64,
-    pub late: u64,
-    /// Interarrival jitter at the end, in milliseconds.
-    pub jitter_ms: f64,
-    /// Mean opinion score, 1.0 to 4.5, by the E-model (ITU-T G.107); absent without packets.
-    pub mos: Option<f64>,
 }
 
 impl SipSummary {
@@ -302,6 +292,7 @@ impl fmt::Debug for Method {
 /// One event of each kind, for tests of subscribers. [`Event::kind`] makes the compiler ask for new ones.
 #[cfg(test)]
 pub(crate) mod samples {
+    use super::super::quality::PointQuality;
     use super::*;
     use std::time::Duration;
 
@@ -344,6 +335,24 @@ pub(crate) mod samples {
         }
     }
 
+    /// A minute that gets worse in its middle.
+    pub(crate) fn series() -> Series {
+        let mut series = Series::new(Time(4_000_000));
+        for look in 0..12u32 {
+            let bad = f64::from(6 - look.abs_diff(6)) / 6.0;
+            let caller = PointQuality {
+                loss: bad * 0.04,
+                jitter_ms: 1.0 + bad * 25.0,
+                mos: 4.4 - bad * 1.2,
+                round_trip_ms: Some(42.0),
+            };
+            let callee = PointQuality { loss: 0.0, jitter_ms: 0.5, mos: 4.4, round_trip_ms: None };
+            let callee = (look != 3).then_some(callee);
+            series.look(Default::default(), [Some(caller), callee]);
+        }
+        series
+    }
+
     pub(crate) fn end() -> CallEnd {
         let heard = MediaQuality {
             packets: 3_000,
@@ -352,6 +361,7 @@ pub(crate) mod samples {
             lost: 3,
             late: 1,
             jitter_ms: 1.25,
+            round_trip_ms: Some(42.0),
             mos: Some(4.37),
         };
         CallEnd {
@@ -375,7 +385,15 @@ pub(crate) mod samples {
             callee_codec: Some("PCMA/8000".into()),
             legs: Vec::new(),
             from_caller: heard,
-            from_callee: MediaQuality { packets: 2_990, fast_path_packets: 2_989, ..heard },
+            from_callee: MediaQuality {
+                packets: 2_990,
+                fast_path_packets: 2_989,
+                round_trip_ms: None,
+                ..heard
+            },
+            to_caller: Some(FarEndQuality { lost: 30, loss: 0.01, jitter_ms: 2.5, mos: Some(4.1) }),
+            to_callee: None,
+            series: Some(Box::new(series())),
         }
     }
 

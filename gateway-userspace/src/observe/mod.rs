@@ -13,6 +13,7 @@ mod log;
 pub mod metrics;
 mod observer;
 mod offence;
+pub mod quality;
 pub mod sources;
 mod trunk;
 

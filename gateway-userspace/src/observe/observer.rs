@@ -77,7 +77,7 @@ impl Observer {
     fn record(&mut self, now: Time, end: &CallEnd) {
         let record = CallRecord::new(&self.settings.node, end, now, &self.settings.clock);
         let step = Step::Ended { by: end.by, fault: end.fault };
-        self.calls.end(now, end.start.call, step, record.clone());
+        self.calls.end(now, end.start.call, step, record.clone(), end.series.clone());
         match self.settings.records.try_send(record) {
             Ok(()) => self.metrics.record_sent(),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {

@@ -51,6 +51,7 @@ fn take_over(core: &mut Core, turn: &mut Turn<'_>, mut checkpoint: Checkpoint) -
     };
     checkpoint.flows = relay.flows().to_vec();
     core.slots.extend(relay.flows().iter().map(|flow| (flow.slot, id)));
+    core.sampling.begin(id, turn.now);
     core.calls.insert(id, Box::new(Entry { relay, ..Entry::new(call) }));
     core.execute(turn, id, actions);
     core.settle(turn);

@@ -5,10 +5,11 @@ use super::relay::FlowTable;
 use crate::admin::answer::{FlowLine, PeerLine, TrunkLine};
 use crate::admin::command::{CoreAnswer, CoreCommand, DrainTarget};
 use crate::base::fault::Fault;
-use crate::base::id::{FlowId, TrunkId};
+use crate::base::id::{CallId, FlowId, Side, TrunkId};
 use crate::base::time::Time;
 use crate::dataplane::RelayPath;
 use crate::media::plan::FlowSpec;
+use crate::observe::calls::CallDetail;
 use crate::observe::{self, TrunkEvent};
 use crate::policy::{Drainable as _, PeerView, Snapshot, Target, TargetState, Trunk};
 use gateway_common::flow::FlowKind;
@@ -20,7 +21,7 @@ pub(super) fn execute(core: &mut Core, turn: &mut Turn<'_>, command: CoreCommand
         CoreCommand::Calls { filter, limit } => {
             CoreAnswer::Calls(core.observer().calls(turn.now, limit, |call| filter.accepts(call)))
         }
-        CoreCommand::Call(id) => CoreAnswer::Call(core.observer().call(id, turn.now).map(Box::new)),
+        CoreCommand::Call(id) => CoreAnswer::Call(call(core, turn, id).map(Box::new)),
         CoreCommand::HangUp(id) => CoreAnswer::HangUp(core.hang_up(turn, id, Fault::HungUp)),
         #[cfg(debug_assertions)]
         CoreCommand::Panic(id) => {
@@ -35,6 +36,15 @@ pub(super) fn execute(core: &mut Core, turn: &mut Turn<'_>, command: CoreCommand
         CoreCommand::Trunks => CoreAnswer::Trunks(trunks(core.policy(), turn.now)),
         CoreCommand::Drain { what, drained } => drain(core, turn.now, what, drained),
     }
+}
+
+fn call(core: &Core, turn: &Turn<'_>, id: CallId) -> Option<CallDetail> {
+    let detail = core.observer().call(id, turn.now)?;
+    let media = core.calls.get(&id).filter(|entry| !entry.recorded).map(|entry| {
+        let codecs = [Side::Caller, Side::Callee].map(|side| entry.call.codec(side));
+        entry.relay.media(turn.flows, entry.call.started(), codecs)
+    });
+    Some(CallDetail { media: media.or(detail.media), ..detail })
 }
 
 fn drain(core: &mut Core, now: Time, what: DrainTarget, drained: bool) -> CoreAnswer {

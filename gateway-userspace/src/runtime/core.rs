@@ -15,6 +15,7 @@ use super::probes;
 use super::registrations;
 use super::relay::{FlowTable, Relay};
 use super::rules::{self, Unanswered};
+use super::sampling::{self, Sampling};
 use super::wreck;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, CoreId, FlowId, Side};
@@ -125,6 +126,7 @@ pub struct Core {
     /// Calls by the slots of their flows.
     pub(super) slots: HashMap<u32, CallId>,
     pub(super) timers: TimerTable<(CallId, CallTimer)>,
+    pub(super) sampling: Sampling,
     pub(super) ports: MediaPorts,
     /// Call-IDs of this core whose calls live on others.
     pub(super) guests: Guests,
@@ -202,6 +204,7 @@ impl Core {
             registrations_due: Turnout::default(),
             slots: HashMap::new(),
             timers: TimerTable::default(),
+            sampling: Sampling::default(),
             ports,
             guests: Guests::default(),
             guard: None,
@@ -302,6 +305,7 @@ impl Core {
         probes::expire(self, turn);
         self.guests.expire(turn.now);
         registrations::expire(self, turn);
+        sampling::expire(self, turn);
         self.settle(turn);
         while let Some((id, timer)) = self.timers.expire(turn.now) {
             self.advance(turn, id, call::Event::Timer(timer));
@@ -314,7 +318,8 @@ impl Core {
         let probes = self.prober.as_ref().and_then(Prober::next_deadline);
         let guests = self.guests.next_deadline();
         let due = self.registrant.as_ref().and_then(Registrant::next_deadline);
-        [self.transactions.next_deadline(), self.timers.next(), probes, guests, due]
+        let looks = self.sampling.next_deadline();
+        [self.transactions.next_deadline(), self.timers.next(), probes, guests, due, looks]
             .into_iter()
             .flatten()
             .min()

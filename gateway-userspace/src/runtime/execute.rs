@@ -9,6 +9,7 @@ use crate::call::{Action, CallTimer, Checkpoint, Claimant, Event, RequestKey};
 use crate::media::MediaPlan;
 use crate::observe;
 use crate::observe::event::CallEnd;
+use crate::rtp::Codec;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::Draft;
 use crate::sip::transport::Hop;
@@ -78,7 +79,11 @@ fn relay(core: &mut Core, turn: &mut Turn<'_>, id: CallId, plan: MediaPlan) -> R
     for flow in entry.relay.flows() {
         core.slots.remove(&flow.slot);
     }
+    let first = entry.relay.flows().is_empty();
     let outcome = entry.relay.carry(turn.flows, plan);
+    if first && !entry.relay.flows().is_empty() {
+        core.sampling.begin(id, turn.now);
+    }
     core.slots.extend(entry.relay.flows().iter().map(|flow| (flow.slot, id)));
     outcome
 }
@@ -109,9 +114,14 @@ pub(super) fn conclude(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut end
         }
         entry.relay.end(turn.flows);
         entry.recorded = true;
-        let codec = |name: &Option<Arc<str>>| name.as_deref().and_then(|name| name.parse().ok());
-        end.from_caller = entry.relay.quality(Side::Caller, codec(&end.caller_codec).as_ref());
-        end.from_callee = entry.relay.quality(Side::Callee, codec(&end.callee_codec).as_ref());
+        let codec =
+            |name: &Option<Arc<str>>| -> Option<Codec> { name.as_deref().and_then(|name| name.parse().ok()) };
+        let codecs = [codec(&end.caller_codec), codec(&end.callee_codec)];
+        let started = end.started;
+        let media = entry.relay.media(turn.flows, started, codecs.each_ref().map(Option::as_ref));
+        (end.from_caller, end.from_callee) = (media.from_caller, media.from_callee);
+        (end.to_caller, end.to_callee) = (media.to_caller, media.to_callee);
+        end.series = entry.relay.take_series();
     }
     turn.out.checkpoints.push(CheckpointChange::Remove { call: id });
     core.publish(turn.now, &observe::Event::Ended(Box::new(end)));

@@ -26,6 +26,7 @@ mod readings;
 mod registrations;
 pub mod relay;
 mod rules;
+mod sampling;
 pub mod supervisor;
 pub mod watcher;
 pub mod worker;

@@ -6,10 +6,12 @@ use crate::base::time::Time;
 use crate::dataplane::{FlowReport, RelayPath, Update};
 use crate::media::MediaPlan;
 use crate::media::plan::FlowSpec;
-use crate::observe::event::MediaQuality;
+use crate::observe::quality::{
+    CallMedia, Counts, FarEndQuality, LOOK_EVERY, MediaQuality, PointQuality, Series,
+};
 use crate::rtp::Codec;
 use crate::rtp::quality::{self, Conditions};
-use crate::rtp::rtcp::{self, RoundTrip};
+use crate::rtp::rtcp::{self, Opinion, RoundTrip};
 use gateway_common::flow::FlowKind;
 use std::time::Duration;
 
@@ -36,6 +38,8 @@ pub struct Relay {
     past: [MediaQuality; 2],
     /// By side: the way to that side's far end and back, once RTCP told.
     ways: Option<Box<[Way; 2]>>,
+    /// How it went, from the first look that found media.
+    series: Option<Box<Series>>,
 }
 
 /// The network between us and one far end.
@@ -43,6 +47,8 @@ pub struct Relay {
 struct Way {
     reports: RoundTrip,
     round_trip: Option<Duration>,
+    /// What the far end last said of the media that goes to it.
+    opinion: Option<Opinion>,
 }
 
 /// What one packet carries where nobody knows better: the usual 20 ms of speech (RFC 3551 section 4.2).
@@ -91,19 +97,86 @@ impl Relay {
         }
     }
 
-    /// Media that `side` sent, flows that are gone included, with the E-model's estimate of how it was heard.
-    pub fn quality(&self, side: Side, codec: Option<&Codec>) -> MediaQuality {
-        let mut heard = self.past[side.index()];
+    /// Media that `side` sent, with the E-model's estimate of how it was heard: by flows that are gone, and by those of
+    /// now as far as `table` has them.
+    pub fn quality(&self, table: &dyn FlowTable, side: Side, codec: Option<&Codec>) -> MediaQuality {
+        let mut heard = self.figures(table, side);
         if let Some(codec) = codec.filter(|_| heard.packets > 0) {
-            let jitter = Duration::from_secs_f64(heard.jitter_ms.max(0.0) / 1_000.0);
-            let conditions = Conditions {
-                delay: quality::mouth_to_ear(self.round_trip(), PACKET, jitter),
-                loss: heard.lost as f64 / (heard.packets + heard.lost) as f64,
-                burst_ratio: 1.0,
-            };
-            heard.mos = Some(quality::estimate(codec, &conditions));
+            heard.mos = Some(self.estimate(codec, heard.loss(), milliseconds(heard.jitter_ms)));
         }
         heard
+    }
+
+    /// The other direction, as the far end of `side` told it.
+    pub fn said(&self, table: &dyn FlowTable, side: Side, codec: Option<&Codec>) -> Option<FarEndQuality> {
+        let opinion = self.ways.as_ref()?[side.index()].opinion?;
+        let codec = codec?;
+        let sent = self.figures(table, side.other()).packets;
+        let lost = u64::try_from(opinion.cumulative_lost).unwrap_or_default();
+        let loss = lost as f64 / sent.max(lost).max(1) as f64;
+        let jitter = quality::clock_units(u64::from(opinion.jitter), codec.clock_rate);
+        Some(FarEndQuality {
+            lost: i64::from(opinion.cumulative_lost),
+            loss,
+            jitter_ms: jitter.as_secs_f64() * 1_000.0,
+            mos: Some(self.estimate(codec, loss, jitter)),
+        })
+    }
+
+    /// All of it, of a call in progress whose INVITE came at `started`.
+    pub fn media(&self, table: &dyn FlowTable, started: Time, codecs: [Option<&Codec>; 2]) -> CallMedia {
+        let [caller, callee] = codecs;
+        CallMedia {
+            from_caller: self.quality(table, Side::Caller, caller),
+            from_callee: self.quality(table, Side::Callee, callee),
+            to_caller: self.said(table, Side::Caller, caller),
+            to_callee: self.said(table, Side::Callee, callee),
+            samples: self.series.as_ref().map(|series| series.points(started)).unwrap_or_default(),
+        }
+    }
+
+    /// Notes how the media went since the last look, which was [`LOOK_EVERY`] ago.
+    pub fn look(&mut self, table: &dyn FlowTable, now: Time, codecs: [Option<&Codec>; 2]) {
+        let totals = [Side::Caller, Side::Callee].map(|side| self.figures(table, side));
+        if self.series.is_none() && totals.iter().all(|heard| heard.packets == 0) {
+            return;
+        }
+        let mut series = self.series.take().unwrap_or_else(|| Box::new(Series::new(now - LOOK_EVERY)));
+        let counts = totals.map(|heard| Counts { expected: heard.packets + heard.lost, lost: heard.lost });
+        let seen = [Side::Caller, Side::Callee].map(|side| {
+            let (heard, codec) = (totals[side.index()], codecs[side.index()]?);
+            let loss = series.loss_since(side, counts[side.index()])?;
+            let mos = self.estimate(codec, loss, milliseconds(heard.jitter_ms));
+            let (jitter_ms, round_trip_ms) = (heard.jitter_ms, heard.round_trip_ms);
+            Some(PointQuality { loss, jitter_ms, mos, round_trip_ms })
+        });
+        series.look(counts, seen);
+        self.series = Some(series);
+    }
+
+    /// How it went.
+    pub fn take_series(&mut self) -> Option<Box<Series>> {
+        self.series.take()
+    }
+
+    fn figures(&self, table: &dyn FlowTable, side: Side) -> MediaQuality {
+        let mut heard = self.past[side.index()];
+        for (flow, (from, kind)) in self.flows.iter().zip(&self.shape) {
+            if *from == side
+                && *kind != FlowKind::Rtcp
+                && let Some(report) = table.report(*flow)
+            {
+                add(&mut heard, &report);
+            }
+        }
+        let way = self.ways.as_ref().and_then(|ways| ways[side.index()].round_trip);
+        heard.round_trip_ms = way.map(|span| span.as_secs_f64() * 1_000.0);
+        heard
+    }
+
+    fn estimate(&self, codec: &Codec, loss: f64, jitter: Duration) -> f64 {
+        let delay = quality::mouth_to_ear(self.round_trip(), PACKET, jitter);
+        quality::estimate(codec, &Conditions { delay, loss, burst_ratio: 1.0 })
     }
 
     /// A copy of RTCP that `from` sent. A sender report is on its way to the other far end; report blocks say how
@@ -123,6 +196,7 @@ impl Relay {
             let way = &mut ways[from.index()];
             for block in &reports {
                 way.round_trip = way.reports.report(block, now).or(way.round_trip);
+                way.opinion = Some(Opinion::of(block));
             }
         }
     }
@@ -146,6 +220,10 @@ impl Relay {
             .filter_map(|(flow, _)| table.report(*flow)?.idle)
             .min()
     }
+}
+
+fn milliseconds(span: f64) -> Duration {
+    Duration::from_secs_f64(span.max(0.0) / 1_000.0)
 }
 
 fn shape(plan: &MediaPlan) -> Vec<(Side, FlowKind)> {

@@ -71,11 +71,13 @@ pub(super) fn clear(core: &mut Core, turn: &mut Turn<'_>, id: CallId, saved: Opt
         core.ports.release_all(id, turn.now);
     }
     let caller = entry.call_ids.first().cloned().unwrap_or_default();
-    let heard = |side| entry.relay.quality(side, None);
+    let series = entry.relay.take_series();
+    let heard = |side| entry.relay.quality(turn.flows, side, None);
     let end = CallEnd {
         caller_sip_call_id: caller,
         from_caller: heard(Side::Caller),
         from_callee: heard(Side::Callee),
+        series,
         ..entry.call.lost(Fault::Internal, answered)
     };
     execute::conclude(core, turn, id, end);

@@ -82,6 +82,13 @@ pub struct Opinion {
     pub jitter: u32,
 }
 
+impl Opinion {
+    pub fn of(block: &ReportBlock) -> Self {
+        let ReportBlock { fraction_lost, cumulative_lost, jitter, .. } = *block;
+        Self { fraction_lost, cumulative_lost, jitter }
+    }
+}
+
 /// The reports to one peer.
 #[derive(Debug)]
 pub struct Reporter {
@@ -185,11 +192,7 @@ impl Reporter {
             };
             for block in reports.iter().filter(|block| block.ssrc == self.ssrc) {
                 self.round_trip = self.round_trips.report(block, now).or(self.round_trip);
-                self.opinion = Some(Opinion {
-                    fraction_lost: block.fraction_lost,
-                    cumulative_lost: block.cumulative_lost,
-                    jitter: block.jitter,
-                });
+                self.opinion = Some(Opinion::of(block));
             }
         }
     }
