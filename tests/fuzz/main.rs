@@ -3,6 +3,7 @@
 //! `FUZZ_SECONDS=60 FUZZ_TARGET=uri cargo test --package gateway-tests --test fuzz -- --nocapture made_up` goes on from
 //! there, as `cargo xtask fuzz` does. An input that broke a promise is kept in `corpus/`, with a test of its name below.
 
+mod media;
 mod mutation;
 mod targets;
 
@@ -78,6 +79,38 @@ fn streams_made_up_hold() {
 #[test]
 fn checks_made_up_hold() {
     mutations("stun", 12_000);
+}
+
+#[test]
+fn rtp_made_up_holds() {
+    mutations("rtp", 60_000);
+}
+
+#[test]
+fn reports_made_up_hold() {
+    mutations("rtcp", 30_000);
+}
+
+#[test]
+fn srtp_made_up_holds() {
+    mutations("srtp", 6_000);
+}
+
+/// Fewer, because each input is decoded at many lengths.
+#[test]
+fn audio_made_up_holds() {
+    mutations("audio", 1_500);
+}
+
+#[test]
+fn events_made_up_hold() {
+    mutations("events", 30_000);
+}
+
+/// Fewer, because each input is a call.
+#[test]
+fn bridged_calls_made_up_hold() {
+    mutations("bridge", 500);
 }
 
 /// Runs a target over inputs made of its corpus: so many, or for as long as `FUZZ_SECONDS` says.

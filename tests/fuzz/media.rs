@@ -139,7 +139,7 @@ pub(crate) fn events(input: &[u8]) {
     for packet in input.chunks(7) {
         let [pause, timestamp_high, timestamp_low, payload @ ..] = packet else { break };
         now = now + Duration::from_millis(u64::from(*pause));
-        let timestamp = u32::from(*timestamp_high) << 24 | u32::from(*timestamp_low) * 160;
+        let timestamp = (u32::from(*timestamp_high) << 24) + u32::from(*timestamp_low) * 160;
         receiver.expire(now, &mut turn);
         receiver.receive(now, timestamp, payload, &mut turn);
     }
@@ -215,10 +215,7 @@ fn leg(coding: Coding, choice: u8) -> LegSettings {
         speech_to: 96,
         packet_ms: if flag(6) { 40 } else { 20 },
         comfort_noise: flag(7).then_some(PayloadTypes { from: 13, to: 13 }),
-        events: Some(Events {
-            types: PayloadTypes { from: 101, to: 101 },
-            clock_rate: coding.clock_rate(),
-        }),
+        events: Some(Events { types: PayloadTypes { from: 101, to: 101 }, clock_rate: coding.clock_rate() }),
         keys_from: if flag(5) { KeysFrom::Tones } else { KeysFrom::Packets },
         keys_to: if flag(4) { KeysTo::Tones } else { KeysTo::Events },
         stream: Stream { ssrc: 7, sequence: 0xfff0, timestamp: 0xffff_f000 },

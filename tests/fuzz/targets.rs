@@ -1,5 +1,6 @@
 //! What is fuzzed: each target takes octets that anybody may have written, and panics where a promise is broken.
 
+use super::media;
 use gateway_userspace::base::fault::Fault;
 use gateway_userspace::base::time::Time;
 use gateway_userspace::base::token::Tokens;
@@ -17,7 +18,7 @@ use std::str::FromStr;
 pub(crate) type Target = fn(&[u8]);
 
 /// Name, which is that of the corpus, and function.
-pub(crate) const TARGETS: [(&str, Target); 7] = [
+pub(crate) const TARGETS: [(&str, Target); 13] = [
     ("message", message),
     ("uri", uri),
     ("via", via),
@@ -25,6 +26,12 @@ pub(crate) const TARGETS: [(&str, Target); 7] = [
     ("rules", rules),
     ("stream", stream),
     ("stun", stun),
+    ("rtp", media::rtp),
+    ("rtcp", media::rtcp),
+    ("srtp", media::srtp),
+    ("audio", media::audio),
+    ("events", media::events),
+    ("bridge", media::bridge),
 ];
 
 /// Between the rules and the message that they run over.

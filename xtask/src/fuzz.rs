@@ -39,6 +39,18 @@ enum Target {
     Rules,
     /// Streams cut into messages
     Stream,
+    /// RTP headers with extensions, sources and padding
+    Rtp,
+    /// RTCP compounds: read, believed, translated
+    Rtcp,
+    /// SRTP and SRTCP: forged, and protected
+    Srtp,
+    /// Payloads of every codec, at every length
+    Audio,
+    /// Telephone-events
+    Events,
+    /// Calls between two codecs
+    Bridge,
 }
 
 pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
