@@ -125,6 +125,8 @@ reasons! {
     NoTailroom = 45, "no_tailroom";
     /// The program for SRTP is not loaded: this kernel refused it.
     NoSrtp = 46, "no_srtp";
+    /// A connectivity check (RFC 8445) that proves nothing, or something that only looks like one.
+    CheckRefused = 52, "check_refused";
 }
 
 /// Size of an array indexed by [`Reason`], with room for those to come.
@@ -146,12 +148,20 @@ pub enum Traffic {
     /// Left to the host's own stack: later fragments, which name no port. Their first fragment is refused
     /// when it is for a flow, so that the stack never completes the packet.
     LaterFragments = 4,
+    /// Connectivity checks (RFC 8445) that were answered.
+    ChecksAnswered = 6,
 }
 
 impl Traffic {
     /// Every counter, by number.
-    pub const ALL: &'static [Self] =
-        &[Self::Passed, Self::Transmitted, Self::Redirected, Self::RouteLookups, Self::LaterFragments];
+    pub const ALL: &'static [Self] = &[
+        Self::Passed,
+        Self::Transmitted,
+        Self::Redirected,
+        Self::RouteLookups,
+        Self::LaterFragments,
+        Self::ChecksAnswered,
+    ];
 
     /// Metric label and the word in logs.
     pub const fn label(self) -> &'static str {
@@ -161,6 +171,7 @@ impl Traffic {
             Self::Redirected => "redirected",
             Self::RouteLookups => "route_lookups",
             Self::LaterFragments => "later_fragments",
+            Self::ChecksAnswered => "checks_answered",
         }
     }
 }

@@ -15,6 +15,7 @@ mod first_packet;
 mod forks;
 mod health;
 mod hold;
+mod ice;
 mod identity;
 mod late_offer;
 mod limits;

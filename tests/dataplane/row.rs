@@ -230,6 +230,7 @@ pub fn flow(at: &str, from: &str, to: &str) -> FlowSpec {
         rtcp: output(from, to),
         unprotect: None,
         protect: None,
+        checks: None,
     }
 }
 

@@ -339,6 +339,14 @@ pub(super) struct TrunkMedia {
     pub(super) offer_rtcp_mux: Field<bool>,
     pub(super) security: Field<MediaSecurity>,
     pub(super) suites: Field<Vec<Spanned<String>>>,
+    pub(super) ice: Field<IceMode>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum IceMode {
+    Lite,
+    Off,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -38,6 +38,31 @@ fn goes_to(config: &Config, from: &str, called: &str) -> String {
     config.policy.trunk(to).unwrap().name.clone()
 }
 
+// Statement 180.
+#[test]
+fn media_bypass_and_ipv6_do_not_go_together() {
+    let trunk = |listen: &str, ice: &str| {
+        format!(
+            "[media]\nports = \"30000-30099\"\n[[trunk]]\nname = \"a\"\nlisten = \"udp:{listen}\"\n\
+             allowed = [\"::/0\"]\ndefault_to = \"a\"\n[trunk.media]\nice = \"{ice}\"\n"
+        )
+    };
+    let text = told(&trunk("[2001:db8::1]:5060", "lite"));
+    assert!(text.contains("media.ice") && text.contains("IPv4 candidates only"), "{text}");
+    let text = told(&trunk("[2001:db8::1]:5060", "full"));
+    assert!(text.contains("ice") && text.contains("lite"), "{text}");
+    let other = |error: ConfigErrors| assert!(!error.to_string().contains("media.ice"), "{error}");
+    for (listen, ice) in [("[2001:db8::1]:5060", "off"), ("192.0.2.1:5060", "lite")] {
+        match parse(&trunk(listen, ice)) {
+            Ok(config) => {
+                let (_, trunk) = config.policy.trunk_named("a").unwrap();
+                assert_eq!(trunk.media.ice.is_lite, ice == "lite");
+            }
+            Err(error) => other(error),
+        }
+    }
+}
+
 #[test]
 fn the_example_works_and_means_what_it_says() {
     let config = parse(EXAMPLE).unwrap_or_else(|errors| panic!("{errors}"));

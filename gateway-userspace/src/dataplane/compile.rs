@@ -259,6 +259,7 @@ mod tests {
             rtcp: None,
             unprotect: None,
             protect: None,
+            checks: None,
         }
     }
 

@@ -87,6 +87,10 @@ pub enum DataplaneFault {
          media.security = \"off\", or [dataplane] mode = \"sockets\""
     )]
     SrtpSuite { suite: &'static str },
+    #[error(
+        "connectivity checks are answered over sockets only: use media.ice = \"off\", or [dataplane] mode = \"sockets\""
+    )]
+    ChecksInKernel,
     #[error("the relay takes SRTP master key identifiers of {most} octets at most (RFC 4568 section 6.1)")]
     SrtpIdentifier { most: usize },
     #[error(

@@ -111,9 +111,9 @@ impl Dataplane {
             }
         }
         self.secure(flows, &places, false);
-        let installed = compile(flows, &places)
-            .map_err(DataplaneFault::from)
-            .and_then(|compiled| self.insert_all(&compiled).map(|()| compiled));
+        self.backend.check(flows, &places);
+        let installed =
+            self.compile(flows, &places).and_then(|compiled| self.insert_all(&compiled).map(|()| compiled));
         match installed {
             Ok(compiled) => {
                 compiled.iter().for_each(|compiled| self.remember(compiled));
@@ -152,6 +152,7 @@ impl Dataplane {
         }
         let kept = self.keys_of(&before);
         self.secure(flows, &places, true);
+        self.backend.check(flows, &places);
         let changed = self.change(&before, &heirs, &mut places, flows);
         let after = changed.inspect_err(|_| {
             if let Backend::Kernel(kernel) = &self.backend {
@@ -340,7 +341,7 @@ impl Dataplane {
         places: &mut [Place],
         flows: &[FlowSpec],
     ) -> Result<Vec<Compiled>, DataplaneFault> {
-        let mut after = compile(flows, places)?;
+        let mut after = self.compile(flows, places)?;
         let going_on: Vec<_> = heirs
             .iter()
             .zip(&after)
@@ -353,15 +354,25 @@ impl Dataplane {
             for ((place, _), moved) in going_on.zip(moved) {
                 place.latch_epoch = place.latch_epoch.wrapping_add(u32::from(moved));
             }
-            after = compile(flows, places)?;
+            after = self.compile(flows, places)?;
         }
         self.replace_all(before, &after)?;
         Ok(after)
     }
 
+    /// The plan's configurations, with what connectivity checks have found.
+    fn compile(&mut self, flows: &[FlowSpec], places: &[Place]) -> Result<Vec<Compiled>, DataplaneFault> {
+        let mut compiled = compile(flows, places)?;
+        self.backend.apply_checks(&mut compiled);
+        Ok(compiled)
+    }
+
     /// Refuses suites that the XDP programs do not know; the plain-socket path knows all.
     fn carried(&self, flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
         match self.backend {
+            Backend::Kernel(_) if flows.iter().any(|flow| flow.checks.is_some()) => {
+                Err(DataplaneFault::ChecksInKernel)
+            }
             Backend::Kernel(_) => keys::check(flows),
             Backend::Sockets(_) => Ok(()),
         }
@@ -381,6 +392,7 @@ impl Dataplane {
         for place in places {
             self.free_keys(place.crypto_slot);
             if place.slot != NO_SLOT {
+                self.backend.forget(place.slot);
                 self.slots.free(place.slot, place.epoch);
             }
         }
@@ -472,6 +484,19 @@ impl Backend {
     fn secure(&mut self, places: &[Place], flows: &[FlowSpec]) {
         if let Self::Sockets(relay) = self {
             places.iter().zip(flows).for_each(|(place, spec)| relay.secure(place.slot, spec));
+        }
+    }
+
+    /// Agents answer the checks of these flows as the plan says, as far as it is not in force yet.
+    fn check(&mut self, flows: &[FlowSpec], places: &[Place]) {
+        if let Self::Sockets(relay) = self {
+            relay.checks().configure(flows, places);
+        }
+    }
+
+    fn apply_checks(&mut self, compiled: &mut [Compiled]) {
+        if let Self::Sockets(relay) = self {
+            relay.checks().apply(compiled);
         }
     }
 

@@ -4,8 +4,9 @@
 
 use super::policy::MediaPolicy;
 use crate::base::id::Side;
+use crate::ice::{Credentials, Peer, UnknownAttributes};
 use crate::rtp::Encoding;
-use crate::sdp::{Negotiated, NegotiatedFormat, Security};
+use crate::sdp::{Checks, Negotiated, NegotiatedFormat, Security};
 use crate::srtp::MasterKey;
 use gateway_common::flow::{FlowKind, Latch, PT_EVENT, PT_REFUSED};
 use ipnet::IpNet;
@@ -51,13 +52,18 @@ pub fn plan_before_answer(
         Side::Callee => plan(offering, answering, settings),
         Side::Caller => plan(answering, offering, settings),
     };
+    let checked: Vec<bool> = plan.flows.iter().map(|flow| flow.checks.is_some()).collect();
     for flow in &mut plan.flows {
         flow.latch = Latch::Signalled;
         for output in [&mut flow.rtp, &mut flow.rtcp].into_iter().flatten() {
-            output.learned_from = None;
+            // A check vouches for its address before an answer too.
+            output.learned_from =
+                output.learned_from.filter(|from| checked.get(*from).copied().unwrap_or_default());
         }
         if flow.from == answerer {
-            flow.gate = answering.policy.gate.before_answer();
+            if flow.checks.is_none() {
+                flow.gate = answering.policy.gate.before_answer();
+            }
             if matches!(two_ports.security, Security::Awaited) {
                 (flow.rtp, flow.rtcp) = (None, None);
             }
@@ -124,6 +130,27 @@ pub struct FlowSpec {
     /// What packets that leave are to be protected with. Flows that lead to one peer have the same, and the RTCP of all
     /// of them counts by one index for each source: an index must not be met twice under a key (RFC 3711 section 9.1).
     pub protect: Option<MasterKey>,
+    /// Connectivity checks that arrive here. What they vouch for takes the place of `gate`, and of `to` in outputs that
+    /// learn from this flow.
+    pub checks: Option<ChecksSpec>,
+}
+
+/// Who may send connectivity checks, and what they prove (RFC 8445).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChecksSpec {
+    pub local: Credentials,
+    pub unknown: UnknownAttributes,
+    /// The far ends that an offer of ours was forked to, or the one there is; none before an answer. Media goes to the
+    /// first.
+    pub forks: Vec<Fork>,
+}
+
+/// One far end that sends checks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fork {
+    pub peer: Peer,
+    /// What its packets are protected with.
+    pub unprotect: Option<MasterKey>,
 }
 
 /// Which sources a flow hears.
@@ -181,11 +208,39 @@ impl LegMedia<'_> {
 
     /// The gate of a flow whose peer signalled `remote`; closed by address if it signalled none.
     fn gate(&self, remote: Option<SocketAddr>) -> GateSpec {
-        let nobody = match self.negotiated.local.ip() {
-            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        };
-        self.policy.gate.around(remote.unwrap_or(SocketAddr::new(nobody, 0)))
+        let nobody = nobody(self.negotiated.local.ip());
+        match self.negotiated.checks {
+            // Closed until a check says who it is.
+            Some(_) => GateSpec::Exact(nobody),
+            None => self.policy.gate.around(remote.unwrap_or(nobody)),
+        }
+    }
+
+    /// Where it is sent to if nothing better is learned: where signalling said, and nowhere if checks have to say it.
+    fn signalled(&self, remote: SocketAddr) -> SocketAddr {
+        match self.negotiated.checks {
+            Some(_) => nobody(remote.ip()),
+            None => remote,
+        }
+    }
+
+    fn latch(&self) -> Latch {
+        if self.negotiated.checks.is_some() { Latch::Signalled } else { self.policy.latch }
+    }
+
+    fn checks(&self) -> Option<ChecksSpec> {
+        let Checks { local, peer, unknown } = self.negotiated.checks.as_deref()?;
+        let unprotect = self.negotiated.security.from_peer();
+        let forks = peer.iter().map(|peer| Fork { peer: peer.clone(), unprotect: unprotect.cloned() });
+        Some(ChecksSpec { local: local.clone(), unknown: *unknown, forks: forks.collect() })
+    }
+}
+
+/// No address of the family of this one.
+fn nobody(of: IpAddr) -> SocketAddr {
+    match of {
+        IpAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        IpAddr::V6(_) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
     }
 }
 
@@ -200,19 +255,20 @@ struct Placed<'a> {
 impl Placed<'_> {
     /// The way out to this leg's peer for RTP.
     fn rtp_output(&self) -> Option<OutputSpec> {
-        let to = self.leg.negotiated.remote?;
+        let to = self.leg.signalled(self.leg.negotiated.remote?);
         Some(OutputSpec { from: self.leg.negotiated.local, to, learned_from: self.learned(self.first) })
     }
 
     /// The way out to this leg's peer for RTCP.
     fn rtcp_output(&self) -> Option<OutputSpec> {
-        let to = self.leg.negotiated.remote_rtcp?;
+        let to = self.leg.signalled(self.leg.negotiated.remote_rtcp?);
         let hears_rtcp = self.first + self.leg.flow_count() - 1;
         Some(OutputSpec { from: self.leg.rtcp_local(), to, learned_from: self.learned(hears_rtcp) })
     }
 
     fn learned(&self, flow: usize) -> Option<usize> {
-        (self.leg.policy.latch != Latch::Signalled).then_some(flow)
+        let learns = self.leg.latch() != Latch::Signalled || self.leg.negotiated.checks.is_some();
+        learns.then_some(flow)
     }
 }
 
@@ -224,7 +280,7 @@ fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> Flow
         at: local,
         kind: if rtcp_mux { FlowKind::Mux } else { FlowKind::Rtp },
         gate: near.leg.gate(remote),
-        latch: near.leg.policy.latch,
+        latch: near.leg.latch(),
         dscp: far.leg.policy.dscp,
         rate: near.leg.policy.rate,
         clock_rate: clock_rate(near.leg.negotiated),
@@ -236,6 +292,7 @@ fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> Flow
         rtcp: if rtcp_mux { far.rtcp_output() } else { None },
         unprotect: near.leg.negotiated.security.from_peer().cloned(),
         protect: far.leg.negotiated.security.to_peer().cloned(),
+        checks: near.leg.checks(),
     }
 }
 
@@ -246,7 +303,7 @@ fn rtcp_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowS
         at: near.leg.rtcp_local(),
         kind: FlowKind::Rtcp,
         gate: near.leg.gate(near.leg.negotiated.remote_rtcp),
-        latch: near.leg.policy.latch,
+        latch: near.leg.latch(),
         dscp: far.leg.policy.dscp,
         rate: near.leg.policy.rate,
         clock_rate: clock_rate(near.leg.negotiated),
@@ -258,6 +315,7 @@ fn rtcp_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowS
         rtcp: far.rtcp_output(),
         unprotect: near.leg.negotiated.security.from_peer().cloned(),
         protect: far.leg.negotiated.security.to_peer().cloned(),
+        checks: near.leg.checks(),
     }
 }
 
@@ -328,6 +386,7 @@ mod tests {
             ptime: None,
             maxptime: None,
             security: Security::Plain,
+            checks: None,
         }
     }
 

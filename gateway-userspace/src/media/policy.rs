@@ -2,7 +2,7 @@
 
 use super::plan::{GateSpec, RateLimit};
 use crate::rtp::Encoding;
-use crate::sdp::{SecurityTerms, Terms};
+use crate::sdp::{IceTerms, SecurityTerms, Terms};
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -28,6 +28,8 @@ pub struct MediaPolicy {
     pub offer_rtcp_mux: bool,
     /// Whether media is secured, and by which suites.
     pub security: SecurityTerms,
+    /// Whether connectivity checks say where peers are, in place of gate and latch.
+    pub ice: IceTerms,
 }
 
 impl MediaPolicy {
@@ -37,6 +39,7 @@ impl MediaPolicy {
             codecs: self.codecs.clone(),
             offer_rtcp_mux: self.offer_rtcp_mux,
             security: self.security.clone(),
+            ice: self.ice,
         }
     }
 }
@@ -53,6 +56,7 @@ impl Default for MediaPolicy {
             codecs: None,
             offer_rtcp_mux: true,
             security: SecurityTerms::default(),
+            ice: IceTerms::default(),
         }
     }
 }

@@ -4,7 +4,8 @@ use super::{
     AssertedSource, Health, HoldForm, IdentityForm, IdentityPolicy, NumberFormat, PreconditionPolicy,
     RedirectionForm, ReferPolicy, SipPolicy,
 };
-use crate::sdp::{MediaSecurity, SecurityTerms};
+use crate::ice::UnknownAttributes;
+use crate::sdp::{IceTerms, MediaSecurity, SecurityTerms};
 use crate::sip::message::HeaderName;
 use crate::srtp::Suite;
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub struct Usual {
     pub redirection: RedirectionForm,
     pub sip: SipPolicy,
     pub security: SecurityTerms,
+    /// Off; but once it is on, what a far end's checks may hold.
+    pub ice: IceTerms,
 }
 
 impl Usual {
@@ -45,6 +48,7 @@ impl Usual {
             redirection: RedirectionForm::None,
             sip: SipPolicy::default(),
             security: SecurityTerms::default(),
+            ice: IceTerms::default(),
         };
         let required =
             |suites: &[Suite]| SecurityTerms { security: MediaSecurity::Required, suites: suites.to_vec() };
@@ -100,6 +104,8 @@ impl Usual {
                 },
                 // The one suite that it documents.
                 security: required(&[Suite::AesCm128HmacSha1_80]),
+                // Its clients send attributes of their own.
+                ice: IceTerms { is_lite: false, unknown: UnknownAttributes::Ignore },
                 ..usual
             },
         }

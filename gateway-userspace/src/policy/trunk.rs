@@ -116,6 +116,7 @@ impl Trunk {
         self.redirection = usual.redirection;
         self.sip = usual.sip;
         self.media.security = usual.security;
+        self.media.ice.unknown = usual.ice.unknown;
         self
     }
 

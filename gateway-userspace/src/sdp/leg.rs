@@ -10,6 +10,7 @@ mod terminated;
 
 use super::crypto::{Crypto, MediaSecurity, Said, SecurityTerms, lines};
 use super::fault::Refusal;
+use super::ice::{self, Checks, Ice, IceTerms};
 use super::model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile};
 use super::negotiated::{
     Negotiated, Security, accept, agreed_by_answer, agreed_by_offer, may_share_port, refuse, speaks,
@@ -20,6 +21,7 @@ use super::precondition::Preconditions;
 use super::print::print;
 use crate::base::machine::{Machine, Step};
 use crate::base::token::Tokens;
+use crate::ice::Mint;
 use crate::rtp::Encoding;
 use crate::srtp::MasterKey;
 use std::net::SocketAddr;
@@ -33,6 +35,8 @@ pub struct Terms {
     pub offer_rtcp_mux: bool,
     #[serde(default)]
     pub security: SecurityTerms,
+    #[serde(default)]
+    pub ice: IceTerms,
 }
 
 impl Terms {
@@ -86,6 +90,9 @@ pub struct Leg {
     /// only says something again changes a key (RFC 4568 section 7.1.4).
     #[serde(default)]
     keys: Vec<MasterKey>,
+    /// Makes our ICE credentials, where the trunk wants any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mint: Option<Mint>,
     exchange: Exchange,
     /// Our offers ask for preconditions (RFC 3312): what the peer has said of them. `None` asks for none.
     #[serde(default)]
@@ -116,6 +123,7 @@ impl Leg {
     pub fn new(session_id: u64, local: SocketAddr, terms: Terms, chance: &mut Tokens) -> Self {
         Self {
             keys: terms.security.mint(chance),
+            mint: terms.ice.is_lite.then(|| Mint::new(chance)),
             session_id,
             version: 1,
             local,
@@ -178,19 +186,21 @@ impl Leg {
         }
         let formats = self.numbering.assign(&allowed).ok_or(Refusal::NumbersExhausted)?;
         let (profile, crypto) = self.secured(theirs.profile.has_feedback());
+        let rtcp_mux = self.terms.offer_rtcp_mux && may_share_port(&formats);
         let offer = Audio {
             address: self.local.ip(),
             port: if theirs.port == 0 { 0 } else { self.local.port() },
             profile,
             direction: direction.unwrap_or_else(|| theirs.wishes()),
             rtcp: None,
-            rtcp_mux: self.terms.offer_rtcp_mux && may_share_port(&formats),
+            rtcp_mux,
             formats,
             ptime: theirs.ptime,
             maxptime: theirs.maxptime,
             // The other side's end on the leg that they came by.
             preconditions: self.preconditions.map(Preconditions::offered),
             crypto,
+            ice: self.offering_ice(rtcp_mux),
         };
         let around = self.around.get_or_insert_default().clone();
         let body = self.describe(offer.clone(), around);
@@ -214,7 +224,7 @@ impl Leg {
         self.check_peer(answer)?;
         let agreed = match answer.audio.port {
             0 => None,
-            _ => Some(agreed_by_answer(self.local, offer, &answer.audio, before.as_ref())?),
+            _ => Some(agreed_by_answer(self.local, offer, &answer.audio, before.as_ref(), self.terms.ice)?),
         };
         self.agreed = agreed;
         self.learn_preconditions(answer);
@@ -247,8 +257,14 @@ impl Leg {
         };
         let (answer, agreed) = match from.answered()? {
             Some(media) if offer.port != 0 => {
-                let answer = accept(self.local, offer, media, self.answering(offer)?)?;
-                let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref())?;
+                let mut answer = accept(self.local, offer, media, self.answering(offer)?)?;
+                let at = (self.local, answer.rtcp_mux);
+                answer.ice = self
+                    .mint
+                    .as_mut()
+                    .and_then(|mint| ice::answering(mint, offer, held.as_ref(), at))
+                    .map(Box::new);
+                let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref(), self.terms.ice)?;
                 (answer, Some(agreed))
             }
             _ => (refuse(self.local, offer), None),
@@ -308,9 +324,13 @@ impl Leg {
         let ours = matches!(self.exchange, Exchange::LocalOffer { .. });
         let crypto = if ours { audio.crypto.clone() } else { self.answering(audio).ok()? };
         let answer = Audio { formats, crypto, ..audio.clone() };
-        let mut prospect = agreed_by_offer(self.local, audio, &answer, None).ok()?;
+        let mut prospect = agreed_by_offer(self.local, audio, &answer, None, self.terms.ice).ok()?;
         prospect.direction = direction;
+        prospect.checks = None;
         if ours {
+            let own = audio.ice.as_ref().map(|own| own.credentials.clone());
+            let unknown = self.terms.ice.unknown;
+            prospect.checks = own.map(|local| Box::new(Checks { local, peer: None, unknown }));
             (prospect.remote, prospect.remote_rtcp) = (None, None);
             prospect.security = if audio.crypto.is_empty() { Security::Plain } else { Security::Awaited };
         }
@@ -395,6 +415,11 @@ impl Leg {
             }
             _ => (Profile::of(is_secure, has_feedback), lines(&self.keys)),
         }
+    }
+
+    /// What an offer of ours says of ICE. No offer of ours restarts it.
+    fn offering_ice(&self, rtcp_mux: bool) -> Option<Box<Ice>> {
+        self.mint.as_ref().map(|mint| Box::new(Ice::own(mint.credentials(), self.local, rtcp_mux)))
     }
 
     /// The line of our answer to this offer, with its tag and our key of the suite.

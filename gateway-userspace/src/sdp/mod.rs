@@ -10,6 +10,7 @@
 mod capability;
 mod crypto;
 mod fault;
+mod ice;
 mod leg;
 mod model;
 mod negotiated;
@@ -21,6 +22,7 @@ mod print;
 
 pub use crypto::{Crypto, MediaSecurity, SecurityTerms};
 pub use fault::{Refusal, SdpFault};
+pub use ice::{Candidate, Checks, Ice, IceTerms};
 pub use leg::{Finality, Leg, Progress, Terms};
 pub use model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};
 pub use negotiated::{Keys, Negotiated, NegotiatedFormat, Security};

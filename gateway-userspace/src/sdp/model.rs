@@ -1,6 +1,7 @@
 //! A session description, as far as an audio call through a gateway needs it.
 
 use super::crypto::Crypto;
+use super::ice::Ice;
 use super::precondition::Preconditions;
 use crate::rtp::Codec;
 use std::net::{IpAddr, SocketAddr};
@@ -64,6 +65,9 @@ pub struct Audio {
     /// The lines of `a=crypto` that can be used, in order.
     #[serde(default)]
     pub crypto: Vec<Crypto>,
+    /// Connectivity checks (RFC 8839).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ice: Option<Box<Ice>>,
 }
 
 impl Audio {

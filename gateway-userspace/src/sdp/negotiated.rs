@@ -3,6 +3,7 @@
 use super::capability::{counterpart, same_payload};
 use super::crypto::{self, Crypto};
 use super::fault::Refusal;
+use super::ice::{self, Checks, IceTerms};
 use super::model::{Audio, Direction, Format};
 use crate::rtp::Codec;
 use crate::srtp::MasterKey;
@@ -33,6 +34,9 @@ pub struct Negotiated {
     pub maxptime: Option<u16>,
     #[serde(default)]
     pub security: Security,
+    /// Connectivity checks that vouch for where the peer is; `None` where the addresses above do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<Box<Checks>>,
 }
 
 /// What packets of a leg are protected with.
@@ -132,6 +136,7 @@ pub(super) fn accept(
         maxptime: media.maxptime,
         preconditions: offer.preconditions,
         crypto,
+        ice: None,
     })
 }
 
@@ -147,6 +152,7 @@ pub(super) fn refuse(local: SocketAddr, offer: &Audio) -> Audio {
         maxptime: None,
         preconditions: None,
         crypto: Vec::new(),
+        ice: None,
         ..offer.clone()
     }
 }
@@ -157,6 +163,7 @@ pub(super) fn agreed_by_offer(
     offer: &Audio,
     answer: &Audio,
     before: Option<&Negotiated>,
+    terms: IceTerms,
 ) -> Result<Negotiated, Refusal> {
     let format = |format: &Format| NegotiatedFormat {
         codec: format.codec.clone(),
@@ -168,7 +175,12 @@ pub(super) fn agreed_by_offer(
     let formats = answer.formats.iter().map(format).collect();
     let direction = offer.wishes().with(answer.direction);
     let security = crypto::agreed(offer, answer, false)?;
-    Ok(Negotiated { security, ..negotiated(local, offer, answer.rtcp_mux, direction, formats, before) })
+    let checks = ice::checks(answer, offer, terms.unknown).map(Box::new);
+    Ok(Negotiated {
+        security,
+        checks,
+        ..negotiated(local, offer, answer.rtcp_mux, direction, formats, before)
+    })
 }
 
 /// What holds after the peer's answer to our offer.
@@ -177,6 +189,7 @@ pub(super) fn agreed_by_answer(
     offer: &Audio,
     answer: &Audio,
     before: Option<&Negotiated>,
+    terms: IceTerms,
 ) -> Result<Negotiated, Refusal> {
     let mut taken = Vec::with_capacity(answer.formats.len());
     let mut formats = Vec::with_capacity(answer.formats.len());
@@ -198,7 +211,8 @@ pub(super) fn agreed_by_answer(
     let rtcp_mux = offer.rtcp_mux && answer.rtcp_mux && may_share_port(&answer.formats);
     let direction = answer.wishes().with(offer.direction);
     let security = crypto::agreed(offer, answer, true)?;
-    Ok(Negotiated { security, ..negotiated(local, answer, rtcp_mux, direction, formats, before) })
+    let checks = ice::checks(offer, answer, terms.unknown).map(Box::new);
+    Ok(Negotiated { security, checks, ..negotiated(local, answer, rtcp_mux, direction, formats, before) })
 }
 
 fn negotiated(
@@ -226,6 +240,7 @@ fn negotiated(
         ptime,
         maxptime,
         security: Security::Plain,
+        checks: None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::crypto::{self, Crypto};
 use super::fault::SdpFault;
+use super::ice::Ice;
 use super::model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};
 use super::precondition::Preconditions;
 use crate::rtp::Codec;
@@ -125,6 +126,7 @@ fn audio(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
             .take(crypto::LINES_MAX)
             .filter_map(|attribute| Crypto::parse(attribute.value.as_deref()?))
             .collect(),
+        ice: Ice::parse(&session.attributes, &media.attributes).map(Box::new),
     })
 }
 
@@ -361,6 +363,10 @@ mod tests {
             "c=IN IP[46] [0-9a-f.:/]{0,20}",
             "a=crypto:[0-9]{1,2} AES_CM_128_HMAC_SHA1_80 inline:[a-zA-Z0-9]{40}([|]2\\^[0-9]{1,2})?([|]1:[0-9])?",
             Just("a=rtcp-mux".to_owned()),
+            Just("a=ice-lite".to_owned()),
+            "a=ice-ufrag:[a-zA-Z0-9+/]{4,8}",
+            "a=ice-pwd:[a-zA-Z0-9+/]{22,24}",
+            "a=candidate:[0-9] [12] (UDP|TCP) [0-9]{1,9} 192\\.0\\.2\\.[0-9]{1,3} [0-9]{1,5} typ (host|srflx)",
             Just("a=sendonly".to_owned()),
         ]
     }

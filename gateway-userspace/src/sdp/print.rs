@@ -19,6 +19,10 @@ pub fn print(description: &Description) -> String {
     );
     let mut session = Session::new(origin, "-");
     session.connection = Some(Connection::from_ip_addr(audio.address));
+    if audio.ice.as_ref().is_some_and(|ice| ice.is_lite) {
+        // RFC 8839 section 5.3: of the session, not of a stream.
+        session.attributes.push(Attribute { attribute: "ice-lite".to_owned(), value: None });
+    }
     session.medias.extend(before.iter().map(refused));
     session.medias.push(media(audio));
     session.medias.extend(after.iter().map(refused));
@@ -59,6 +63,9 @@ fn media(audio: &Audio) -> Media {
     }
     if audio.rtcp_mux {
         attribute("rtcp-mux", None);
+    }
+    for (name, value) in audio.ice.iter().flat_map(|ice| ice.attributes()) {
+        attribute(name, Some(value));
     }
     for (name, value) in audio.preconditions.iter().flat_map(Preconditions::written) {
         media.attributes.push(Attribute { attribute: name.to_owned(), value: Some(value) });

@@ -43,8 +43,8 @@ impl Sessions {
     pub(super) fn broken(&self, flows: &MemoryFlows) -> Vec<String> {
         let mut broken = Vec::new();
         for flow in flows.iter().filter(|flow| flow.kind != FlowKind::Rtcp) {
-            // One that goes nowhere waits for the answer that will name it.
-            let Some(output) = flow.rtp else { continue };
+            // One that goes nowhere waits for the answer that will name it, or for a check that will.
+            let Some(output) = flow.rtp.filter(|output| output.to.port() != 0) else { continue };
             let side = if flow.from == Side::Caller { "caller" } else { "callee" };
             // What nobody was told of yet waits as well. Of its numbers the side may use ours, or its own against RFC
             // 3264 section 5.1.

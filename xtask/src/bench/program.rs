@@ -179,6 +179,7 @@ impl Ring {
             rtcp: None,
             unprotect: None,
             protect: None,
+            checks: None,
         };
         (0..self.count).map(flow).collect()
     }

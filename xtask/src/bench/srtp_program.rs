@@ -72,6 +72,7 @@ pub(super) fn measure(
         rtcp: None,
         unprotect: None,
         protect: None,
+        checks: None,
     };
     let [plain, protecting, unprotecting] = PORTS;
     let flows = [

@@ -11,7 +11,7 @@ use crate::policy::{
     PreconditionPolicy, ReliableProvisional, SipPolicy, Trunk, Usual,
 };
 use crate::rtp::Encoding;
-use crate::sdp::SecurityTerms;
+use crate::sdp::{IceTerms, SecurityTerms};
 use crate::sip::auth::Credentials;
 use crate::sip::message::HeaderName;
 use crate::sip::transport::Transport;
@@ -71,8 +71,17 @@ pub(super) fn trunk(
     let rules = super::rule::manipulation(&written.rule, &variables, label, errors);
     let service = written.service.as_ref().map(|service| *service.get_ref());
     let usual = Usual::of(service);
-    let media = media(written, &usual.security, label, errors);
+    let media = media(written, &usual, label, errors);
     let (transport, listen) = listen?;
+    let media_address = media_address?.unwrap_or_else(|| listen.ip());
+    if let Some(ice) = written.media.ice.as_ref().filter(|ice| *ice.get_ref() == file::IceMode::Lite)
+        && media_address.is_ipv6()
+    {
+        let message =
+            format!("media bypass has IPv4 candidates only, and the media address is {media_address}");
+        let fix = "write an IPv4 address as media_address, or ice = \"off\"";
+        errors.add(Some(ice.span()), format!("{label} media.ice"), message, fix);
+    }
     Some(Trunk {
         name: name?.get_ref().trim().to_owned(),
         peers: peers.into_iter().collect::<Option<_>>()?,
@@ -80,7 +89,7 @@ pub(super) fn trunk(
         transport,
         listen,
         advertised: advertised?,
-        media_address: media_address?.unwrap_or_else(|| listen.ip()),
+        media_address,
         media: media?,
         rules,
         sip: sip(&written.sip, usual.sip, label, errors),
@@ -284,12 +293,7 @@ fn advertised(
     }
 }
 
-fn media(
-    trunk: &file::Trunk,
-    usual: &SecurityTerms,
-    label: &str,
-    errors: &mut ConfigErrors,
-) -> Option<MediaPolicy> {
+fn media(trunk: &file::Trunk, usual: &Usual, label: &str, errors: &mut ConfigErrors) -> Option<MediaPolicy> {
     let written = &trunk.media;
     let standard = MediaPolicy::default();
     let networks = media_networks(&trunk.peers);
@@ -332,8 +336,12 @@ fn media(
         codecs,
         offer_rtcp_mux: super::value(&written.offer_rtcp_mux, standard.offer_rtcp_mux),
         security: SecurityTerms {
-            security: super::value(&written.security, usual.security),
-            suites: suites(&written.suites, usual, label, errors),
+            security: super::value(&written.security, usual.security.security),
+            suites: suites(&written.suites, &usual.security, label, errors),
+        },
+        ice: IceTerms {
+            is_lite: written.ice.as_ref().is_some_and(|ice| *ice.get_ref() == file::IceMode::Lite),
+            ..usual.ice
         },
     })
 }

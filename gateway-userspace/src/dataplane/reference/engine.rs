@@ -3,31 +3,35 @@
 //! It owns flows, their states and their keys, and is told what arrived and when. It knows no socket, clock or thread:
 //! what is to leave goes to a [`Carrier`]. Whoever carries packets (plain sockets in [`super::sockets`]) is its host.
 //!
-//! A packet goes through [`Engine::receive`] in four steps, each of which is a seam for what is more than a relay:
+//! A packet goes through [`Engine::receive`] in five steps, each of which is a seam for what is more than a relay:
 //!
 //! ```text
-//! unprotect   gate, then SRTP                      an ICE agent takes STUN in front of it: nothing of STUN is SRTP
+//! check       connectivity checks are answered by the port's ICE agent, and go no further: nothing of STUN is SRTP
+//! unprotect   gate, then SRTP
 //! judge       payload type, latch, rate, counts    a bridge takes the packet behind it, by the flow's slot, and stops here
 //! commit      numbering and SSRC of the far side
 //! leave       protect, carrier                     what a bridge or an agent makes itself leaves here too
 //! ```
 //!
-//! * A bridge or an agent is a value in a table of the engine by slot, put there by [`Engine::secure`]'s kin when a plan
+//! * A bridge is a value in a table of the engine by slot, as an agent is, put there by [`Engine::secure`]'s kin when a plan
 //!   is installed and taken out by [`Engine::forget`].
 //! * What acts by itself (a bridge at its own pace) is asked for its next moment and run by the host: a deadline of the
 //!   engine joins those of the host's sleep, and a run of the engine stands beside [`Engine::receive`], with the same
 //!   carrier.
 //! * [`Engine::leave`] is the one way out: it protects with the keys of the flow and counts what could not be sent.
 
+use super::checks::Checks;
 use super::counters::Counters;
 use super::relay::{Arrival, Outcome, Relay};
 use super::secured::Secured;
+use crate::dataplane::compile::arrival;
 use crate::dataplane::record::Record;
+use crate::ice::is_stun;
 use crate::media::plan::FlowSpec;
 use gateway_common::admit;
 use gateway_common::flow::{FlowConfig, FlowKey, flag};
 use gateway_common::learned::FlowState;
-use gateway_common::verdict::Reason;
+use gateway_common::verdict::{Reason, Traffic};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -64,6 +68,7 @@ pub(in crate::dataplane) struct Way {
 pub(in crate::dataplane) struct Engine {
     relay: Relay,
     secured: Secured,
+    checks: Checks,
     /// The payload being relayed.
     payload: Vec<u8>,
 }
@@ -73,6 +78,7 @@ impl Engine {
         Self {
             relay: Relay::new(counters),
             secured: Secured::default(),
+            checks: Checks::default(),
             payload: Vec::with_capacity(DATAGRAM_MAX),
         }
     }
@@ -104,6 +110,12 @@ impl Engine {
     pub(in crate::dataplane) fn forget(&mut self, slot: u32) {
         self.relay.forget(slot);
         self.secured.forget(slot);
+        self.checks.forget(slot);
+    }
+
+    /// Agents of ports that take connectivity checks.
+    pub(in crate::dataplane) fn checks(&mut self) -> &mut Checks {
+        &mut self.checks
     }
 
     /// What flows had to say since the last call.
@@ -123,6 +135,9 @@ impl Engine {
     ) {
         let at = arrived.at;
         let Some(config) = self.relay.config(at).copied() else { return };
+        if self.checks.take(config.slot) && is_stun(buffer.get(..octets).unwrap_or_default()) {
+            return self.check(now, &arrived, config.slot, buffer.get(..octets).unwrap_or_default(), carrier);
+        }
         let octets = match self.unprotect(&config, &arrived, buffer.get_mut(..octets).unwrap_or_default()) {
             Ok(octets) => octets,
             Err(reason) => return self.relay.refuse(at, reason),
@@ -157,6 +172,29 @@ impl Engine {
         }
     }
 
+    /// Answers what looks like a connectivity check, and writes what it changes into the flows concerned.
+    fn check(&mut self, now: u64, arrived: &Arrival, slot: u32, packet: &[u8], carrier: &mut impl Carrier) {
+        let Some(answer) = self.checks.receive(now, slot, arrived, packet) else { return };
+        if answer.refused {
+            self.relay.refuse(arrived.at, Reason::CheckRefused);
+        }
+        if !answer.payload.is_empty() {
+            // An answer that is lost is asked for again.
+            let from = arrival(arrived.at);
+            match carrier.send(from, answer.to, arrived.traffic_class, answer.payload) {
+                Ok(()) => self.relay.counters().count(Traffic::ChecksAnswered),
+                Err(reason) => self.relay.counters().refuse(reason),
+            }
+        }
+        let concerned = answer.concerned.to_vec();
+        for at in concerned {
+            if let Some(mut config) = self.relay.config(at).copied() {
+                self.checks.write(&mut config);
+                self.relay.insert(at, config);
+            }
+        }
+    }
+
     fn unprotect(
         &mut self,
         config: &FlowConfig,
@@ -164,7 +202,9 @@ impl Engine {
         packet: &mut [u8],
     ) -> Result<usize, Reason> {
         // No stranger makes us compute a tag.
-        match admit::gate_opens(config, arrived.source, arrived.source_port) {
+        let opens = admit::gate_opens(config, arrived.source, arrived.source_port)
+            && self.checks.hears(config.slot, arrived);
+        match opens {
             true => self.secured.unprotect(config.slot, packet),
             false => Err(Reason::SourceRefused),
         }

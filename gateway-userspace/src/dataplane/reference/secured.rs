@@ -133,6 +133,7 @@ mod tests {
             rtcp: None,
             unprotect,
             protect,
+            checks: None,
         }
     }
 

@@ -4,6 +4,7 @@ use super::super::compile::{arrival, key};
 use super::super::fault::DataplaneFault;
 use super::super::kernel::monotonic;
 use super::super::record::Record;
+use super::checks::Checks;
 use super::counters::Counters;
 use super::datagram;
 use super::engine::{Carrier, DATAGRAM_MAX, Engine, GROWTH_MAX};
@@ -99,6 +100,11 @@ impl SocketRelay {
     /// Gives the flow of `slot` the keys of its specification.
     pub(crate) fn secure(&mut self, slot: u32, spec: &FlowSpec) {
         self.engine.secure(slot, spec);
+    }
+
+    /// Agents of ports that take connectivity checks.
+    pub(crate) fn checks(&mut self) -> &mut Checks {
+        self.engine.checks()
     }
 
     /// Forgets a slot that is free again.
@@ -234,7 +240,9 @@ mod tests {
     use super::super::super::compile::{Compiled, Place, compile};
     use super::*;
     use crate::base::id::Side;
-    use crate::media::plan::{GateSpec, OutputSpec, PayloadType};
+    use crate::base::token::Tokens;
+    use crate::ice::{Builder, Class, Credentials, Message, Mint, Peer, UnknownAttributes, attribute};
+    use crate::media::plan::{ChecksSpec, Fork, GateSpec, OutputSpec, PayloadType};
     use crate::srtp::{MasterKey, Protect, Suite, Unprotect};
     use gateway_common::flow::{FlowKind, Latch};
     use std::time::Duration;
@@ -278,6 +286,7 @@ mod tests {
             rtcp: None,
             unprotect: None,
             protect: None,
+            checks: None,
         }
     }
 
@@ -300,6 +309,7 @@ mod tests {
                     crypto_slot: gateway_common::flow::NO_SLOT,
                 })
                 .collect();
+            relay.checks().configure(flows, &places);
             for (Compiled { key, config }, spec) in compile(flows, &places).unwrap().into_iter().zip(flows) {
                 relay.insert(key, config).unwrap();
                 relay.secure(config.slot, spec);
@@ -369,5 +379,87 @@ mod tests {
         let mut came = received(&moved);
         assert_eq!(unprotect.rtp(&mut came), Ok(172), "to where the authentic packet came from");
         assert_eq!(came[..172], packet(2));
+    }
+
+    fn waits(running: &mut Running, socket: &std::net::UdpSocket) -> Vec<u8> {
+        running.one();
+        received(socket)
+    }
+
+    /// A check toward `local` as a full agent sends it.
+    fn check(local: &Credentials, ufrag: &str, nominates: bool) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let username = format!("{}:{ufrag}", local.ufrag);
+        let builder = Builder::new(&mut packet, Class::Request, [7; 12])
+            .attribute(attribute::USERNAME, username.as_bytes())
+            .attribute(attribute::PRIORITY, &[0x6e, 0, 1, 0xff])
+            .attribute(attribute::ICE_CONTROLLING, &[1; 8]);
+        let builder = if nominates { builder.attribute(attribute::USE_CANDIDATE, &[]) } else { builder };
+        builder.finish(Some(&local.password));
+        packet
+    }
+
+    // Statements 173, 175.
+    #[test]
+    fn media_is_heard_from_checked_addresses_only_and_goes_to_the_nominated_one() {
+        let (first, second, stranger, plain) = (peer(), peer(), peer(), peer());
+        let (checked_port, plain_port) = (free_address(), free_address());
+        let to = |socket: &std::net::UdpSocket| socket.local_addr().unwrap();
+        let nobody = "0.0.0.0:0".parse().unwrap();
+        let local = Mint::new(&mut Tokens::seeded(1)).credentials();
+        let near = FlowSpec {
+            gate: GateSpec::Exact(nobody),
+            latch: Latch::Signalled,
+            checks: Some(ChecksSpec {
+                local: local.clone(),
+                unknown: UnknownAttributes::Refuse,
+                forks: vec![Fork {
+                    peer: Peer { ufrag: "them".parse().unwrap(), candidates: Vec::new() },
+                    unprotect: None,
+                }],
+            }),
+            ..flow(checked_port, (plain_port, to(&plain)), None)
+        };
+        let far = flow(plain_port, (checked_port, nobody), Some(0));
+        let mut running = Running::new(&[near, far]);
+        let refused = |running: &Running, reason| running.counters.drops().get(&reason).copied();
+
+        // Nobody has proven anything yet.
+        stranger.send_to(&packet(1), checked_port).unwrap();
+        running.one();
+        assert_eq!(refused(&running, Reason::SourceRefused), Some(1));
+        plain.send_to(&packet(1), plain_port).unwrap();
+        running.one();
+        assert_eq!(refused(&running, Reason::NoDestination), Some(1));
+        let wrong = Credentials { password: "0123456789012345678901".parse().unwrap(), ..local.clone() };
+        stranger.send_to(&check(&wrong, "them", true), checked_port).unwrap();
+        running.one();
+        assert_eq!(refused(&running, Reason::CheckRefused), Some(1));
+
+        // Two addresses are checked: both are heard, and the first one is sent to.
+        for (socket, sequence) in [(&first, 2), (&second, 3)] {
+            socket.send_to(&check(&local, "them", false), checked_port).unwrap();
+            let answer = waits(&mut running, socket);
+            assert_eq!(Message::parse(&answer).unwrap().mapped(), Some(to(socket)));
+            socket.send_to(&packet(sequence), checked_port).unwrap();
+            assert_eq!(waits(&mut running, &plain)[3], sequence);
+        }
+        first.send_to(&packet(4), checked_port).unwrap();
+        assert_eq!(waits(&mut running, &plain)[3], 4, "still");
+        plain.send_to(&packet(5), plain_port).unwrap();
+        assert_eq!(waits(&mut running, &first)[3], 5);
+
+        // One is nominated.
+        second.send_to(&check(&local, "them", true), checked_port).unwrap();
+        waits(&mut running, &second);
+        plain.send_to(&packet(6), plain_port).unwrap();
+        assert_eq!(waits(&mut running, &second)[3], 6);
+        first.send_to(&packet(7), checked_port).unwrap();
+        running.one();
+        stranger.send_to(&packet(8), checked_port).unwrap();
+        running.one();
+        assert_eq!(refused(&running, Reason::SourceRefused), Some(3));
+        stranger.set_nonblocking(true).unwrap();
+        assert!(stranger.recv(&mut [0; 100]).is_err(), "nobody answers a stranger");
     }
 }

@@ -2,6 +2,7 @@
 //! agreed to, or what both trunks allow.
 
 use super::super::fault::Refusal;
+use super::super::ice;
 use super::super::model::{Audio, Description, Direction, Format};
 use super::super::negotiated::{
     Negotiated, NegotiatedFormat, accept, agreed_by_offer, may_share_port, speaks,
@@ -193,18 +194,20 @@ impl Leg {
         let formats = self.numbering.assign(&allowed).ok_or(Refusal::NumbersExhausted)?;
         let has_feedback = self.said().is_some_and(|said| said.audio.profile.has_feedback());
         let (profile, crypto) = self.secured(has_feedback);
+        let rtcp_mux = self.terms.offer_rtcp_mux && may_share_port(&formats);
         let offer = Audio {
             address: self.local.ip(),
             port: self.local.port(),
             profile,
             direction,
             rtcp: None,
-            rtcp_mux: self.terms.offer_rtcp_mux && may_share_port(&formats),
+            rtcp_mux,
             formats,
             ptime,
             maxptime,
             preconditions: self.preconditions.map(Preconditions::offered),
             crypto,
+            ice: self.offering_ice(rtcp_mux),
         };
         let around = self.around.get_or_insert_default().clone();
         let body = self.describe(offer.clone(), around);
@@ -222,7 +225,10 @@ impl Leg {
         if let Some(direction) = direction {
             answer.direction = direction;
         }
-        let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref())?;
+        let at = (self.local, answer.rtcp_mux);
+        answer.ice =
+            self.mint.as_mut().and_then(|mint| ice::answering(mint, offer, held.as_ref(), at)).map(Box::new);
+        let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref(), self.terms.ice)?;
         let around = (before.clone(), after.clone());
         self.around = Some(around.clone());
         self.numbering.adopt(&answer.formats);

@@ -32,7 +32,7 @@ impl Established {
                 Ok(())
             }
             Change::PassOn(offer, direction) => {
-                self.pass_on(from, (server, &request), offer, direction, context)
+                self.pass_on(from, (server, &request), offer.map(|offer| *offer), direction, context)
             }
         });
         if let Err(fault) = outcome {
@@ -77,7 +77,7 @@ impl Established {
         match passed.filter(|_| !is_update || other.abilities.update) {
             Some(direction) => {
                 let answer = (direction != wish).then(|| wish.reversed());
-                Ok(Change::PassOn(Some((offer, direction)), answer))
+                Ok(Change::PassOn(Some(Box::new((offer, direction))), answer))
             }
             None => local_answer::answer(&mut asking.media, &other.media, offer)
                 .map(|body| Change::Local(Some(body), Awaits::Ack)),
@@ -334,5 +334,5 @@ enum Change {
     Local(Option<String>, Awaits),
     /// The offer and the direction that the other side is offered; the direction of the answer that the asking side
     /// gets, where the other side was offered another one than it wished.
-    PassOn(Option<(sdp::Description, Direction)>, Option<Direction>),
+    PassOn(Option<Box<(sdp::Description, Direction)>>, Option<Direction>),
 }
