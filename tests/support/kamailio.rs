@@ -36,7 +36,34 @@ impl Kamailio {
         let name = "kamailio-registrar";
         let directory = lab.directory().join(name);
         fs::create_dir(&directory)?;
-        Self::run(lab, Host::Callee, (name, &directory), REGISTRAR, &[PLAIN_PORT])
+        Self::run(lab, Host::Callee, (name, &directory), &REGISTRAR.replace("FLOWS", ""), &[PLAIN_PORT])
+    }
+
+    /// The same where gateways register flows (RFC 5626), by TCP or, with what it shows and believes, by TLS: it calls by
+    /// their own connections, and wants to be in front of their calls (RFC 3608).
+    pub fn registrar_of_flows(lab: &Lab, tls: Option<(&Authority, &Credentials)>) -> Result<Self> {
+        let name = "kamailio-registrar";
+        let directory = lab.directory().join(name);
+        fs::create_dir(&directory)?;
+        let mut script = REGISTRAR.replace("disable_tcp=yes\n", "");
+        let flows = match tls {
+            None => FLOWS.replace("TRANSPORT", "tcp").replace("MODULE", ""),
+            Some((authority, own)) => {
+                let file = directory.join("tls.cfg");
+                fs::write(&file, profiles(authority, own))?;
+                let module =
+                    format!("loadmodule \"tls.so\"\nmodparam(\"tls\", \"config\", \"{}\")\n", file.display());
+                FLOWS.replace("TRANSPORT", "tls").replace("MODULE", &format!("enable_tls=yes\n{module}"))
+            }
+        };
+        script = script.replace("FLOWS", &flows);
+        let service =
+            "append_to_reply(\"Service-Route: <sip:10.81.2.2:5061;transport=TRANSPORT;lr>\\r\\n\");";
+        let transport = if tls.is_some() { "tls" } else { "tcp" };
+        let save =
+            format!("fix_nated_register(); {}\n        save(", service.replace("TRANSPORT", transport));
+        script = script.replace("save(", &save);
+        Self::run(lab, Host::Callee, (name, &directory), &script, &[5061, PLAIN_PORT])
     }
 
     fn run(
@@ -150,6 +177,7 @@ loadmodule "usrloc.so"
 loadmodule "registrar.so"
 modparam("auth", "algorithm", "SHA-256")
 modparam("usrloc", "db_mode", 0)
+FLOWS
 modparam("registrar", "min_expires", 120)
 modparam("registrar", "max_expires", 600)
 
@@ -171,8 +199,25 @@ request_route {
         if (is_method("INVITE")) { record_route(); }
         if ($rU == "0800" && src_port == 5060 && $si == "10.81.2.2") {
             if (!lookup("location")) { sl_send_reply("404", "Not Found"); exit; }
+            xlog("L_ERR", "LOOK calls $ru by $du\n");
+        } else if (is_method("INVITE")) {
+            xlog("L_ERR", "LOOK called with Route $hdr(Route)\n");
+            $du = "sip:10.81.2.2:5060";
         }
     }
     if (!t_relay()) { sl_reply_error(); }
 }
+"#;
+
+/// What a registrar of flows has besides.
+const FLOWS: &str = r#"
+listen=TRANSPORT:10.81.2.2:5061
+tcp_children=2
+tcp_accept_no_cl=no
+MODULE
+loadmodule "nathelper.so"
+modparam("nathelper|registrar", "received_avp", "$avp(RECEIVED)")
+modparam("registrar", "outbound_mode", 1)
+modparam("registrar", "flow_timer", 20)
+modparam("rr", "enable_double_rr", 1)
 "#;

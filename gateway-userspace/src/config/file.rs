@@ -289,6 +289,7 @@ pub(super) struct TrunkRegistration {
     pub(super) domain: Field<String>,
     pub(super) user: Field<String>,
     pub(super) expires_seconds: Field<u32>,
+    pub(super) instance: Field<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,6 +9,7 @@ use crate::sip::transport::{Frame, Hop, Part, StreamFramer};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How often a connection is read before the others have their turn.
 const READS_A_TURN: usize = 16;
@@ -23,6 +24,8 @@ pub(super) struct Connection {
     pub(super) role: Role,
     /// When a message last came or went.
     pub(super) active: Time,
+    /// The pause between pings, where the peer knows us by this connection and has to answer them.
+    pub(super) kept_every: Option<Duration>,
     framer: StreamFramer,
     queue: VecDeque<Arc<[u8]>>,
     /// Octets of the first in the queue that are sent already.
@@ -68,6 +71,8 @@ pub(super) struct Progress {
     pub(super) finished: u64,
     /// What is there of the next.
     pub(super) part: Part,
+    /// Octets came, be it a pong only.
+    pub(super) heard: bool,
 }
 
 impl Connection {
@@ -78,6 +83,7 @@ impl Connection {
             phase,
             role,
             active: now,
+            kept_every: None,
             framer: StreamFramer::new(limits),
             queue: VecDeque::new(),
             written: 0,
@@ -124,7 +130,7 @@ impl Connection {
 
     /// Reads a turn's worth and gives out the messages in it.
     pub(super) fn read(&mut self, buffer: &mut [u8], out: &mut Vec<NetEvent>) -> (Read, Progress) {
-        let mut finished = 0;
+        let (mut finished, mut heard) = (0, false);
         let mut end = Read::More;
         for _ in 0..READS_A_TURN {
             match self.stream.read(buffer) {
@@ -134,6 +140,7 @@ impl Connection {
                     break;
                 }
                 Ok(count) => {
+                    heard = true;
                     self.framer.push(buffer.get(..count).unwrap_or_default());
                     match self.frames(out) {
                         Ok(count) => finished += count,
@@ -154,7 +161,7 @@ impl Connection {
                 }
             }
         }
-        (end, Progress { finished, part: self.framer.part() })
+        (end, Progress { finished, part: self.framer.part(), heard })
     }
 
     /// How many messages came out.

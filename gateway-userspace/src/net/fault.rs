@@ -80,6 +80,8 @@ pub enum Closed {
     HandshakeTimedOut,
     /// No message came or went for a long time.
     Idle,
+    /// A peer that keeps our flow did not answer a ping (RFC 5626 section 4.4.1).
+    PingUnanswered,
     /// A message was begun, and its head or its body was not finished in time.
     MessageTimedOut,
     /// The peer did not read in time what we had to send.
@@ -99,6 +101,7 @@ impl Closed {
             Self::Handshake(_) => "handshake",
             Self::HandshakeTimedOut => "handshake_timed_out",
             Self::Idle => "idle",
+            Self::PingUnanswered => "ping_unanswered",
             Self::MessageTimedOut => "message_timed_out",
             Self::NotRead => "not_read",
             Self::Unframed(_) => "unframed",

@@ -54,6 +54,8 @@ pub enum NetEvent {
     Frame { hop: Hop, bytes: Box<[u8]> },
     /// A connection that was open is gone, and what waited to be sent with it.
     Closed { hop: Hop, why: Closed },
+    /// A connection of ours takes no more requests: the next one opens another.
+    Retired { hop: Hop },
     /// The same of one that another had replaced: requests under way go by that.
     RetiredClosed { hop: Hop, why: Closed },
     /// A connection could not be opened, and what waited to be sent is lost.

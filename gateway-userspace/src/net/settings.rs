@@ -34,6 +34,8 @@ pub struct Settings {
     /// After so long without a message a connection of ours is pinged (RFC 5626 section 4.4.1): Teams ends those that
     /// are silent for two minutes.
     pub ping: Duration,
+    /// For a peer to answer a ping, where it has to (RFC 5626 section 4.4.1).
+    pub pong: Duration,
     /// After so long another connection of ours takes the place of one: Teams wants it at least hourly, and finds
     /// changes of its own only then.
     pub renewal: Duration,
@@ -59,6 +61,7 @@ impl Default for Settings {
             write: Duration::from_secs(10),
             idle: Duration::from_secs(600),
             ping: Duration::from_secs(60),
+            pong: Duration::from_secs(10),
             renewal: Duration::from_secs(55 * 60),
             retirement: Duration::from_secs(200),
         }

@@ -122,27 +122,42 @@ impl Net {
         });
     }
 
+    /// Pings our connection to this peer at this pause from now on, and closes it when a ping has no answer: the peer knows
+    /// us by it (RFC 5626 section 4.4.1).
+    pub fn keep_alive(&mut self, now: Time, hop: &Hop, pause: Duration) {
+        let Some(slot) = self.by_peer.get(&(hop.transport, hop.local, hop.remote)) else { return };
+        if let Some(Source::Connection(connection)) = self.sources.get_mut(*slot) {
+            connection.kept_every = Some(pause);
+            self.timers.arm((*slot, Deadline::Ping), now + pause);
+        }
+    }
+
     /// Lets no more requests go by a connection of ours. What was sent by it may still be answered.
-    pub(super) fn retire(&mut self, now: Time, slot: usize) {
-        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return };
+    pub(super) fn retire(&mut self, now: Time, slot: usize) -> Option<Hop> {
+        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return None };
         if connection.role != Role::Own {
-            return;
+            return None;
         }
         connection.role = Role::Retired;
         let (hop, until) = (connection.hop, connection.active + self.settings.retirement);
         self.counts.retired += 1;
         self.forget_peer(slot, &hop);
         self.timers.arm((slot, Deadline::Idle), until.max(now));
+        Some(hop)
     }
 
     /// Keeps the peer, and every address translation on the way, from taking a connection of ours for dead.
     pub(super) fn ping(&mut self, now: Time, slot: usize) {
         let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return };
-        let due = connection.active + self.settings.ping;
+        let pause = connection.kept_every.unwrap_or(self.settings.ping);
+        let due = connection.active + pause;
         if due > now {
             return self.timers.arm((slot, Deadline::Ping), due);
         }
-        self.timers.arm((slot, Deadline::Ping), now + self.settings.ping);
+        self.timers.arm((slot, Deadline::Ping), now + pause);
+        if connection.kept_every.is_some() && !self.timers.is_armed((slot, Deadline::Pong)) {
+            self.timers.arm((slot, Deadline::Pong), now + self.settings.pong);
+        }
         if connection.phase == Phase::Open && connection.waiting() == 0 {
             connection.enqueue(Frame::PING.into());
             self.counts.pings_sent += 1;
@@ -319,6 +334,9 @@ impl Net {
             let (read, progress) = connection.read(&mut self.buffer, out);
             if progress.finished > 0 {
                 connection.active = now;
+            }
+            if progress.heard {
+                self.timers.disarm((slot, Deadline::Pong));
             }
             self.counts.frames_received += progress.finished;
             match read {

@@ -72,6 +72,7 @@ impl Rig {
             }
             NetEvent::Closed { .. }
             | NetEvent::Failed { .. }
+            | NetEvent::Retired { .. }
             | NetEvent::RetiredClosed { .. }
             | NetEvent::Stranger { .. } => None,
         });
@@ -84,7 +85,10 @@ impl Rig {
             NetEvent::Closed { why, .. }
             | NetEvent::Failed { why, .. }
             | NetEvent::RetiredClosed { why, .. } => Some(*why),
-            NetEvent::Datagram { .. } | NetEvent::Frame { .. } | NetEvent::Stranger { .. } => None,
+            NetEvent::Datagram { .. }
+            | NetEvent::Frame { .. }
+            | NetEvent::Retired { .. }
+            | NetEvent::Stranger { .. } => None,
         });
         ends.collect()
     }

@@ -27,6 +27,8 @@ closed_enum! {
         Idle,
         /// A connection of ours may want a sign of life.
         Ping,
+        /// Nothing came after a ping of a flow that the peer keeps.
+        Pong,
         /// A connection of ours has had its time.
         Renewal,
     }
@@ -41,7 +43,11 @@ impl Net {
                 Some(_) | None => Closed::Idle,
             },
             Deadline::Ping => return self.ping(now, slot),
-            Deadline::Renewal => return self.retire(now, slot),
+            Deadline::Pong => Closed::PingUnanswered,
+            Deadline::Renewal => {
+                out.extend(self.retire(now, slot).map(|hop| NetEvent::Retired { hop }));
+                return;
+            }
             Deadline::Broken => Closed::Broken,
             Deadline::Connect => Closed::ConnectTimedOut,
             Deadline::Handshake => Closed::HandshakeTimedOut,

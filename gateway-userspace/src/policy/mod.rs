@@ -36,7 +36,9 @@ pub use overload::{Allowance, Feedback, announced};
 pub use peer::{PeerAddress, Resolved, Target};
 pub use probe::{Probe, ProbeId, ProbeSettings, Prober};
 pub use redirection::{Diversion, DiversionReason, Redirection, RedirectionForm};
-pub use registration::{Registrant, Registration, RegistrationId, RegistrationPolicy, Turnout};
+pub use registration::{
+    Instance, NoInstance, Registrant, Registration, RegistrationId, RegistrationPolicy, ServiceRoute, Turnout,
+};
 pub use route::{Candidate, Candidates, Route, retries};
 pub use service::{Service, Usual};
 pub use sip::{EarlyMedia, HoldForm, PreconditionPolicy, ReferPolicy, ReliableProvisional, SipPolicy};

@@ -3,6 +3,10 @@
 //! Each address of each peer of a trunk with a [`RegistrationPolicy`] keeps a binding of our Contact, refreshed before it
 //! expires by one core, told by a hash. What stands is where all cores see it.
 
+mod outbound;
+
+pub use outbound::{Instance, NoInstance};
+
 use super::standing::{Drainable as _, RegistrationState};
 use super::{PeerView, Snapshot, Target, Trunk};
 use crate::base::id::TrunkId;
@@ -13,6 +17,7 @@ use crate::base::token::Tokens;
 use crate::observe::{ProbeOutcome, TrunkEvent};
 use crate::sip::message::{Contact, Draft, HeaderName, Host, Method, NameAddr, Response, StatusCode, Uri};
 use crate::sip::transport::{Hop, Transport};
+use outbound::OUTBOUND;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +32,8 @@ pub struct RegistrationPolicy {
     pub user: String,
     /// How long a binding is asked for.
     pub expires: Duration,
+    /// Registers flows of this instance (RFC 5626) instead of an address.
+    pub instance: Option<Instance>,
 }
 
 /// One REGISTER to be sent; what becomes of it comes back under `id`.
@@ -49,6 +56,18 @@ pub struct RegistrationId {
 pub struct Turnout {
     pub requests: Vec<Registration>,
     pub events: Vec<TrunkEvent>,
+    /// Which proxies calls by a hop pass from now on.
+    pub routes: Vec<ServiceRoute>,
+    /// Flows to be kept open, and the pause between pings.
+    pub flows: Vec<(Hop, Duration)>,
+}
+
+/// What a registrar wants in the Route of calls that we send it (RFC 3608).
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceRoute {
+    pub hop: Hop,
+    /// Empty for none.
+    pub route: Arc<[NameAddr]>,
 }
 
 /// The bindings that one core keeps.
@@ -83,6 +102,10 @@ struct Binding {
     /// Failures in a row.
     failures: u32,
     told: RegistrationState,
+    /// As the registrar said it last.
+    route: Arc<[NameAddr]>,
+    /// Whether flows are spoken of: not with a first proxy that knows none (439).
+    by_flow: bool,
     /// It waits for the end of a drain.
     is_parked: bool,
 }
@@ -105,6 +128,8 @@ struct Subject {
     transport: Transport,
     listen: SocketAddr,
     policy: RegistrationPolicy,
+    /// Number of the flow among those of the same instance, from 1; 0 without flows.
+    flow: u16,
 }
 
 /// From one first REGISTER to the next, so that a start with many peers is no burst.
@@ -145,9 +170,11 @@ impl Registrant {
         let mut fresh = 0;
         for (trunk, settings) in policy.trunks() {
             let Some(wanted) = &settings.registration else { continue };
+            let mut flow = 0;
             for (position, view) in policy.peers(trunk).enumerate() {
                 for target in view.targets {
-                    let subject = Subject::of(settings, wanted, &view, target);
+                    flow += u16::from(wanted.instance.is_some());
+                    let subject = Subject::of(settings, wanted, (&view, target), flow);
                     if self.share.owner(&subject.key()) != self.share.core {
                         continue;
                     }
@@ -174,6 +201,7 @@ impl Registrant {
                 && let Some(trunk) = self.policy.trunk(gone.trunk)
             {
                 out.requests.push(gone.request(id, trunk, 0, &self.product));
+                gone.follow_route(Vec::new(), out);
             }
         }
         self.policy = policy;
@@ -268,6 +296,12 @@ impl Registrant {
                 let cnonce = tokens.token();
                 trunk.digest.as_ref().is_some_and(|own| own.answer(response, &mut draft, &cnonce))
             }
+            outbound::FIRST_HOP_LACKS_OUTBOUND if binding.by_flow => {
+                binding.by_flow = false;
+                draft.contact = Contact::one(binding.contact(trunk));
+                draft.headers.set(HeaderName::Supported, "path");
+                true
+            }
             INTERVAL_TOO_BRIEF if binding.state != State::Leaving => binding.lengthen(response, &mut draft),
             _ => false,
         };
@@ -276,7 +310,7 @@ impl Registrant {
             draft.sequence = binding.sequence;
             binding.pending = Some((draft.clone(), challenges + 1));
             let id = RegistrationId { binding: id.binding, sequence: binding.sequence };
-            out.requests.push(Registration { id, draft, hop: hop(trunk, binding.subject.address) });
+            out.requests.push(Registration { id, draft, hop: binding.subject.hop() });
         } else if !response.status.is_success() {
             let pause = retry_after(response);
             let outcome = ProbeOutcome::Answered(response.status.code());
@@ -322,7 +356,6 @@ impl Binding {
     fn new(subject: Subject, (trunk, peer): (TrunkId, usize), call_id: String, tag: String) -> Self {
         let expires = u32::try_from(subject.policy.expires.as_secs()).unwrap_or(LONGEST_INTERVAL);
         Self {
-            subject,
             trunk,
             peer,
             call_id,
@@ -333,7 +366,10 @@ impl Binding {
             pending: None,
             failures: 0,
             told: RegistrationState::Unregistered,
+            route: Arc::default(),
+            by_flow: subject.policy.instance.is_some(),
             is_parked: false,
+            subject,
         }
     }
 
@@ -350,17 +386,23 @@ impl Binding {
         draft.headers.push(HeaderName::Expires, expires.to_string());
         // What proxies before the registrar want in front of calls to us is between them (RFC 3327 section 5.1).
         draft.headers.push(HeaderName::Supported, "path");
+        if self.by_flow {
+            draft.headers.push(HeaderName::Supported, OUTBOUND);
+        }
         draft.headers.push(HeaderName::UserAgent, product);
         trunk.sign(&mut draft);
         self.pending = Some((draft.clone(), 0));
         let id = RegistrationId { binding: id, sequence: self.sequence };
-        Registration { id, draft, hop: hop(trunk, self.subject.address) }
+        Registration { id, draft, hop: self.subject.hop() }
     }
 
     fn contact(&self, trunk: &Trunk) -> NameAddr {
         let mut contact = trunk.contact();
         if let Uri::Sip(uri) = &mut contact.uri {
             uri.user = Some(self.subject.policy.user.clone());
+        }
+        if let Some(instance) = self.subject.policy.instance.as_ref().filter(|_| self.by_flow) {
+            outbound::mark(&mut contact, instance, self.subject.flow);
         }
         contact
     }
@@ -370,13 +412,26 @@ impl Binding {
         self.failures = 0;
         if self.state == State::Leaving {
             self.state = State::Out;
+            self.follow_route(Vec::new(), out);
             self.tell(RegistrationState::Unregistered, None, out);
             return now + RETURN;
+        }
+        self.follow_route(outbound::service_route(response), out);
+        if let Some(pause) = outbound::pause(response).filter(|_| self.by_flow) {
+            out.flows.push((self.subject.hop(), pause));
         }
         let granted = self.granted(response, trunk);
         self.state = State::In;
         self.tell(RegistrationState::Registered, Some(granted), out);
         now + refresh(granted)
+    }
+
+    /// Calls pass these proxies from now on, as long as we are known there (RFC 3608 section 5).
+    fn follow_route(&mut self, route: Vec<NameAddr>, out: &mut Turnout) {
+        if *self.route != *route {
+            self.route = route.into();
+            out.routes.push(ServiceRoute { hop: self.subject.hop(), route: Arc::clone(&self.route) });
+        }
     }
 
     /// For how long (RFC 3261 section 10.2.4): as our Contact says, or the response as a whole, or as was asked.
@@ -414,6 +469,7 @@ impl Binding {
         out: &mut Turnout,
     ) -> Time {
         let Subject { trunk, peer, address, .. } = self.subject.clone();
+        self.follow_route(Vec::new(), out);
         if self.state == State::Leaving {
             self.state = State::Out;
             self.tell(RegistrationState::Unregistered, None, out);
@@ -442,7 +498,12 @@ impl Binding {
 }
 
 impl Subject {
-    fn of(trunk: &Trunk, policy: &RegistrationPolicy, view: &PeerView<'_>, target: &Target) -> Self {
+    fn of(
+        trunk: &Trunk,
+        policy: &RegistrationPolicy,
+        (view, target): (&PeerView<'_>, &Target),
+        flow: u16,
+    ) -> Self {
         Self {
             trunk: trunk.name.as_str().into(),
             peer: view.peer.name.as_str().into(),
@@ -450,7 +511,13 @@ impl Subject {
             transport: trunk.transport,
             listen: trunk.listen,
             policy: policy.clone(),
+            flow,
         }
+    }
+
+    /// Where its requests go.
+    fn hop(&self) -> Hop {
+        Hop { transport: self.transport, local: self.listen, remote: self.address, connection: None }
     }
 
     /// What the core that keeps it is found by.
@@ -461,10 +528,6 @@ impl Subject {
 
 fn is_drained(policy: &Snapshot, binding: &Binding) -> bool {
     policy.standing(binding.trunk).is_some_and(|standing| standing.is_drained())
-}
-
-fn hop(trunk: &Trunk, remote: SocketAddr) -> Hop {
-    Hop { transport: trunk.transport, local: trunk.listen, remote, connection: None }
 }
 
 /// When a binding of so long is refreshed: early enough for one more try.

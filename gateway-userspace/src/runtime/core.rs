@@ -28,17 +28,18 @@ use crate::call::{
 };
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
-use crate::policy::{ProbeId, Prober, Registrant, RegistrationId, Snapshot, Turnout};
+use crate::policy::{ProbeId, Prober, Registrant, RegistrationId, ServiceRoute, Snapshot, Turnout};
 use crate::resolve::Wanted;
 use crate::sip::auth::Guard;
 use crate::sip::dialog::DialogId;
-use crate::sip::message::{Message, ParseError, Response, shallow};
+use crate::sip::message::{Message, NameAddr, ParseError, Response, shallow};
 use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
 use crate::sip::transport::{Hop, fill_received, response_destination};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a core needs to know for life.
 #[derive(Clone, Debug)]
@@ -67,6 +68,8 @@ pub struct Outbox {
     /// Calls that panicked, each to be cleared by [`Core::clear_wreck`] with what the journal has of it, once
     /// `checkpoints` are in there.
     pub wrecks: Vec<CallId>,
+    /// Connections of ours that peers know us by, to be pinged at this pause, once `sends` are sent.
+    pub flows: Vec<(Hop, Duration)>,
     /// What concerns other cores.
     pub errands: Vec<(CoreId, Errand)>,
 }
@@ -88,6 +91,8 @@ pub enum Errand {
     PortFreed { at: SocketAddr },
     /// A media port of yours is held by a call of another core.
     PortTaken { at: SocketAddr },
+    /// A registrar named the proxies that calls are to pass.
+    ServiceRoute(ServiceRoute),
 }
 
 /// A change of what would survive this process.
@@ -123,6 +128,8 @@ pub struct Core {
     pub(super) registrations: HashMap<ClientId, RegistrationId>,
     /// What a reload left to be sent.
     pub(super) registrations_due: Turnout,
+    /// What registrars want in front of calls that go by a hop.
+    pub(super) service_routes: HashMap<Hop, Arc<[NameAddr]>>,
     /// Calls by the slots of their flows.
     pub(super) slots: HashMap<u32, CallId>,
     pub(super) timers: TimerTable<(CallId, CallTimer)>,
@@ -202,6 +209,7 @@ impl Core {
             registrant: None,
             registrations: HashMap::new(),
             registrations_due: Turnout::default(),
+            service_routes: HashMap::new(),
             slots: HashMap::new(),
             timers: TimerTable::default(),
             sampling: Sampling::default(),
@@ -295,6 +303,12 @@ impl Core {
     /// A connection is gone that another core holds, or that another has taken the place of.
     pub fn connection_closed(&mut self, turn: &mut Turn<'_>, hop: Hop) {
         self.transactions.connection_closed(turn.now, &hop, &mut self.outputs);
+        registrations::disconnected(self, turn, &hop);
+        self.settle(turn);
+    }
+
+    /// A connection of ours has had its time: what peers know us by is another from now on.
+    pub fn connection_retired(&mut self, turn: &mut Turn<'_>, hop: Hop) {
         registrations::disconnected(self, turn, &hop);
         self.settle(turn);
     }

@@ -2,6 +2,7 @@
 
 use super::core::{CheckpointChange, Core, Entry, Turn};
 use super::guests;
+use super::registrations;
 use super::rules;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
@@ -56,6 +57,7 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
 }
 
 fn request(core: &mut Core, turn: &mut Turn<'_>, id: CallId, key: RequestKey, mut draft: Draft, hop: Hop) {
+    registrations::route(core, &mut draft, &hop);
     rules::request_sent(core, &mut draft, &hop);
     let ends = matches!(key, RequestKey::Bye { .. } | RequestKey::Release).then(|| DialogId::of_own(&draft));
     let client = core.transactions.request(turn.now, draft, hop, &mut core.outputs);

@@ -3,6 +3,7 @@
 //! never moves.
 
 use super::core::{Core, Errand, Turn};
+use super::registrations;
 use crate::base::id::{CallId, CoreId};
 use crate::base::time::Time;
 use crate::call::{Claim, Claimant, Event, Replaces};
@@ -176,6 +177,7 @@ pub(super) fn errand(core: &mut Core, turn: &mut Turn<'_>, errand: Errand) {
             core.ports.release_own(at, turn.now);
         }
         Errand::PortTaken { at } => core.ports.claim_own(at),
+        Errand::ServiceRoute(known) => registrations::learn(core, known),
     }
 }
 

@@ -145,6 +145,9 @@ impl Worker {
                 }
             }
             NetEvent::Stranger { source } => self.core.silenced(now, source),
+            NetEvent::Retired { hop } => {
+                self.turn(now, out, |core, turn| core.connection_retired(turn, hop));
+            }
             NetEvent::RetiredClosed { hop, .. } => {
                 self.tell_others_closed(hop);
                 self.turn(now, out, |core, turn| core.connection_closed(turn, hop));
@@ -232,6 +235,9 @@ impl Worker {
         }
         for wanted in out.names.drain(..) {
             self.names.learn(wanted);
+        }
+        for (hop, pause) in &out.flows {
+            self.net.keep_alive(now, hop, *pause);
         }
         for hop in &out.leaves {
             self.net.leave(now, hop);

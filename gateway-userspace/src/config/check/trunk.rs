@@ -100,8 +100,8 @@ pub(super) fn trunk(
         registration: match &written.registration {
             None => None,
             Some(own) => {
-                let has_peers = !written.peers.is_empty();
-                Some(super::registration::registration(entry, own, has_peers, label, errors)?)
+                let way = (!written.peers.is_empty(), transport);
+                Some(super::registration::registration(entry, own, way, label, errors)?)
             }
         },
         callers: match &written.callers {

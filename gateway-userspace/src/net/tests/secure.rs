@@ -306,6 +306,41 @@ fn a_connection_of_our_own_never_stays_silent_for_two_minutes() {
     assert!(a.rig.ends().is_empty());
 }
 
+/// RFC 5626 section 4.4.1: a flow whose ping has no answer within ten seconds is over.
+#[test]
+fn a_flow_that_the_peer_keeps_is_pinged_as_it_wants_and_closed_when_no_pong_comes() {
+    let (mut a, mut b) = pair();
+    let there = deliver(&mut a, &mut b, OPTIONS);
+    let own = to(Transport::Tls, a.local, b.local);
+    a.rig.net.keep_alive(a.rig.now, &own, Duration::from_secs(27));
+    for pings in 1..=3 {
+        a.rig.pass(Duration::from_secs(27));
+        assert_eq!(a.rig.net.counts().pings_sent, pings);
+        // The pong is no message, and nothing else tells that it came.
+        for _ in 0..10 {
+            a.rig.look();
+            b.rig.look();
+        }
+    }
+    assert!(a.rig.ends().is_empty());
+    // The peer is gone without a word.
+    a.rig.pass(Duration::from_secs(27));
+    a.rig.pass(Duration::from_secs(9));
+    assert!(a.rig.ends().is_empty());
+    a.rig.pass(Duration::from_secs(1));
+    assert_eq!(a.rig.ends(), [Closed::PingUnanswered]);
+    assert_ne!(deliver(&mut a, &mut b, OPTIONS).connection, there.connection);
+}
+
+#[test]
+fn a_connection_that_has_had_its_time_says_so() {
+    let (mut a, mut b) = pair();
+    deliver(&mut a, &mut b, OPTIONS);
+    a.rig.pass(Duration::from_secs(55 * 60));
+    let retired = a.rig.heard.iter().filter(|event| matches!(event, NetEvent::Retired { .. }));
+    assert_eq!(retired.count(), 1);
+}
+
 // Statement 18.
 #[test]
 fn the_end_of_an_idle_connection_is_survived_and_the_next_request_opens_another() {

@@ -20,6 +20,7 @@ fn policy(peers: &[&str]) -> Snapshot {
         domain: "core.example".parse().unwrap(),
         user: "+442079460000".into(),
         expires: SECOND * 600,
+        instance: None,
     });
     core.digest = Some(Credentials {
         realm: "core.example".into(),
@@ -30,9 +31,23 @@ fn policy(peers: &[&str]) -> Snapshot {
     Snapshot::new(vec![core], Vec::new()).unwrap()
 }
 
+/// With flows of one instance.
+fn with_flows(peers: &[&str]) -> Snapshot {
+    let policy = policy(peers);
+    let (_, core) = policy.trunks().next().unwrap();
+    let mut core = core.clone();
+    let instance = "urn:uuid:6fa459ea-ee8a-4ca4-894e-db77e160355e".parse().unwrap();
+    core.registration.as_mut().unwrap().instance = Some(instance);
+    Snapshot::new(vec![core], Vec::new()).unwrap()
+}
+
 impl Rig {
     fn new(peers: &[&str]) -> Self {
-        let (now, policy) = (Time(1_000_000), Arc::new(policy(peers)));
+        Self::of(policy(peers))
+    }
+
+    fn of(policy: Snapshot) -> Self {
+        let (now, policy) = (Time(1_000_000), Arc::new(policy));
         let mut tokens = Tokens::seeded(1);
         let share = Share { core: CoreId(0), cores: 1 };
         let registrant = Registrant::new(share, "Causeway".into(), Arc::clone(&policy), now, &mut tokens);
@@ -239,4 +254,58 @@ fn a_reload_keeps_bindings_that_stay_and_takes_those_back_that_go() {
     assert_eq!(out.requests.len(), 1);
     assert_eq!((expires(&out.requests[0]), out.requests[0].hop.remote.port()), ("0", 5060));
     assert_eq!(out.requests[0].hop.remote.to_string(), "203.0.113.20:5060");
+}
+
+#[test]
+fn flows_of_an_instance_are_registered_by_number_and_kept_as_the_registrar_wants() {
+    let mut rig = Rig::of(with_flows(&["203.0.113.20:5060", "203.0.113.21:5060"]));
+    let first = rig.pass(SECOND, false).requests;
+    let contact = |request: &Registration| request.draft.contact.first().unwrap().to_string();
+    let marked = |flow: u8| {
+        format!(
+            "<sip:+442079460000@203.0.113.1:5060>;\
+             +sip.instance=\"<urn:uuid:6fa459ea-ee8a-4ca4-894e-db77e160355e>\";reg-id={flow}"
+        )
+    };
+    assert_eq!([contact(&first[0]), contact(&first[1])], [marked(1), marked(2)]);
+    assert!(first[0].draft.headers.has_token(&HeaderName::Supported, "outbound"));
+    let kept = rig.answer(&first[0], 200, "Require: outbound\r\nFlow-Timer: 30\r\n").flows;
+    assert_eq!(kept, [(first[0].hop, SECOND * 27)]);
+    let kept = rig.answer(&first[1], 200, "Require: outbound\r\n").flows;
+    assert_eq!(kept, [(first[1].hop, SECOND * 95)]);
+    let next = rig.pass(SECOND * 511, false).requests;
+    assert_eq!(contact(&next[0]), marked(1), "a flow keeps its number");
+    assert!(rig.answer(&next[0], 200, "").flows.is_empty(), "a registrar that knows no flows keeps none");
+}
+
+/// RFC 5626 section 11.6.
+#[test]
+fn a_first_hop_that_knows_no_flows_gets_an_address() {
+    let mut rig = Rig::of(with_flows(&["203.0.113.20:5060"]));
+    let first = rig.pass(SECOND, false).requests.remove(0);
+    let second = rig.answer(&first, 439, "").requests.remove(0);
+    assert_eq!(second.draft.contact.first().unwrap().to_string(), "<sip:+442079460000@203.0.113.1:5060>");
+    assert!(!second.draft.headers.has_token(&HeaderName::Supported, "outbound"));
+    assert!(second.draft.headers.has_token(&HeaderName::Supported, "path"));
+    let out = rig.answer(&second, 200, "Flow-Timer: 30\r\n");
+    assert!(out.flows.is_empty() && out.events.len() == 1);
+    assert!(rig.answer(&second, 439, "").requests.is_empty());
+}
+
+#[test]
+fn calls_pass_the_proxies_that_the_registrar_names_as_long_as_it_knows_us() {
+    let mut rig = Rig::new(&["203.0.113.20:5060"]);
+    let first = rig.pass(SECOND, false).requests.remove(0);
+    let lines =
+        "Service-Route: <sip:a.example;lr>, <sip:b.example;lr>\r\nService-Route: <sip:c.example;lr>\r\n";
+    let routes = |out: Turnout| {
+        let text = |known: ServiceRoute| known.route.iter().map(ToString::to_string).collect::<Vec<_>>();
+        out.routes.into_iter().map(text).collect::<Vec<_>>()
+    };
+    let told = routes(rig.answer(&first, 200, lines));
+    assert_eq!(told, [["<sip:a.example;lr>", "<sip:b.example;lr>", "<sip:c.example;lr>"]]);
+    let next = rig.pass(SECOND * 511, false).requests.remove(0);
+    assert!(routes(rig.answer(&next, 200, lines)).is_empty(), "the same is no news");
+    let next = rig.pass(SECOND * 511, false).requests.remove(0);
+    assert_eq!(routes(rig.answer(&next, 503, "")), [Vec::<String>::new()]);
 }
