@@ -14,7 +14,7 @@ use super::ProgramArguments;
 use super::in_service::{self, InService};
 use super::relay::causeway::Causeway;
 use super::relay::lab::{Path, Port, Side, enter};
-use super::relay::programs::{Bench, Loaded};
+use super::relay::programs::Bench;
 use super::relay::traffic::{HEADERS, frame};
 use super::srtp_program::{self, Srtp};
 use crate::media::PAYLOAD_TYPE;
@@ -34,8 +34,11 @@ use std::ops::Range;
 
 /// Flow counts that must cost about the same.
 const FLOWS: [usize; 3] = [100, 10_000, 100_000];
-/// Packets of one timed run, a multiple of every count: the packet ends where it began.
-const PACKETS: u32 = 1_000_000;
+/// Packets of one timed run, a multiple of every count: the packet ends where it began. Short, and all programs in
+/// turns: what others do on the machine, and its clock, drift by more than the programs differ.
+const PACKETS: u32 = 100_000;
+/// Turns for each repetition asked for.
+const TURNS: u32 = 7;
 /// Packets of each flow before the first timed run, at least: more than the first ones, whose time is taken of all.
 const SETTLING: usize = 2 * TIMED_FIRST as usize;
 /// Steps from a flow to the one it sends to; prime to every count, so that the ring holds all flows.
@@ -76,55 +79,41 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
     let bench = Bench::read(&workspace.objects())?;
     let relay = causeway.program()?;
     let arrival = Arrival::by(&path, Side::Caller)?;
-    let in_gateway = |time: &(dyn Fn() -> Result<f64> + Sync)| enter(&path.gateway_namespace(), time);
+    let in_gateway = |time: &(dyn Fn() -> Result<Turns> + Sync)| enter(&path.gateway_namespace(), time);
 
-    let empty_tx_ns = steps.run("empty XDP_TX", |step| {
-        let empty = bench.empty_tx()?;
-        let start = Ring::of(1, &path).frame(&path);
-        let ns = in_gateway(&|| {
-            let timed = (0..arguments.repetitions).map(|_| arrival.timed(empty.program()?, &start, PACKETS));
-            report::median(&timed.map(|run| Ok(run?.0)).collect::<Result<Vec<_>>>()?)
-        })?;
-        step.detail(format!("{ns:.0} ns"));
-        Ok(ns)
-    })?;
-    let mut by_flows = [(0.0, 0.0); FLOWS.len()];
+    let empty = bench.empty_tx()?;
+    let mut by_flows = [Turns::default(); FLOWS.len()];
     for (figures, count) in by_flows.iter_mut().zip(FLOWS) {
         let ring = Ring::of(count, &path);
-        figures.0 = steps.run(&format!("memory of {count} flows"), |step| {
+        *figures = steps.run(&format!("{count} flows"), |step| {
             let memory = bench.memory(count as u32, |flow| ring.next(flow as usize) as u32)?;
-            let ns = in_gateway(&|| ring.time_memory(&path, &memory, &arrival, arguments.repetitions))?;
-            step.detail(format!("{ns:.0} ns"));
-            Ok(ns)
-        })?;
-        figures.1 = steps.run(&format!("relay, {count} flows"), |step| {
             step.doing("installing flows");
             let ids = causeway.install(&ring.flows())?;
             // After the flows: installing them sets the kernel on resolving these hosts, who do not exist.
             ring.make_reachable(&path)?;
-            let median = in_gateway(&|| ring.time(&path, &relay, &arrival, arguments.repetitions));
+            let programs = Programs { empty: empty.program()?, memory: memory.program()?, relay: &relay };
+            let turns = in_gateway(&|| ring.turns(&path, &programs, &arrival, arguments.repetitions));
             causeway.remove(&ids);
-            let median = median.with_context(|| causeway.refused().unwrap_or_default())?;
-            step.detail(format!("{median:.0} ns"));
-            Ok(median)
+            let turns = turns.with_context(|| causeway.refused().unwrap_or_default())?;
+            let Turns { empty_ns, memory_ns, relay_ns, over_empty } = turns;
+            step.detail(format!(
+                "empty {empty_ns:.0}, memory alone {memory_ns:.0}, relay {relay_ns:.0} ns, {over_empty:.2} x empty"
+            ));
+            Ok(turns)
         })?;
     }
     let srtp = srtp_program::measure(&steps, &path, &mut causeway, &relay)?;
-    let [
-        (memory_100_ns, flows_100_ns),
-        (memory_10000_ns, flows_10000_ns),
-        (memory_100000_ns, flows_100000_ns),
-    ] = by_flows;
+    let [few, some, many] = by_flows;
     let figures = Figures {
-        empty_tx_ns,
-        causeway_ns: flows_100_ns,
-        causeway_over_empty: flows_100_ns / empty_tx_ns,
-        flows_100_ns,
-        flows_10000_ns,
-        flows_100000_ns,
-        memory_100_ns,
-        memory_10000_ns,
-        memory_100000_ns,
+        empty_tx_ns: few.empty_ns,
+        causeway_ns: few.relay_ns,
+        causeway_over_empty: few.over_empty,
+        flows_100_ns: few.relay_ns,
+        flows_10000_ns: some.relay_ns,
+        flows_100000_ns: many.relay_ns,
+        memory_100_ns: few.memory_ns,
+        memory_10000_ns: some.memory_ns,
+        memory_100000_ns: many.memory_ns,
         srtp,
         in_service: in_service::measure(&steps, &workspace, &bench, arguments.repetitions)?,
         repetitions: arguments.repetitions,
@@ -205,46 +194,79 @@ impl Ring {
         frame((from, self.source.port()), (to, FIRST_PORT), PAYLOAD_TYPE, &[0xd5; PAYLOAD])
     }
 
-    /// Nanoseconds that the relay takes for a packet.
-    fn time(&self, path: &Path<'_>, relay: &Xdp, arrival: &Arrival, repetitions: u8) -> Result<f64> {
-        // Finds next hops too, and lets all streams settle.
-        let settling = PACKETS.max((self.count * SETTLING) as u32);
-        self.rounds(relay, arrival, &self.frame(path), settling, repetitions, PORT_AT)
-    }
-
-    /// Nanoseconds that fetching the memory of the same flows takes.
-    fn time_memory(
+    /// Short runs of all programs in turns, after one of the relay that finds next hops and lets all streams settle.
+    fn turns(
         &self,
         path: &Path<'_>,
-        memory: &Loaded,
+        programs: &Programs<'_>,
         arrival: &Arrival,
         repetitions: u8,
-    ) -> Result<f64> {
-        let mut start = self.frame(path);
-        start[FLOW_AT].fill(0);
-        self.rounds(memory.program()?, arrival, &start, PACKETS, repetitions, FLOW_AT)
+    ) -> Result<Turns> {
+        let start = self.frame(path);
+        let mut to_memory = start.clone();
+        to_memory[FLOW_AT].fill(0);
+        self.round(programs.relay, arrival, &start, self.whole_rounds(self.count * SETTLING), PORT_AT)?;
+        let (mut empty, mut memory, mut relay, mut quotients) = (vec![], vec![], vec![], vec![]);
+        for _ in 0..u32::from(repetitions) * TURNS {
+            let (empty_ns, _) = arrival.timed(programs.empty, &start, PACKETS)?;
+            let memory_ns = self.warm(programs.memory, arrival, &to_memory, FLOW_AT)?;
+            let relay_ns = self.warm(programs.relay, arrival, &start, PORT_AT)?;
+            empty.push(empty_ns);
+            memory.push(memory_ns);
+            relay.push(relay_ns);
+            quotients.push(relay_ns / empty_ns);
+        }
+        Ok(Turns {
+            empty_ns: report::median(&empty)?,
+            memory_ns: report::median(&memory)?,
+            relay_ns: report::median(&relay)?,
+            over_empty: report::median(&quotients)?,
+        })
     }
 
-    /// The median of timed runs, after one of `settling` packets that fills caches. Each run is a whole number of
-    /// rounds: unless a packet went astray, the last one names the first flow again, by the octets `name`.
-    fn rounds(
+    /// Nanoseconds of a packet, after a round that brings the flows back into the caches that they fit in.
+    fn warm(&self, program: &Xdp, arrival: &Arrival, start: &[u8], name: Range<usize>) -> Result<f64> {
+        self.round(program, arrival, start, self.whole_rounds(self.count), name.clone())?;
+        self.round(program, arrival, start, PACKETS, name)
+    }
+
+    /// Nanoseconds of a packet. A whole number of rounds: unless a packet went astray, the last one names the first
+    /// flow again, by the octets `name`.
+    fn round(
         &self,
         program: &Xdp,
         arrival: &Arrival,
         start: &[u8],
-        settling: u32,
-        repetitions: u8,
+        packets: u32,
         name: Range<usize>,
     ) -> Result<f64> {
-        let mut runs = Vec::new();
-        for packets in std::iter::once(settling).chain((0..repetitions).map(|_| PACKETS)) {
-            let (ns, last) = arrival.timed(program, start, packets)?;
-            let (first, found) = (start.get(name.clone()), last.get(name.clone()));
-            ensure!(first == found, "the ring ended at flow {found:02x?}: a packet was not relayed");
-            runs.push(ns);
-        }
-        report::median(&runs.split_off(1))
+        let (ns, last) = arrival.timed(program, start, packets)?;
+        let (first, found) = (start.get(name.clone()), last.get(name));
+        ensure!(first == found, "the ring ended at flow {found:02x?}: a packet was not relayed");
+        Ok(ns)
     }
+
+    /// Packets in whole rounds, at least so many.
+    fn whole_rounds(&self, packets: usize) -> u32 {
+        (packets.div_ceil(self.count) * self.count) as u32
+    }
+}
+
+/// What is compared.
+struct Programs<'a> {
+    empty: &'a Xdp,
+    memory: &'a Xdp,
+    relay: &'a Xdp,
+}
+
+/// Medians of all turns.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turns {
+    empty_ns: f64,
+    memory_ns: f64,
+    relay_ns: f64,
+    /// Of the quotients of the single turns.
+    over_empty: f64,
 }
 
 /// How test-run says that packets come: `struct xdp_md` of linux/bpf.h.
@@ -326,7 +348,10 @@ fn print_table(figures: &Figures) {
         let ratio = format!("{:.2}", ns / empty_redirect_ns);
         in_service.add_row([program.to_owned(), flows.to_owned(), format!("{ns:.0}"), ratio]);
     }
-    println!("by test-run of {PACKETS} packets, each for another flow; medians of {}.", figures.repetitions);
+    println!(
+        "by test-run of {PACKETS} packets, each for another flow; medians of {} turns.",
+        u32::from(figures.repetitions) * TURNS
+    );
     println!(
         "memory of flows alone: a program that only fetches, of each packet's flow, the cache lines that a"
     );
