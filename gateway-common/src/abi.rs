@@ -5,7 +5,7 @@ use crate::{flow, guard, index, learned, record, srtp};
 use core::mem::{offset_of, size_of};
 
 /// Raised when meaning changes while the layout does not.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Version and layout in one number: the program exports it as a global, the loader compares.
 pub const FINGERPRINT: u64 = {
@@ -121,6 +121,10 @@ pub struct Link {
     pub ifindex: u32,
     /// Outer and inner VLAN identifier, 0 for none; the outer tag is 802.1ad when both are set.
     pub vlans: [u16; 2],
+    /// `ifindex` where packets that came in by it may leave by XDP_TX; 0 where they are redirected like all others. A
+    /// veth leaves what it is to transmit lying in the ring of a far end that has no XDP program (the kernel's
+    /// `veth_xdp_flush`), and wakes it for what is redirected.
+    pub transmits_from: u32,
 }
 
 /// Sockets, their sources, what the operator denied, and addresses found out or counted that fit.

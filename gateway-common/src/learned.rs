@@ -54,7 +54,9 @@ pub struct NextHop {
     pub header_len: u32,
     /// Largest IP packet that the route carries, 0 for unknown.
     pub mtu: u32,
-    pub padding: u64,
+    /// The interface of arrival whose packets leave by XDP_TX, 0 for none: [`crate::abi::Link::transmits_from`].
+    pub transmits_from: u32,
+    pub padding: u32,
 }
 
 /// State of one flow, indexed by [`crate::flow::FlowConfig::slot`].

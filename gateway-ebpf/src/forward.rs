@@ -96,7 +96,7 @@ fn way_out<const RTCP: bool, const SECURED: bool>(
 fn send(packet: &mut Packet, headers: &Headers, way: &Way, sum: Sum) -> Result<Relayed, Reason> {
     let checksum = udp_checksum(packet, headers, &way.envelope, way.payload, sum)?;
     write_headers(packet, way.hop, &way.envelope, checksum).ok_or(Reason::Truncated)?;
-    if way.hop.ifindex == packet.ingress() {
+    if way.hop.transmits_from == packet.ingress() {
         return Ok(Relayed::Transmitted);
     }
     // SAFETY: the helper takes plain integers.

@@ -101,6 +101,7 @@ fn refresh(
     let mtu = u32::from(unsafe { query.__bindgen_anon_1.mtu_result });
     let hop = if is_rtcp { &mut state.rtcp_hop } else { &mut state.rtp_hop };
     hop.ifindex = link.ifindex;
+    hop.transmits_from = link.transmits_from;
     hop.destination = envelope.destination;
     hop.mtu = mtu;
     write_link_header(hop, link, &query, envelope.source.is_v4());

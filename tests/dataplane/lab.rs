@@ -168,7 +168,7 @@ impl Lab {
             traced: false,
         };
         let node = Node::boot(&settings).context("boot the data plane")?;
-        declare_vlans(&pins)?;
+        declare_links(&pins)?;
         let states = MapData::from_pin(pins.join("maps").join(name::STATES))?;
         Ok(Self {
             dataplane: node.worker(CoreId(0), 1)?,
@@ -385,11 +385,15 @@ impl Lab {
     }
 }
 
-fn declare_vlans(pins: &Path) -> Result<()> {
+fn declare_links(pins: &Path) -> Result<()> {
     let links = MapData::from_pin(pins.join("maps").join(name::LINKS))?;
     let mut links: HashMap<MapData, u32, Plain<Link>> = Map::HashMap(links).try_into()?;
-    links.insert(13, Plain(Link { ifindex: LAN, vlans: [100, 0] }), 0)?;
-    links.insert(15, Plain(Link { ifindex: LAN, vlans: [200, 300] }), 0)?;
+    links.insert(13, Plain(Link { ifindex: LAN, vlans: [100, 0], transmits_from: LAN }), 0)?;
+    links.insert(15, Plain(Link { ifindex: LAN, vlans: [200, 300], transmits_from: LAN }), 0)?;
+    // Its interfaces are veths, which the node has redirect: here they stand for such as transmit.
+    for ifindex in [LAN, WAN] {
+        links.insert(ifindex, Plain(Link { ifindex, vlans: [0, 0], transmits_from: ifindex }), 0)?;
+    }
     Ok(())
 }
 

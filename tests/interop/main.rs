@@ -13,4 +13,5 @@ mod start;
 mod survival;
 mod telephone;
 mod tls;
+mod transfers;
 mod trunks;

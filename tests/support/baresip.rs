@@ -13,13 +13,15 @@ use std::path::{Path, PathBuf};
 /// What is looked at of a recording: from 1 s on, for 2 s. The first packets may fall into the phone's jitter buffer.
 pub const FROM: f64 = 1.0;
 pub const LENGTH: f64 = 2.0;
-/// Where it takes commands.
+/// Where it takes commands, if it is the first on its host; others have it as far from here as their SIP port from 5060.
 const CONTROL: u16 = 4444;
 
 /// How a phone is to be.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup<'a> {
     pub host: Host,
+    /// For SIP.
+    pub port: u16,
     pub name: &'a str,
     /// Of its tone, in Hz.
     pub frequency: f64,
@@ -33,7 +35,7 @@ pub struct Setup<'a> {
 impl<'a> Setup<'a> {
     /// A phone without anything special that waits for calls.
     pub fn new(host: Host, name: &'a str, frequency: f64) -> Self {
-        Self { host, name, frequency, settings: "", account: "", dials: None }
+        Self { host, port: 5060, name, frequency, settings: "", account: "", dials: None }
     }
 }
 
@@ -41,19 +43,22 @@ impl<'a> Setup<'a> {
 pub struct Baresip<'a> {
     lab: &'a Lab,
     host: Host,
+    port: u16,
     process: Process,
     directory: PathBuf,
 }
 
 impl<'a> Baresip<'a> {
     pub fn start(lab: &'a Lab, setup: Setup<'_>) -> Result<Self> {
-        let Setup { host, name, frequency, settings, account, dials } = setup;
+        let Setup { host, port, name, frequency, settings, account, dials } = setup;
         let directory = lab.directory().join(name);
         fs::create_dir(&directory)?;
         let address = address(host);
-        let config = config(&directory, address, frequency)?;
+        let config = config(&directory, (address, port), frequency)?;
         fs::write(directory.join("config"), format!("{config}{settings}"))?;
-        let account = format!("<sip:{name}@{address}>;regint=0;answermode=auto;audio_codecs=pcma{account}\n");
+        let account = format!(
+            "<sip:{name}@{address}:{port}>;regint=0;answermode=auto;audio_codecs=pcma,pcmu{account}\n"
+        );
         fs::write(directory.join("accounts"), account)?;
         fs::write(directory.join("contacts"), "")?;
         let mut command = lab.command(host, "baresip");
@@ -62,8 +67,8 @@ impl<'a> Baresip<'a> {
             command.args(["-e", &format!("/dial {called}")]);
         }
         let process = lab.start(name, command)?;
-        let phone = Self { lab, host, process, directory };
-        until(SOON, || Ok(phone.process.listens(5060)?.then_some(())))
+        let phone = Self { lab, host, port, process, directory };
+        until(SOON, || Ok(phone.process.listens(port)?.then_some(())))
             .with_context(|| format!("baresip does not listen:\n{}", phone.output()))?;
         Ok(phone)
     }
@@ -82,9 +87,24 @@ impl<'a> Baresip<'a> {
         heard.with_context(|| format!("nothing was recorded:\n{}", self.output()))
     }
 
+    /// Waits until the last second that it has decoded is this tone and nothing else, whatever it heard before.
+    pub fn hears_tone(&self, frequency: f64) -> Result<()> {
+        let mut last = String::from("nothing was recorded");
+        let heard = until(SOON, || {
+            let Some(path) = self.recording()? else { return Ok(None) };
+            let Ok(second) = Recording::read(&path).and_then(|all| all.part(all.seconds() - 1.0, 1.0)) else {
+                return Ok(None);
+            };
+            let (power, share) = (second.power(), second.share(frequency));
+            last = format!("power {power:.0}, {share:.3} of it at {frequency} Hz");
+            Ok((power > 1e6 && share > 0.99).then_some(()))
+        });
+        heard.with_context(|| format!("{last}\n{}", self.output()))
+    }
+
     /// Gives it a command, as one types it behind `/`.
     pub fn command(&self, command: &str) -> Result<()> {
-        let at = (address(self.host), CONTROL);
+        let at = (address(self.host), control(self.port));
         let mut stream = self.lab.on(self.host, || Ok(TcpStream::connect(at)?))?;
         let message = format!("{{\"command\":\"{command}\"}}");
         // A netstring.
@@ -105,10 +125,10 @@ impl<'a> Baresip<'a> {
         Ok(())
     }
 
-    /// baresip's `sndfile` module writes `dump-TIME-dec.wav`.
+    /// baresip's `sndfile` module writes `dump-TIME-dec.wav`, a new one for each stream.
     fn recording(&self) -> Result<Option<PathBuf>> {
-        let mut files = fs::read_dir(&self.directory)?.filter_map(|entry| Some(entry.ok()?.path()));
-        Ok(files.find(|path| path.to_string_lossy().ends_with("-dec.wav")))
+        let files = fs::read_dir(&self.directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+        Ok(files.filter(|path| path.to_string_lossy().ends_with("-dec.wav")).max())
     }
 }
 
@@ -116,11 +136,15 @@ fn address(host: Host) -> &'static str {
     if host == Host::Caller { "10.81.1.2" } else { "10.81.2.2" }
 }
 
-fn config(directory: &Path, address: &str, frequency: f64) -> Result<String> {
+fn control(port: u16) -> u16 {
+    port - 5060 + CONTROL
+}
+
+fn config(directory: &Path, (address, port): (&str, u16), frequency: f64) -> Result<String> {
     Ok(format!(
-        "sip_listen {address}:5060\n\
+        "sip_listen {address}:{port}\n\
          net_interface to-gateway\n\
-         ctrl_tcp_listen {address}:{CONTROL}\n\
+         ctrl_tcp_listen {address}:{}\n\
          audio_source ausine,{frequency}\n\
          audio_player aubridge,sink\n\
          audio_alert aubridge,alert\n\
@@ -138,6 +162,7 @@ fn config(directory: &Path, address: &str, frequency: f64) -> Result<String> {
          module_tmp account.so\n\
          module_app menu.so\n\
          module_app ctrl_tcp.so\n",
+        control(port),
         directory.display(),
         modules()?.display(),
     ))

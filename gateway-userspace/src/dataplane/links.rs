@@ -11,7 +11,7 @@ pub(super) fn ways_out(
     media: &[u32],
 ) -> (BTreeMap<u32, Link>, Vec<(String, &'static str)>) {
     let mut table: BTreeMap<u32, Link> =
-        media.iter().map(|&ifindex| (ifindex, Link { ifindex, vlans: [0, 0] })).collect();
+        media.iter().map(|&ifindex| (ifindex, link(devices, ifindex, [0, 0]))).collect();
     let mut refused = Vec::new();
     for device in devices {
         match vlan_way(devices, device, media) {
@@ -26,6 +26,11 @@ pub(super) fn ways_out(
     (table, refused)
 }
 
+fn link(devices: &[Device], ifindex: u32, vlans: [u16; 2]) -> Link {
+    let is_veth = devices.iter().any(|device| device.index == ifindex && device.is_veth);
+    Link { ifindex, vlans, transmits_from: if is_veth { 0 } else { ifindex } }
+}
+
 /// `None` for what is no VLAN on a media interface.
 fn vlan_way(devices: &[Device], device: &Device, media: &[u32]) -> Option<Result<Link, &'static str>> {
     let vlan = device.vlan?;
@@ -34,7 +39,7 @@ fn vlan_way(devices: &[Device], device: &Device, media: &[u32]) -> Option<Result
     }
     if media.contains(&vlan.parent) {
         return Some(match vlan.service_tag {
-            false => Ok(Link { ifindex: vlan.parent, vlans: [vlan.id, 0] }),
+            false => Ok(link(devices, vlan.parent, [vlan.id, 0])),
             true => Err("a single tag must be 802.1Q"),
         });
     }
@@ -43,7 +48,7 @@ fn vlan_way(devices: &[Device], device: &Device, media: &[u32]) -> Option<Result
         return None;
     }
     Some(match (outer.service_tag, vlan.service_tag) {
-        (true, false) => Ok(Link { ifindex: outer.parent, vlans: [outer.id, vlan.id] }),
+        (true, false) => Ok(link(devices, outer.parent, [outer.id, vlan.id])),
         _ => Err("of two tags the outer must be 802.1ad and the inner 802.1Q"),
     })
 }
@@ -55,7 +60,7 @@ mod tests {
 
     fn device(index: u32, vlan: Option<(u32, u16, bool)>) -> Device {
         let vlan = vlan.map(|(parent, id, service_tag)| VlanOf { parent, id, service_tag });
-        Device { index, name: format!("dev{index}"), up: true, vlan, xdp: None }
+        Device { index, name: format!("dev{index}"), up: true, vlan, is_veth: false, xdp: None }
     }
 
     #[test]
@@ -73,12 +78,22 @@ mod tests {
         assert_eq!(
             table.into_iter().collect::<Vec<_>>(),
             [
-                (2, Link { ifindex: 2, vlans: [0, 0] }),
-                (3, Link { ifindex: 2, vlans: [100, 0] }),
-                (5, Link { ifindex: 2, vlans: [200, 300] }),
+                (2, Link { ifindex: 2, vlans: [0, 0], transmits_from: 2 }),
+                (3, Link { ifindex: 2, vlans: [100, 0], transmits_from: 2 }),
+                (5, Link { ifindex: 2, vlans: [200, 300], transmits_from: 2 }),
             ]
         );
         let names: Vec<_> = refused.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["dev4", "dev8"]);
+    }
+
+    #[test]
+    fn what_came_in_by_a_veth_is_redirected_out_of_it_again() {
+        let veth = Device { is_veth: true, ..device(2, None) };
+        let (table, _) = ways_out(&[veth, device(3, Some((2, 100, false)))], &[2]);
+        assert_eq!(
+            table.values().map(|link| (link.ifindex, link.transmits_from)).collect::<Vec<_>>(),
+            [(2, 0); 2]
+        );
     }
 }

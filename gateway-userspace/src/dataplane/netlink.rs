@@ -8,7 +8,8 @@ use netlink_packet_core::{
     NetlinkPayload,
 };
 use netlink_packet_route::link::{
-    InfoData, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, VlanProtocol, XdpAttached,
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, VlanProtocol,
+    XdpAttached,
 };
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -29,6 +30,7 @@ pub(super) struct Device {
     pub(super) up: bool,
     /// Set on a VLAN: the device below, the identifier, and whether its tag is 802.1ad.
     pub(super) vlan: Option<VlanOf>,
+    pub(super) is_veth: bool,
     /// The XDP program attached, and whether the driver runs it.
     pub(super) xdp: Option<AttachedProgram>,
 }
@@ -299,6 +301,7 @@ fn device(link: &LinkMessage) -> Device {
         name: String::new(),
         up: link.header.flags.contains(LinkFlags::Up),
         vlan: None,
+        is_veth: false,
         xdp: None,
     };
     let mut parent = None;
@@ -307,7 +310,10 @@ fn device(link: &LinkMessage) -> Device {
         match attribute {
             LinkAttribute::IfName(name) => device.name.clone_from(name),
             LinkAttribute::Link(index) => parent = Some(*index),
-            LinkAttribute::LinkInfo(infos) => vlan = infos.iter().find_map(vlan_tag),
+            LinkAttribute::LinkInfo(infos) => {
+                vlan = infos.iter().find_map(vlan_tag);
+                device.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
+            }
             LinkAttribute::Xdp(xdp) => device.xdp = attached(xdp),
             _ => {}
         }
