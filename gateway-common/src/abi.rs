@@ -32,6 +32,7 @@ pub const FINGERPRINT: u64 = {
         size_of::<srtp::FlowKeys>(),
         offset_of!(srtp::Keys, rtcp),
         size_of::<srtp::FlowCrypto>(),
+        size_of::<Queues>(),
     ];
     let mut index = 0;
     while index < parts.len() {
@@ -83,6 +84,10 @@ pub mod name {
     pub const KEYS: &str = "CW_KEYS";
     /// Mmapable array: crypto slot to [`crate::srtp::FlowCrypto`]. Written by the kernel.
     pub const CRYPTO: &str = "CW_CRYPTO";
+    /// Hash: interface index to [`crate::abi::Queues`]. Written by the control plane.
+    pub const QUEUES: &str = "CW_QUEUES";
+    /// AF_XDP sockets, by [`crate::abi::Queues`]. Written by the control plane; a socket that is closed goes by itself.
+    pub const XSKS: &str = "CW_XSKS";
     /// Programs that [`PROGRAM`] hands packets to, by [`super::stage`]. Written by the control plane.
     pub const STAGES: &str = "CW_STAGES";
     /// Ring buffer of [`crate::record`]. Written by the kernel.
@@ -93,9 +98,9 @@ pub mod name {
     pub const FINGERPRINT: &str = "CW_FINGERPRINT";
     /// The program on every media interface.
     pub const PROGRAM: &str = "causeway";
-    /// The programs for packets of flows with SRTP, by [`super::stage`].
+    /// The programs for packets of flows that are not like most, by [`super::stage`].
     pub const STAGE_PROGRAMS: [&str; super::stage::COUNT as usize] =
-        ["causeway_open", "causeway_relay", "causeway_seal"];
+        ["causeway_open", "causeway_relay", "causeway_seal", "causeway_punt"];
     /// An empty program: lets a veth peer or an output-only interface take redirected packets.
     pub const PASS: &str = "causeway_pass";
 }
@@ -108,8 +113,10 @@ pub mod stage {
     pub const RELAY: u32 = 1;
     /// Protects what leaves.
     pub const SEAL: u32 = 2;
+    /// Hands to userspace.
+    pub const PUNT: u32 = 3;
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// How packets leave by an interface that the route look-up may name: itself, or as VLANs on a parent.
@@ -126,6 +133,20 @@ pub struct Link {
     /// `veth_xdp_flush`), and wakes it for what is redirected.
     pub transmits_from: u32,
 }
+
+/// The places of an interface's receive queues in [`name::XSKS`].
+#[repr(C)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct Queues {
+    /// Of queue 0; the others follow.
+    pub first: u32,
+    pub count: u32,
+}
+
+/// Interfaces with sockets, and sockets that fit.
+pub const INTERFACES_MAX: u32 = 64;
+pub const SOCKETS_MAX: u32 = 1024;
 
 /// Sockets, their sources, what the operator denied, and addresses found out or counted that fit.
 pub const GUARDED_MAX: u32 = 256;

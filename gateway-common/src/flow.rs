@@ -92,8 +92,43 @@ pub mod flag {
     pub const UNPROTECT: u16 = 1 << 4;
     /// What leaves is to be protected with them.
     pub const PROTECT: u16 = 1 << 5;
-    /// Either: packets take the longer way.
+    /// Either.
     pub const SECURED: u16 = UNPROTECT | PROTECT;
+    /// Userspace relays: packets leave the program for the socket of their receive queue.
+    pub const PUNT: u16 = 1 << 6;
+    /// Any of these, and packets take a longer way than that of all others: the one question that those are asked.
+    pub const UNUSUAL: u16 = SECURED | PUNT;
+}
+
+/// Why userspace relays a flow that has [`flag::PUNT`].
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub enum Punted {
+    /// A trunk of the call says so.
+    Policy = 1,
+    /// The kernel's relay does not know the SRTP suite, or a key identifier of that length.
+    SrtpSuite = 2,
+    /// This kernel refused the programs for SRTP.
+    KernelWithoutSrtp = 3,
+}
+
+impl Punted {
+    pub const ALL: &'static [Self] = &[Self::Policy, Self::SrtpSuite, Self::KernelWithoutSrtp];
+
+    /// Of [`FlowConfig::punted`].
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.iter().copied().find(|why| *why as u8 == number)
+    }
+
+    /// Metric label and the word in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::SrtpSuite => "srtp_suite",
+            Self::KernelWithoutSrtp => "kernel_without_srtp",
+        }
+    }
 }
 
 /// Where packets leave to and from.
@@ -165,7 +200,8 @@ pub struct FlowConfig {
     pub flags: u16,
     /// Bits of `gate_address` that must match, 0 to 128 (IPv4 prefixes plus 96).
     pub gate_prefix: u8,
-    pub padding: u8,
+    /// [`Punted`] of a flow with [`flag::PUNT`], else 0. For people: no program looks at it.
+    pub punted: u8,
     pub gate_address: Addr128,
 
     /// Where RTP goes.
@@ -245,7 +281,7 @@ impl Default for FlowConfig {
             dscp: DSCP_KEEP,
             flags: 0,
             gate_prefix: 128,
-            padding: 0,
+            punted: 0,
             gate_address: Addr128::UNSPECIFIED,
             rtp: output,
             gate_port: Be16::new(0),

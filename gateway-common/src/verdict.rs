@@ -125,6 +125,13 @@ reasons! {
     NoTailroom = 45, "no_tailroom";
     /// The program for SRTP is not loaded: this kernel refused it.
     NoSrtp = 46, "no_srtp";
+    /// Userspace relays this flow, and no socket of the daemon's takes packets of this receive queue: it is down, or has
+    /// no CAP_NET_RAW.
+    NoSocket = 47, "no_socket";
+    /// Userspace relays this flow, and the worker that it belongs to did not keep up with what others passed on to it.
+    HandoverFull = 48, "handover_full";
+    /// Userspace relays this flow, and the worker did not take packets off its sockets fast enough.
+    SocketFull = 49, "socket_full";
     /// A connectivity check (RFC 8445) that proves nothing, or something that only looks like one.
     CheckRefused = 52, "check_refused";
 }
@@ -148,6 +155,8 @@ pub enum Traffic {
     /// Left to the host's own stack: later fragments, which name no port. Their first fragment is refused
     /// when it is for a flow, so that the stack never completes the packet.
     LaterFragments = 4,
+    /// Handed to userspace, which relays their flow.
+    Punted = 5,
     /// Connectivity checks (RFC 8445) that were answered.
     ChecksAnswered = 6,
 }
@@ -160,6 +169,7 @@ impl Traffic {
         Self::Redirected,
         Self::RouteLookups,
         Self::LaterFragments,
+        Self::Punted,
         Self::ChecksAnswered,
     ];
 
@@ -171,6 +181,7 @@ impl Traffic {
             Self::Redirected => "redirected",
             Self::RouteLookups => "route_lookups",
             Self::LaterFragments => "later_fragments",
+            Self::Punted => "punted",
             Self::ChecksAnswered => "checks_answered",
         }
     }

@@ -30,10 +30,16 @@ use gateway_common::{
     verdict::Reason,
 };
 
-/// Out of the first program into those of flows with SRTP. Comes back only where they are not loaded.
+/// Out of the first program into those of flows that are not like most. Comes back only where they are not loaded.
 #[inline(always)]
 pub fn hand_over(packet: &Packet, flow: &Flow) {
-    go_on(packet, if flow.config.flags & flag::UNPROTECT != 0 { stage::OPEN } else { stage::RELAY });
+    let flags = flow.config.flags;
+    let to = match flags & flag::PUNT {
+        0 if flags & flag::UNPROTECT != 0 => stage::OPEN,
+        0 => stage::RELAY,
+        _ => stage::PUNT,
+    };
+    go_on(packet, to);
 }
 
 #[inline(always)]

@@ -8,8 +8,8 @@
 //! * [`account`]: the one exit, which always counts.
 //!
 //! Packets of flows with SRTP leave the first program behind steering for others, in which [`crypto`] stands before
-//! admission and behind forwarding. The relay of all others keeps its size, and each program has the verifier's
-//! patience and the stack for itself.
+//! admission and behind forwarding; those of flows that userspace relays leave it for [`punt`]. The relay of all others
+//! keeps its size, and each program has the verifier's patience and the stack for itself.
 //!
 //! The rules themselves are pure functions in `gateway_common`, shared with the plain-socket path.
 #![no_std]
@@ -24,6 +24,7 @@ mod forward;
 mod guard;
 mod maps;
 mod packet;
+mod punt;
 mod record;
 mod route;
 mod steer;
@@ -66,8 +67,8 @@ fn relay(mut packet: Packet, headers: Headers) -> u32 {
         Err(reason) => return account::dropped(&packet, reason),
     };
     // Each with its own way to the end: most packets should not carry the questions of RTCP with them.
-    let secured = flow.config.flags & flag::SECURED != 0;
-    let media = if secured { Err(Reason::NoSrtp) } else { admit::parse(&packet, &headers, &flow) };
+    let unusual = flow.config.flags & flag::UNUSUAL != 0;
+    let media = if unusual { Err(Reason::NoSrtp) } else { admit::parse(&packet, &headers, &flow) };
     let verdict = match media {
         Ok(Media::Rtp(rtp)) => admit::rtp(&packet, &headers, &mut flow, rtp).and_then(|payload_type| {
             forward::rtp::<false>(&mut packet, &headers, &mut flow, &rtp, payload_type)
@@ -107,6 +108,16 @@ pub fn causeway_relay(context: XdpContext) -> u32 {
 #[inline(always)]
 pub fn causeway_seal(context: XdpContext) -> u32 {
     crypto::seal(Packet::new(context))
+}
+
+/// For flows that userspace relays.
+#[xdp]
+#[inline(always)]
+pub fn causeway_punt(context: XdpContext) -> u32 {
+    match steered(context) {
+        Ok((packet, headers, flow)) => punt::punt(packet, headers, flow),
+        Err(action) => action,
+    }
 }
 
 /// A packet that [`causeway`] has steered before, or what becomes of one whose flow went meanwhile.

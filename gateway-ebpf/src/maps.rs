@@ -3,13 +3,13 @@
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
-    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, XskMap},
     macros::btf_map,
 };
 use gateway_common::{
     abi::{
-        self, ADDRESSES_MAX, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, LINKS_MAX, Link, RING_BYTES,
-        SECURED_FLOWS_DEFAULT, SOURCES_MAX, stage,
+        self, ADDRESSES_MAX, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, INTERFACES_MAX, LINKS_MAX, Link, Queues,
+        RING_BYTES, SECURED_FLOWS_DEFAULT, SOCKETS_MAX, SOURCES_MAX, stage,
     },
     flow::FlowVersions,
     guard::{Denial, Guarded, Service, Source},
@@ -55,6 +55,12 @@ pub static CW_SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
 #[btf_map]
 pub static CW_STAGES: ProgramArray<{ stage::COUNT as usize }> = ProgramArray::new();
+
+#[btf_map]
+pub static CW_QUEUES: HashMap<u32, Queues, { INTERFACES_MAX as usize }> = HashMap::new();
+
+#[btf_map]
+pub static CW_XSKS: XskMap<{ SOCKETS_MAX as usize }> = XskMap::new();
 
 #[btf_map]
 pub static CW_DROPS: PerCpuArray<u64, { REASONS_MAX as usize }> = PerCpuArray::new();

@@ -32,6 +32,12 @@ impl Packet {
     }
 
     #[inline(always)]
+    pub fn receive_queue(&self) -> u32 {
+        // SAFETY: the context is the one that the kernel passed in.
+        unsafe { (*self.context.ctx).rx_queue_index }
+    }
+
+    #[inline(always)]
     pub fn raw_context(&self) -> *mut xdp_md {
         self.context.ctx
     }

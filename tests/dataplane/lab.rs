@@ -163,6 +163,7 @@ impl Lab {
             mode: Mode::Native,
             flows: 1024,
             secured_flows: 1024,
+            socket_frames: 64,
             pin_directory: pins.clone(),
             interfaces: vec!["lan".to_owned(), "wan".to_owned()],
             traced: false,
@@ -305,7 +306,7 @@ impl Lab {
             Verdict::Drop(_) => DROP,
             Verdict::Pass => PASS,
             Verdict::Transmit(_) => TX,
-            Verdict::Redirect(..) => REDIRECT,
+            Verdict::Redirect(..) | Verdict::Punt => REDIRECT,
         };
         ensure!(
             action == expected,

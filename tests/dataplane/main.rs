@@ -11,4 +11,5 @@ mod row;
 mod rows;
 mod srtp;
 mod table;
+mod userspace;
 mod wires;

@@ -61,6 +61,7 @@ pub fn label(verdict: &Verdict) -> &'static str {
         Verdict::Drop(reason) => reason.label(),
         Verdict::Transmit(_) => "transmit",
         Verdict::Redirect(..) => "redirect",
+        Verdict::Punt => "punt",
     }
 }
 
@@ -107,6 +108,7 @@ pub fn flows() -> Vec<FlowSpec> {
                 muted: index % 11 == 10,
                 continuity: index % 2 == 1,
                 rtcp_copy: index % 3 == 1,
+                userspace: (index % 12 == 11).then_some(gateway_common::flow::Punted::Policy),
                 rtp: output(from, to).map(|output| OutputSpec { learned_from, ..output }),
                 rtcp: output(from, to),
                 ..flow(&at, from, to)

@@ -231,6 +231,7 @@ pub fn flow(at: &str, from: &str, to: &str) -> FlowSpec {
         unprotect: None,
         protect: None,
         checks: None,
+        userspace: None,
     }
 }
 

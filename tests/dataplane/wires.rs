@@ -50,6 +50,7 @@ impl Wires {
             mode: Mode::Auto,
             flows: 64,
             secured_flows: 64,
+            socket_frames: 64,
             pin_directory: PathBuf::from(format!(
                 "/sys/fs/bpf/causeway-test-{}-{}",
                 self.name,

@@ -444,6 +444,21 @@ pub fn hmac(session: &Session, scratch: &mut Scratch, len: usize, trailer: u32) 
 }
 
 impl Stream {
+    /// Writes down what another implementation counted of an SSRC, so that it survives that one; false where there is no
+    /// place for another SSRC.
+    pub fn record(&mut self, ssrc: Be32, is_rtcp: bool, (highest, window): (u64, [u64; 2])) -> bool {
+        let place = self.place(ssrc, is_rtcp).ok().and_then(|place| self.sources.get_mut(place));
+        let Some(source) = place else { return false };
+        *source = Source { ssrc, used: 1, highest, window };
+        true
+    }
+
+    /// The SSRCs that were counted, of RTP or of RTCP.
+    pub fn recorded(&self, is_rtcp: bool) -> impl Iterator<Item = &Source> {
+        let skipped = if is_rtcp { SOURCES } else { 0 };
+        self.sources.iter().skip(skipped).take(SOURCES).filter(|source| source.used == 1)
+    }
+
     /// The place of an SSRC, or one that is free.
     #[inline(always)]
     fn place(&self, ssrc: Be32, is_rtcp: bool) -> Result<usize, Reason> {

@@ -221,6 +221,7 @@ fn dataplane(file: &File, errors: &mut ConfigErrors) -> dataplane::Settings {
         mode,
         flows,
         secured_flows: value(&file.dataplane.secured_flows, standard.secured_flows),
+        socket_frames: value(&file.dataplane.socket_frames, standard.socket_frames),
         pin_directory: value(&file.dataplane.pin_directory, standard.pin_directory),
         interfaces,
         traced: value(&file.dataplane.traced, standard.traced),

@@ -55,6 +55,7 @@ pub(super) struct Dataplane {
     pub(super) mode: Field<Mode>,
     pub(super) flows: Field<u32>,
     pub(super) secured_flows: Field<u32>,
+    pub(super) socket_frames: Field<u32>,
     pub(super) pin_directory: Field<PathBuf>,
     pub(super) traced: Field<bool>,
 }
@@ -341,6 +342,7 @@ pub(super) struct TrunkMedia {
     pub(super) security: Field<MediaSecurity>,
     pub(super) suites: Field<Vec<Spanned<String>>>,
     pub(super) ice: Field<IceMode>,
+    pub(super) relay: Field<Relay>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
@@ -348,6 +350,13 @@ pub(super) struct TrunkMedia {
 pub(super) enum IceMode {
     Lite,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Relay {
+    Kernel,
+    Userspace,
 }
 
 #[derive(Debug, Default, Deserialize)]

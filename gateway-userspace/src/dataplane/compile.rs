@@ -1,7 +1,8 @@
 //! From a call's words to the kernel's: [`FlowSpec`] to [`FlowKey`] and [`FlowConfig`], pure.
 
-use super::keys::is_secured;
+use super::keys::{is_of_the_kernel, is_secured, punted};
 use crate::media::plan::{FlowSpec, GateSpec, OutputSpec, PayloadType};
+use crate::srtp::MasterKey;
 use gateway_common::flow::{
     DSCP_KEEP, FlowConfig, FlowKey, FlowKind, Gate, NO_SLOT, Output, PT_EVENT, PT_REFUSED, UsualPayloadType,
     flag,
@@ -133,6 +134,7 @@ fn one(index: usize, spec: &FlowSpec, place: Place, places: &[Place]) -> Result<
         latch: spec.latch,
         dscp: dscp(index, spec.dscp)?,
         flags: flags(spec),
+        punted: punted(spec).map_or(0, |why| why as u8),
         rate: spec.rate.map_or(0, |rate| rate.packets_per_second),
         burst: spec.rate.map_or(0, |rate| rate.burst),
         rtp: output(&spec.rtp)?,
@@ -190,14 +192,16 @@ fn gate(config: &mut FlowConfig, spec: GateSpec) {
 }
 
 fn flags(spec: &FlowSpec) -> u16 {
+    let of_the_kernel = |key: &Option<MasterKey>| key.as_ref().is_some_and(is_of_the_kernel);
     let telephone_event = spec.payload_types.iter().any(|payload_type| payload_type.event);
     [
         (spec.rtcp_copy, flag::RTCP_COPY),
         (telephone_event, flag::TELEPHONE_EVENT),
         (spec.continuity, flag::CONTINUITY),
         (spec.muted, flag::MUTED),
-        (spec.unprotect.is_some(), flag::UNPROTECT),
-        (spec.protect.is_some(), flag::PROTECT),
+        (of_the_kernel(&spec.unprotect), flag::UNPROTECT),
+        (of_the_kernel(&spec.protect), flag::PROTECT),
+        (punted(spec).is_some(), flag::PUNT),
     ]
     .iter()
     .filter(|(wanted, _)| *wanted)
@@ -260,6 +264,7 @@ mod tests {
             unprotect: None,
             protect: None,
             checks: None,
+            userspace: None,
         }
     }
 

@@ -83,16 +83,14 @@ pub enum DataplaneFault {
     #[error("flow {}/{} is not installed here", id.slot, id.epoch)]
     UnknownFlow { id: FlowId },
     #[error(
-        "the kernel's relay does not know the SRTP suite {suite}: let the trunk take AES_CM_128_HMAC_SHA1_80, set its \
-         media.security = \"off\", or [dataplane] mode = \"sockets\""
+        "no AF_XDP sockets for what userspace has to relay ({why}): give the daemon CAP_NET_RAW and LimitMEMLOCK=infinity, \
+         or let the trunk take AES_CM_128_HMAC_SHA1_80, which the kernel relays"
     )]
-    SrtpSuite { suite: &'static str },
+    Userspace { why: String },
     #[error(
         "connectivity checks are answered over sockets only: use media.ice = \"off\", or [dataplane] mode = \"sockets\""
     )]
     ChecksInKernel,
-    #[error("the relay takes SRTP master key identifiers of {most} octets at most (RFC 4568 section 6.1)")]
-    SrtpIdentifier { most: usize },
     #[error(
         "the table of SRTP flows is full ({flows} flows): raise [dataplane] secured_flows and restart without calls"
     )]

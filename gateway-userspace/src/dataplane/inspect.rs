@@ -38,7 +38,7 @@ pub struct FlowView {
 /// Every flow pinned in `directory`, ordered by where it arrives.
 pub fn flows(directory: &Path) -> Result<Vec<FlowView>, DataplaneFault> {
     let table = KernelFlows::open(directory, Access::Read)?;
-    let states = states(directory)?;
+    let states = states(directory, Access::Read)?;
     let now = monotonic();
     let mut views: Vec<_> = table
         .flows()
@@ -69,10 +69,10 @@ pub fn fingerprint(directory: &Path) -> Result<u64, DataplaneFault> {
 }
 
 /// What the kernel knows of each flow, by slot.
-pub(super) fn states(directory: &Path) -> Result<SharedArray<FlowState>, DataplaneFault> {
+pub(super) fn states(directory: &Path, access: Access) -> Result<SharedArray<FlowState>, DataplaneFault> {
     let states = map(directory, name::STATES)?;
     let slots = entries(&states)? as usize;
-    SharedArray::map(states.fd().as_fd(), slots, Access::Read)
+    SharedArray::map(states.fd().as_fd(), slots, access)
         .map_err(DataplaneFault::system("map the flow states into memory"))
 }
 
@@ -107,7 +107,7 @@ fn view(FlowEntry { key, config }: &FlowEntry, state: &FlowState, now: u64) -> F
         to: (to.port() != 0).then_some(to),
         learned_slot: (output.learned_slot != NO_SLOT).then_some(output.learned_slot),
         muted: config.flags & gateway_common::flow::flag::MUTED != 0,
-        report: FlowReport::of(state, config.epoch, config.clock_rate, now, RelayPath::Kernel),
+        report: FlowReport::of(state, config.epoch, config.clock_rate, now, RelayPath::of(config)),
     }
 }
 

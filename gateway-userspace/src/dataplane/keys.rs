@@ -9,39 +9,36 @@ use super::mmap::{Access, SharedArray};
 use crate::media::plan::FlowSpec;
 use crate::srtp::{MasterKey, StreamKeys, Suite};
 use gateway_common::abi::name;
+use gateway_common::flow::Punted;
 use gateway_common::srtp::{FlowCrypto, FlowKeys, Keys, MKI_MAX, Session, Stream};
 use std::hint::black_box;
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Whether packets of the flow are to be unprotected or protected.
 pub(super) fn is_secured(spec: &FlowSpec) -> bool {
     spec.unprotect.is_some() || spec.protect.is_some()
 }
 
-/// Whether the relay knows how to compute what the flows ask for.
-///
-/// # Errors
-/// [`DataplaneFault::SrtpSuite`] names the suite, or the length of the identifier, that it does not.
-pub(super) fn check(flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
-    let keys = flows.iter().flat_map(|flow| flow.unprotect.iter().chain(&flow.protect));
-    for key in keys {
-        let suite = key.suite();
-        if !matches!(suite, Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32) {
-            return Err(DataplaneFault::SrtpSuite { suite: suite.name() });
-        }
-        if key.mki().is_some_and(|mki| mki.len() > MKI_MAX) {
-            return Err(DataplaneFault::SrtpIdentifier { most: MKI_MAX });
-        }
-    }
-    Ok(())
+/// Whether the XDP program knows how to compute with this key.
+pub(super) fn is_of_the_kernel(key: &MasterKey) -> bool {
+    matches!(key.suite(), Suite::AesCm128HmacSha1_80 | Suite::AesCm128HmacSha1_32)
+        && key.mki().is_none_or(|mki| mki.len() <= MKI_MAX)
 }
 
-/// The keys of a flow whose slot holds `before` and has counted `counted`. A key that stays keeps its count, and is
+/// Why the packets of a flow go through userspace, whatever the kernel; `None` where the program relays them.
+pub(super) fn punted(spec: &FlowSpec) -> Option<Punted> {
+    let foreign = [&spec.unprotect, &spec.protect].into_iter().flatten().any(|key| !is_of_the_kernel(key));
+    if foreign { Some(Punted::SrtpSuite) } else { spec.userspace }
+}
+
+/// The kernel's keys of a flow whose slot holds `before` and has counted `counted`. A key that stays keeps its count, and is
 /// offered anew when it was `offered` again.
 pub fn compile(spec: &FlowSpec, before: &FlowKeys, counted: &FlowCrypto, offered: bool) -> FlowKeys {
     let direction = |key: Option<&MasterKey>, before: &Keys, counted: &Stream| {
-        key.map_or(Keys::NONE, |key| one_direction(key, before, counted, offered))
+        key.filter(|key| is_of_the_kernel(key))
+            .map_or(Keys::NONE, |key| one_direction(key, before, counted, offered))
     };
     FlowKeys {
         unprotect: direction(spec.unprotect.as_ref(), &before.unprotect, &counted.unprotect),
@@ -74,7 +71,7 @@ fn one_direction(key: &MasterKey, before: &Keys, counted: &Stream, offered: bool
 }
 
 fn session(keys: &StreamKeys) -> Session {
-    let cut = "the suites that `check` lets through have keys of this length";
+    let cut = "the kernel's suites have keys of this length";
     Session::new(
         keys.cipher().try_into().expect(cut),
         keys.salt().try_into().expect(cut),
@@ -87,7 +84,7 @@ fn session(keys: &StreamKeys) -> Session {
 pub(super) struct KernelKeys {
     /// Two for each slot: for what arrives, and for what leaves.
     keys: SharedArray<Keys>,
-    counts: SharedArray<FlowCrypto>,
+    counts: Arc<SharedArray<FlowCrypto>>,
 }
 
 impl KernelKeys {
@@ -99,7 +96,7 @@ impl KernelKeys {
         let slots = inspect::entries(&keys)? as usize;
         Ok(Self {
             keys: SharedArray::map(keys.fd().as_fd(), 2 * slots, Access::Write).map_err(mapping())?,
-            counts: SharedArray::map(counts.fd().as_fd(), slots, Access::Read).map_err(mapping())?,
+            counts: Arc::new(SharedArray::map(counts.fd().as_fd(), slots, Access::Write).map_err(mapping())?),
         })
     }
 
@@ -111,6 +108,11 @@ impl KernelKeys {
     pub(super) fn read(&self, slot: u32) -> FlowKeys {
         let read = |at: usize| self.keys.read(at).unwrap_or(Keys::NONE);
         FlowKeys { unprotect: read(2 * slot as usize), protect: read(2 * slot as usize + 1) }
+    }
+
+    /// What the program counts, for who relays in its place.
+    pub(super) fn counts(&self) -> Arc<SharedArray<FlowCrypto>> {
+        Arc::clone(&self.counts)
     }
 
     pub(super) fn counted(&self, slot: u32) -> FlowCrypto {

@@ -60,7 +60,8 @@ mod tests {
 
     fn device(index: u32, vlan: Option<(u32, u16, bool)>) -> Device {
         let vlan = vlan.map(|(parent, id, service_tag)| VlanOf { parent, id, service_tag });
-        Device { index, name: format!("dev{index}"), up: true, vlan, is_veth: false, xdp: None }
+        let name = format!("dev{index}");
+        Device { index, name, up: true, receive_queues: 1, vlan, is_veth: false, xdp: None }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::pins::PinDirectory;
 use aya::maps::{MapError, ProgramArray};
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
-use gateway_common::abi::{FINGERPRINT, name};
+use gateway_common::abi::{FINGERPRINT, name, stage};
 
 /// The XDP objects that the build embedded.
 pub mod object {
@@ -23,13 +23,15 @@ const INTERRUPTED_MAX: usize = 20;
 const LOG_LINES: usize = 24;
 
 /// Maps that outlive the daemon.
-pub(super) const PINNED_MAPS: [&str; 17] = [
+pub(super) const PINNED_MAPS: [&str; 19] = [
     name::INDEX,
     name::FLOWS,
     name::STATES,
     name::KEYS,
     name::CRYPTO,
     name::STAGES,
+    name::QUEUES,
+    name::XSKS,
     name::DROPS,
     name::TRAFFIC,
     name::GENERATION,
@@ -66,11 +68,20 @@ pub(super) fn check(settings: &Settings) -> Result<(), DataplaneFault> {
     Ok(())
 }
 
+/// What of the object is in the kernel.
+pub(super) struct Loaded {
+    pub(super) ebpf: Ebpf,
+    /// Why the programs for SRTP are not, where the verifier refused them: userspace does their work then.
+    pub(super) without_srtp: Option<DataplaneFault>,
+}
+
 /// Loads the object; maps that are pinned already are those of the pins, the others are made and pinned.
-pub(super) fn load(settings: &Settings, pins: &PinDirectory) -> Result<Ebpf, DataplaneFault> {
+pub(super) fn load(settings: &Settings, pins: &PinDirectory) -> Result<Loaded, DataplaneFault> {
     // The verifier's log makes verification many times longer: it is written only when it will be read.
     match load_with(settings, pins, VerifierLogLevel::STATS) {
-        Err(DataplaneFault::VerifierRefused { .. }) => load_with(settings, pins, VerifierLogLevel::default()),
+        Err(DataplaneFault::VerifierRefused { .. }) | Ok(Loaded { without_srtp: Some(_), .. }) => {
+            load_with(settings, pins, VerifierLogLevel::default())
+        }
         done => done,
     }
 }
@@ -79,7 +90,7 @@ fn load_with(
     settings: &Settings,
     pins: &PinDirectory,
     log: VerifierLogLevel,
-) -> Result<Ebpf, DataplaneFault> {
+) -> Result<Loaded, DataplaneFault> {
     let mut loader = EbpfLoader::new();
     for map in PINNED_MAPS {
         loader.map_pin_path(map, pins.map(map));
@@ -92,19 +103,26 @@ fn load_with(
         .map_max_entries(name::CRYPTO, settings.secured_flows.max(1));
     let mut ebpf = loader.load(chosen(settings)).map_err(|error| unloadable(settings, &error))?;
     load_program(&mut ebpf, name::PROGRAM)?;
-    let failed = |error: &dyn std::error::Error| DataplaneFault::map("chain the programs for SRTP", error);
-    let mut stages = Vec::new();
-    for stage in name::STAGE_PROGRAMS {
-        load_program(&mut ebpf, stage)?;
+    let failed = |error: &dyn std::error::Error| DataplaneFault::map("chain the programs", error);
+    let (mut stages, mut without_srtp) = (Vec::new(), None);
+    for (index, stage) in (0..).zip(name::STAGE_PROGRAMS) {
+        match load_program(&mut ebpf, stage) {
+            Ok(()) => {}
+            Err(fault @ DataplaneFault::VerifierRefused { .. }) if index != stage::PUNT => {
+                without_srtp = Some(fault);
+                continue;
+            }
+            Err(fault) => return Err(fault),
+        }
         let fd = named(&mut ebpf, stage)?.fd().map_err(|error| failed(&error))?;
-        stages.push(fd.try_clone().map_err(|error| failed(&error))?);
+        stages.push((index, fd.try_clone().map_err(|error| failed(&error))?));
     }
     let map = ebpf.map_mut(name::STAGES).ok_or_else(|| missing("map", name::STAGES))?;
     let mut array = ProgramArray::try_from(map).map_err(|error| failed(&error))?;
-    for (index, stage) in (0..).zip(&stages) {
-        array.set(index, stage, 0).map_err(|error| failed(&error))?;
+    for (index, stage) in &stages {
+        array.set(*index, stage, 0).map_err(|error| failed(&error))?;
     }
-    Ok(ebpf)
+    Ok(Loaded { ebpf, without_srtp })
 }
 
 fn load_program(ebpf: &mut Ebpf, name: &str) -> Result<(), DataplaneFault> {

@@ -22,7 +22,7 @@ pub(super) enum Access {
 /// # Safety
 /// Whatever the other side may have written is a value of the type: integers and octets, or enumerations that
 /// only programs and daemons with our ABI fingerprint write.
-pub(super) unsafe trait Element: Copy {}
+pub(in crate::dataplane) unsafe trait Element: Copy {}
 
 // SAFETY: integers and octets only.
 unsafe impl Element for FlowState {}
@@ -37,7 +37,7 @@ unsafe impl Element for u32 {}
 
 /// An array map with `BPF_F_MMAPABLE`, as `len` elements of `T`; a map's element may hold several.
 #[derive(Debug)]
-pub(super) struct SharedArray<T> {
+pub(in crate::dataplane) struct SharedArray<T> {
     start: NonNull<u8>,
     len: usize,
     access: Access,
@@ -93,6 +93,28 @@ impl<T: Element> SharedArray<T> {
         }
         // SAFETY: within the mapping, aligned and writable; volatile because a program reads it later.
         self.at(index).map(|at| unsafe { at.write_volatile(value) })
+    }
+
+    /// Writes the words of an element in which `after` differs from `before`, for one writer among several that each
+    /// keep to words of their own. `None` outside the array, and where the mapping is for reading.
+    pub(super) fn amend(&self, index: usize, before: &T, after: &T) -> Option<()> {
+        const { assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() >= 8) };
+        if self.access != Access::Write {
+            return None;
+        }
+        let at = self.at(index)?.cast::<u64>();
+        fn words<T>(value: &T) -> &[u64] {
+            // SAFETY: whole words of a value that is aligned to them; it is integers and octets throughout, padding among
+            // them.
+            unsafe { std::slice::from_raw_parts(std::ptr::from_ref(value).cast::<u64>(), size_of::<T>() / 8) }
+        }
+        for (word, (before, after)) in words(before).iter().zip(words(after)).enumerate() {
+            if before != after {
+                // SAFETY: a whole aligned word of an element of the mapping, which is writable.
+                unsafe { at.wrapping_add(word).write_volatile(*after) };
+            }
+        }
+        Some(())
     }
 
     pub(super) fn len(&self) -> usize {

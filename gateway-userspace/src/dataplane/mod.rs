@@ -15,6 +15,7 @@ mod attachment;
 pub mod compile;
 mod fault;
 pub mod guard;
+mod handover;
 pub mod inspect;
 mod kernel;
 pub mod keys;
@@ -26,13 +27,16 @@ mod netlink;
 mod node;
 mod pins;
 pub mod pod;
+mod raw;
 mod record;
 pub mod reference;
 mod report;
 mod slots;
 mod table;
+mod userspace;
 mod watch;
 mod worker;
+mod xsk;
 
 pub use attachment::{InterfacePath, PathKind};
 pub use fault::DataplaneFault;
@@ -74,6 +78,8 @@ pub struct Settings {
     pub flows: u32,
     /// Flows with SRTP that fit, of those.
     pub secured_flows: u32,
+    /// Packets that wait for userspace at each receive queue at most, of 2 KiB each: rounded up to a power of two.
+    pub socket_frames: u32,
     /// Where maps, program and links are pinned: on a BPF file system, one directory per daemon.
     pub pin_directory: PathBuf,
     /// Media interfaces, by name: the devices themselves, not VLANs on them.
@@ -88,6 +94,7 @@ impl Default for Settings {
             mode: Mode::default(),
             flows: FLOWS_DEFAULT,
             secured_flows: SECURED_FLOWS_DEFAULT,
+            socket_frames: 1024,
             pin_directory: PathBuf::from("/sys/fs/bpf/causeway"),
             interfaces: Vec::new(),
             traced: false,

@@ -28,6 +28,8 @@ pub(super) struct Device {
     pub(super) index: u32,
     pub(super) name: String,
     pub(super) up: bool,
+    /// Receive queues that its driver has room for; those that run now may be fewer.
+    pub(super) receive_queues: u32,
     /// Set on a VLAN: the device below, the identifier, and whether its tag is 802.1ad.
     pub(super) vlan: Option<VlanOf>,
     pub(super) is_veth: bool,
@@ -300,6 +302,7 @@ fn device(link: &LinkMessage) -> Device {
         index: link.header.index,
         name: String::new(),
         up: link.header.flags.contains(LinkFlags::Up),
+        receive_queues: 1,
         vlan: None,
         is_veth: false,
         xdp: None,
@@ -314,6 +317,7 @@ fn device(link: &LinkMessage) -> Device {
                 vlan = infos.iter().find_map(vlan_tag);
                 device.is_veth = infos.contains(&LinkInfo::Kind(InfoKind::Veth));
             }
+            LinkAttribute::NumRxQueues(queues) => device.receive_queues = *queues,
             LinkAttribute::Xdp(xdp) => device.xdp = attached(xdp),
             _ => {}
         }

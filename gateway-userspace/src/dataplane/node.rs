@@ -3,10 +3,11 @@
 use super::attachment::{Attachments, InterfacePath, PathKind, attach, unlink_others};
 use super::fault::DataplaneFault;
 use super::guard::Guard;
+use super::handover::Handover;
 use super::inspect::{self, FlowView};
 use super::keys::KernelKeys;
 use super::links::ways_out;
-use super::load::{self, PINNED_MAPS};
+use super::load::{self, Loaded, PINNED_MAPS};
 use super::mmap::{Access, SharedArray};
 use super::netlink::{Device, Requests};
 use super::pins::PinDirectory;
@@ -14,20 +15,21 @@ use super::pod::Plain;
 use super::reference::counters::Counters;
 use super::slots::{Slots, Split};
 use super::table::KernelFlows;
+use super::userspace::{Parts, Userspace};
 use super::watch::Watch;
-use super::worker::Dataplane;
+use super::worker::{Dataplane, KernelBackend};
 use super::{Mode, Settings};
 use crate::base::id::{CoreId, FlowId};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData};
-use gateway_common::abi::{FINGERPRINT, name};
+use aya::maps::{Array, HashMap as BpfHashMap, Map, MapData, XskMap};
+use gateway_common::abi::{FINGERPRINT, INTERFACES_MAX, Queues, SOCKETS_MAX, name};
 use gateway_common::flow::NO_SLOT;
 use gateway_common::learned::FlowState;
 use gateway_common::verdict::{Reason, Traffic};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The data plane of this host. Dropping it leaves everything pinned and relaying; [`Node::detach`] does not.
 #[derive(Debug)]
@@ -59,6 +61,24 @@ struct KernelNode {
     taken: HashSet<u32>,
     /// Crypto slots of those flows.
     taken_crypto: HashSet<u32>,
+    /// Whether the programs for SRTP are loaded.
+    srtp: bool,
+    queues: Vec<Queue>,
+    /// Frames of each AF_XDP socket.
+    socket_frames: u32,
+    /// Between the workers, once it is known how many there are.
+    handover: OnceLock<Arc<Handover>>,
+    /// Of what userspace relays.
+    counters: Arc<Counters>,
+}
+
+/// One receive queue of a media interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Queue {
+    pub(super) ifindex: u32,
+    pub(super) queue: u32,
+    /// Of its socket, in the program's map.
+    pub(super) place: u32,
 }
 
 impl Node {
@@ -127,11 +147,11 @@ impl Node {
         let range = |flows| Split { flows, cores }.range(core);
         match &self.backend {
             Backend::Kernel(kernel) => {
-                let (table, states, keys) =
-                    (kernel.table.clone(), kernel.states.clone(), kernel.keys.clone());
                 let slots = Slots::new(range(self.split_flows), kernel.taken.iter().copied());
-                let crypto_slots = Slots::new(range(keys.slots()), kernel.taken_crypto.iter().copied());
-                Ok(Dataplane::kernel([slots, crypto_slots], table, states, keys, self.split_flows))
+                let crypto_slots =
+                    Slots::new(range(kernel.keys.slots()), kernel.taken_crypto.iter().copied());
+                let backend = kernel.worker(core, self.split(cores))?;
+                Ok(Dataplane::kernel([slots, crypto_slots], backend, self.split_flows))
             }
             Backend::Sockets { counters } => {
                 let slots = [(); 2].map(|()| Slots::new(range(self.split_flows), []));
@@ -167,7 +187,13 @@ impl Node {
     /// Packets not relayed, by reason, since the maps were made; reasons that never occurred are left out.
     pub fn drops(&self) -> Result<BTreeMap<Reason, u64>, DataplaneFault> {
         match &self.backend {
-            Backend::Kernel(kernel) => inspect::drops(kernel.pins.path()),
+            Backend::Kernel(kernel) => {
+                let mut drops = inspect::drops(kernel.pins.path())?;
+                for (reason, count) in kernel.counters.drops() {
+                    *drops.entry(reason).or_default() += count;
+                }
+                Ok(drops)
+            }
             Backend::Sockets { counters } => Ok(counters.drops()),
         }
     }
@@ -175,7 +201,13 @@ impl Node {
     /// Counters that are no drops, since the maps were made.
     pub fn traffic(&self) -> Result<BTreeMap<Traffic, u64>, DataplaneFault> {
         match &self.backend {
-            Backend::Kernel(kernel) => inspect::traffic(kernel.pins.path()),
+            Backend::Kernel(kernel) => {
+                let mut traffic = inspect::traffic(kernel.pins.path())?;
+                for (kind, count) in kernel.counters.traffic() {
+                    *traffic.entry(kind).or_default() += count;
+                }
+                Ok(traffic)
+            }
             Backend::Sockets { counters } => Ok(counters.traffic()),
         }
     }
@@ -205,6 +237,28 @@ impl Node {
     }
 }
 
+impl KernelNode {
+    fn worker(&self, core: CoreId, split: Split) -> Result<KernelBackend, DataplaneFault> {
+        let failed = |error| DataplaneFault::map("open the map of sockets", &error);
+        let sockets: XskMap<MapData> =
+            Map::XskMap(inspect::map(self.pins.path(), name::XSKS)?).try_into().map_err(failed)?;
+        let cores = u32::from(split.cores.max(1));
+        let handover = self.handover.get_or_init(|| Arc::new(Handover::new(split.cores)));
+        let parts = Parts {
+            worker: core,
+            split,
+            queues: self.queues.iter().copied().filter(|at| at.queue % cores == u32::from(core.0)).collect(),
+            frames: self.socket_frames,
+            sockets,
+            handover: Arc::clone(handover),
+            counters: Arc::clone(&self.counters),
+        };
+        let (table, states) = (Arc::clone(&self.table), Arc::clone(&self.states));
+        let userspace = Userspace::new(parts, Arc::clone(&table), Arc::clone(&states), &self.keys);
+        Ok(KernelBackend::new(table, states, Arc::clone(&self.keys), userspace, self.srtp))
+    }
+}
+
 /// Crypto slots of all flows in the table.
 fn crypto_slots(table: &KernelFlows) -> HashSet<u32> {
     table.flows().map(|flow| flow.config.crypto_slot).filter(|slot| *slot != NO_SLOT).collect()
@@ -217,7 +271,10 @@ fn boot_kernel(
     adopting: bool,
 ) -> Result<Node, DataplaneFault> {
     // First what needs the most rights: without them the error names those, not a setting.
-    let mut ebpf = load::load(settings, &pins)?;
+    let Loaded { mut ebpf, without_srtp } = load::load(settings, &pins)?;
+    if let Some(fault) = &without_srtp {
+        tracing::warn!("SRTP is computed in userspace, at several times the cost: {fault}");
+    }
     switch_forwarding_on()?;
     let capacity = capacity(&ebpf)?;
     if capacity != settings.flows {
@@ -228,6 +285,7 @@ fn boot_kernel(
         );
     }
     write_links(pins.path(), &devices.all, &devices.media_indices())?;
+    let queues = write_queues(pins.path(), &devices.media)?;
     bump_generation(&mut generation(&pins)?)?;
     // Written last of the maps: a directory with the fingerprint is a whole one.
     stamp(&pins)?;
@@ -249,7 +307,7 @@ fn boot_kernel(
     let (paths, links): (Vec<_>, Vec<_>) = attached.into_iter().unzip();
     let program = links.first().and_then(|link| link.info().ok()).map(|info| info.program_id());
     let table = Arc::new(KernelFlows::open(pins.path(), Access::Write)?);
-    let states = Arc::new(inspect::states(pins.path())?);
+    let states = Arc::new(inspect::states(pins.path(), Access::Write)?);
     let keys = Arc::new(KernelKeys::open(pins.path())?);
     let taken = table.flows().map(|flow| flow.config.slot).collect();
     let taken_crypto = crypto_slots(&table);
@@ -267,6 +325,11 @@ fn boot_kernel(
             media: devices.media_indices(),
             taken,
             taken_crypto,
+            srtp: without_srtp.is_none(),
+            queues,
+            socket_frames: settings.socket_frames.clamp(64, 1 << 16).next_power_of_two(),
+            handover: OnceLock::new(),
+            counters: Arc::default(),
         })),
     })
 }
@@ -378,4 +441,23 @@ pub(super) fn write_links(directory: &Path, devices: &[Device], media: &[u32]) -
         map.insert(ifindex, Plain(link), 0).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Says where the sockets of each media interface's receive queues stand in the program's map.
+fn write_queues(directory: &Path, media: &[Device]) -> Result<Vec<Queue>, DataplaneFault> {
+    let failed = |error| DataplaneFault::map("write the table of receive queues", &error);
+    let mut map: BpfHashMap<MapData, u32, Plain<Queues>> =
+        Map::HashMap(inspect::map(directory, name::QUEUES)?).try_into().map_err(failed)?;
+    let there = map.keys().collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    for ifindex in there.into_iter().filter(|index| media.iter().all(|device| device.index != *index)) {
+        map.remove(&ifindex).map_err(failed)?;
+    }
+    let (mut queues, mut first) = (Vec::new(), 0);
+    for device in media.iter().take(INTERFACES_MAX as usize) {
+        let count = device.receive_queues.min(SOCKETS_MAX - first);
+        map.insert(device.index, Plain(Queues { first, count }), 0).map_err(failed)?;
+        queues.extend((0..count).map(|queue| Queue { ifindex: device.index, queue, place: first + queue }));
+        first += count;
+    }
+    Ok(queues)
 }

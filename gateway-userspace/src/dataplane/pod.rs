@@ -1,7 +1,7 @@
 //! The shared structures as aya takes them: `aya::Pod` is not ours and neither are they, so each is wrapped.
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
-use gateway_common::abi::Link;
+use gateway_common::abi::{Link, Queues};
 use gateway_common::guard::{Denial, Guarded, Service, Source};
 use gateway_common::learned::FlowState;
 use gateway_common::net::Addr128;
@@ -15,6 +15,8 @@ pub struct Plain<T>(pub T);
 unsafe impl aya::Pod for Plain<FlowState> {}
 // SAFETY: integers only, without padding.
 unsafe impl aya::Pod for Plain<Link> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Queues> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Service> {}
 // SAFETY: as above.

@@ -3,7 +3,7 @@
 use super::compile::{Compiled, Place, arrival, compile, far_end_moved};
 use super::fault::DataplaneFault;
 use super::kernel::monotonic;
-use super::keys::{self, KernelKeys, Passing, is_secured};
+use super::keys::{self, KernelKeys, Passing, is_secured, punted};
 use super::mmap::SharedArray;
 use super::neighbour::Neighbours;
 use super::record::Record;
@@ -12,9 +12,10 @@ use super::reference::sockets::SocketRelay;
 use super::report::{FlowReport, RelayPath};
 use super::slots::Slots;
 use super::table::{KernelFlows, TableFault};
+use super::userspace::Userspace;
 use crate::base::id::FlowId;
 use crate::media::plan::FlowSpec;
-use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT};
+use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, Punted, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::srtp::FlowCrypto;
 use mio::{Registry, Token};
@@ -59,26 +60,20 @@ enum Backend {
 }
 
 #[derive(Debug)]
-struct KernelBackend {
+pub(super) struct KernelBackend {
     flows: Arc<KernelFlows>,
     states: Arc<SharedArray<FlowState>>,
     keys: Arc<KernelKeys>,
     neighbours: Option<Neighbours>,
+    /// What the program does not relay.
+    userspace: Userspace,
+    /// Whether the program knows SRTP on this kernel.
+    srtp: bool,
 }
 
 impl Dataplane {
-    pub(super) fn kernel(
-        [slots, crypto_slots]: [Slots; 2],
-        flows: Arc<KernelFlows>,
-        states: Arc<SharedArray<FlowState>>,
-        keys: Arc<KernelKeys>,
-        capacity: u32,
-    ) -> Self {
-        let neighbours = Neighbours::open().inspect_err(|error| {
-            tracing::warn!("first packets may miss link addresses: no netlink socket: {error}")
-        });
-        let neighbours = neighbours.ok();
-        let backend = Backend::Kernel(Box::new(KernelBackend { flows, states, keys, neighbours }));
+    pub(super) fn kernel([slots, crypto_slots]: [Slots; 2], backend: KernelBackend, capacity: u32) -> Self {
+        let backend = Backend::Kernel(Box::new(backend));
         Self { slots, crypto_slots, installed: HashMap::new(), backend, capacity }
     }
 
@@ -117,7 +112,7 @@ impl Dataplane {
         match installed {
             Ok(compiled) => {
                 compiled.iter().for_each(|compiled| self.remember(compiled));
-                self.backend.secure(&places, flows);
+                self.backend.secure(&compiled, flows, false);
                 self.prepare(&compiled);
                 Ok(places.iter().map(id).collect())
             }
@@ -135,6 +130,8 @@ impl Dataplane {
     pub fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, DataplaneFault> {
         self.carried(flows)?;
         let before = ids.iter().map(|id| self.compiled(*id)).collect::<Result<Vec<_>, _>>()?;
+        // By the agreement before, and ahead of what the kernel may relay from now on.
+        self.backend.settle(&before);
         let heirs = heirs(&before, flows);
         let (mut places, mut fresh) = (Vec::with_capacity(flows.len()), Vec::new());
         for (heir, flow) in heirs.iter().zip(flows) {
@@ -168,7 +165,9 @@ impl Dataplane {
             }
         }
         after.iter().for_each(|compiled| self.remember(compiled));
-        self.backend.secure(&places, flows);
+        self.backend.secure(&after, flows, false);
+        // What was under way while the table changed.
+        self.backend.settle(&before);
         self.prepare(&after);
         let ended = (0..ids.len()).filter(|index| !heirs.contains(&Some(*index)));
         let ended = ended.filter_map(|index| Some((index, self.forget(*ids.get(index)?)?))).collect();
@@ -195,12 +194,13 @@ impl Dataplane {
         }
         self.carried(flows)?;
         let places: Vec<_> = before.iter().map(|compiled| place(&compiled.config)).collect();
-        let after = compile(flows, &places)?;
+        let after = self.compile(flows, &places)?;
         self.secure(flows, &places, false);
         if before != after {
             self.replace_all(&before, &after)?;
         }
         after.iter().for_each(|compiled| self.remember(compiled));
+        self.backend.secure(&after, flows, true);
         self.prepare(&after);
         Ok(())
     }
@@ -222,7 +222,13 @@ impl Dataplane {
     pub fn report(&self, id: FlowId) -> Option<FlowReport> {
         let installed = self.lookup(id)?;
         let state = self.backend.state(id.slot);
-        Some(FlowReport::of(&state, id.epoch, installed.clock_rate, monotonic(), self.path()))
+        Some(FlowReport::of(
+            &state,
+            id.epoch,
+            installed.clock_rate,
+            monotonic(),
+            self.backend.path(&installed.key),
+        ))
     }
 
     /// Where the keys of a flow with SRTP are; `None` for a plain flow.
@@ -246,24 +252,29 @@ impl Dataplane {
         self.installed.is_empty()
     }
 
-    /// Lets sockets, where flows need them, wake `registry`'s poll by tokens of this range; nothing to do where
-    /// the kernel relays. Before the first flow.
+    /// Lets sockets, where flows need them, wake `registry`'s poll by tokens of this range: those of flows over sockets,
+    /// and of receive queues whose packets the program hands to userspace. Before the first flow.
     pub fn register(&mut self, registry: &Registry, tokens: Range<usize>) -> std::io::Result<()> {
-        if let Backend::Sockets(relay) = &mut self.backend {
-            relay.register(registry.try_clone()?, tokens);
+        match &mut self.backend {
+            Backend::Sockets(relay) => relay.register(registry.try_clone()?, tokens),
+            Backend::Kernel(kernel) => kernel.userspace.register(registry, tokens)?,
         }
         Ok(())
     }
 
     /// Whether a poll event's token is one of this data plane's sockets.
     pub fn owns(&self, token: Token) -> bool {
-        matches!(&self.backend, Backend::Sockets(relay) if relay.owns(token))
+        match &self.backend {
+            Backend::Sockets(relay) => relay.owns(token),
+            Backend::Kernel(kernel) => kernel.userspace.owns(token),
+        }
     }
 
     /// Relays what waits at the socket of `token`.
     pub fn ready(&mut self, token: Token, records: &mut Vec<Record>) {
-        if let Backend::Sockets(relay) = &mut self.backend {
-            relay.ready(token, records);
+        match &mut self.backend {
+            Backend::Sockets(relay) => relay.ready(token, records),
+            Backend::Kernel(kernel) => kernel.userspace.ready(token, records),
         }
     }
 
@@ -360,22 +371,32 @@ impl Dataplane {
         Ok(after)
     }
 
-    /// The plan's configurations, with what connectivity checks have found.
-    fn compile(&mut self, flows: &[FlowSpec], places: &[Place]) -> Result<Vec<Compiled>, DataplaneFault> {
-        let mut compiled = compile(flows, places)?;
-        self.backend.apply_checks(&mut compiled);
-        Ok(compiled)
-    }
-
-    /// Refuses suites that the XDP programs do not know; the plain-socket path knows all.
+    /// Whether whoever is to relay the flows is there.
     fn carried(&self, flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
-        match self.backend {
+        match &self.backend {
             Backend::Kernel(_) if flows.iter().any(|flow| flow.checks.is_some()) => {
                 Err(DataplaneFault::ChecksInKernel)
             }
-            Backend::Kernel(_) => keys::check(flows),
-            Backend::Sockets(_) => Ok(()),
+            Backend::Kernel(kernel) if flows.iter().any(|flow| kernel.punted(flow).is_some()) => {
+                kernel.userspace.available()
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Compiles a plan for the relay that there is, with what connectivity checks have found.
+    fn compile(&mut self, flows: &[FlowSpec], places: &[Place]) -> Result<Vec<Compiled>, DataplaneFault> {
+        let mut compiled = compile(flows, places)?;
+        self.backend.apply_checks(&mut compiled);
+        if let Backend::Kernel(kernel) = &self.backend {
+            for (compiled, flow) in compiled.iter_mut().zip(flows) {
+                if let Some(why) = kernel.punted(flow) {
+                    compiled.config.flags |= flag::PUNT;
+                    compiled.config.punted = why as u8;
+                }
+            }
+        }
+        Ok(compiled)
     }
 
     /// Frees the slot of a flow that is no longer in the table, and gives its last figures.
@@ -384,7 +405,7 @@ impl Dataplane {
         let installed = self.installed.remove(&id.slot)?;
         self.free_keys(installed.crypto_slot);
         self.slots.free(id.slot, id.epoch);
-        self.backend.forget(id.slot);
+        self.backend.forget(id.slot, installed.crypto_slot);
         Some(report)
     }
 
@@ -392,7 +413,7 @@ impl Dataplane {
         for place in places {
             self.free_keys(place.crypto_slot);
             if place.slot != NO_SLOT {
-                self.backend.forget(place.slot);
+                self.backend.forget(place.slot, place.crypto_slot);
                 self.slots.free(place.slot, place.epoch);
             }
         }
@@ -447,6 +468,42 @@ impl Dataplane {
     }
 }
 
+impl KernelBackend {
+    pub(super) fn new(
+        flows: Arc<KernelFlows>,
+        states: Arc<SharedArray<FlowState>>,
+        keys: Arc<KernelKeys>,
+        userspace: Userspace,
+        srtp: bool,
+    ) -> Self {
+        let neighbours = Neighbours::open().inspect_err(|error| {
+            tracing::warn!("first packets may miss link addresses: no netlink socket: {error}")
+        });
+        Self { flows, states, keys, neighbours: neighbours.ok(), userspace, srtp }
+    }
+
+    /// What a flow is to be at once: one that leaves userspace stays there for its next packet.
+    fn next(&mut self, flow: &Compiled) -> FlowConfig {
+        let Compiled { key, config } = *flow;
+        let before = self.flows.config(&key).filter(|before| before.flags & flag::PUNT != 0);
+        match before {
+            Some(before) if config.flags & flag::PUNT == 0 && self.userspace.leave(key, config).is_some() => {
+                FlowConfig { flags: config.flags | flag::PUNT, punted: before.punted, ..config }
+            }
+            _ => {
+                self.userspace.stay(key);
+                config
+            }
+        }
+    }
+
+    /// Why userspace relays a flow, on this kernel; `None` where the program does.
+    fn punted(&self, flow: &FlowSpec) -> Option<Punted> {
+        let without = !self.srtp && is_secured(flow);
+        punted(flow).or(without.then_some(Punted::KernelWithoutSrtp))
+    }
+}
+
 impl Backend {
     /// Adds a flow.
     fn insert(&mut self, flow: &Compiled, capacity: u32) -> Result<(), DataplaneFault> {
@@ -465,25 +522,32 @@ impl Backend {
     /// Puts a flow in the place of the one at the same address and port.
     fn replace(&mut self, flow: &Compiled, capacity: u32) -> Result<(), DataplaneFault> {
         match self {
-            Self::Kernel(kernel) => kernel
-                .flows
-                .replace(flow.key, flow.config)
-                .map_err(|_| DataplaneFault::FlowTableFull { flows: capacity }),
+            Self::Kernel(kernel) => {
+                let config = kernel.next(flow);
+                let replaced = kernel.flows.replace(flow.key, config);
+                replaced.map_err(|_| DataplaneFault::FlowTableFull { flows: capacity })
+            }
             Self::Sockets(relay) => relay.insert(flow.key, flow.config),
         }
     }
 
     fn remove(&mut self, key: FlowKey) {
         match self {
-            Self::Kernel(kernel) => kernel.flows.remove(&key),
+            Self::Kernel(kernel) => {
+                kernel.flows.remove(&key);
+                kernel.userspace.remove(key);
+            }
             Self::Sockets(relay) => relay.remove(key),
         }
     }
 
-    /// Gives installed flows their keys.
-    fn secure(&mut self, places: &[Place], flows: &[FlowSpec]) {
-        if let Self::Sockets(relay) = self {
-            places.iter().zip(flows).for_each(|(place, spec)| relay.secure(place.slot, spec));
+    /// Who relays a flow now.
+    fn path(&self, key: &FlowKey) -> RelayPath {
+        match self {
+            Self::Kernel(kernel) => {
+                kernel.flows.config(key).map_or(RelayPath::Kernel, |config| RelayPath::of(&config))
+            }
+            Self::Sockets(_) => RelayPath::Sockets,
         }
     }
 
@@ -500,9 +564,29 @@ impl Backend {
         }
     }
 
-    fn forget(&mut self, slot: u32) {
-        if let Self::Sockets(relay) = self {
-            relay.forget(slot);
+    /// Gives installed flows their keys.
+    fn secure(&mut self, compiled: &[Compiled], flows: &[FlowSpec], adopted: bool) {
+        for (compiled, spec) in compiled.iter().zip(flows) {
+            match self {
+                Self::Kernel(kernel) => kernel.userspace.secure(spec, compiled, &kernel.keys, adopted),
+                Self::Sockets(relay) => relay.secure(compiled.config.slot, spec),
+            }
+        }
+    }
+
+    /// Has userspace relay all that came so far, where one of the flows is its.
+    fn settle(&mut self, flows: &[Compiled]) {
+        if let Self::Kernel(kernel) = self
+            && flows.iter().any(|flow| flow.config.flags & flag::PUNT != 0)
+        {
+            kernel.userspace.settle();
+        }
+    }
+
+    fn forget(&mut self, slot: u32, crypto_slot: u32) {
+        match self {
+            Self::Kernel(kernel) => kernel.userspace.forget(slot, crypto_slot),
+            Self::Sockets(relay) => relay.forget(slot),
         }
     }
 

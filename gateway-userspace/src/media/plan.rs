@@ -8,7 +8,7 @@ use crate::ice::{Credentials, Peer, UnknownAttributes};
 use crate::rtp::Encoding;
 use crate::sdp::{Checks, Negotiated, NegotiatedFormat, Security};
 use crate::srtp::MasterKey;
-use gateway_common::flow::{FlowKind, Latch, PT_EVENT, PT_REFUSED};
+use gateway_common::flow::{FlowKind, Latch, PT_EVENT, PT_REFUSED, Punted};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -130,6 +130,8 @@ pub struct FlowSpec {
     /// What packets that leave are to be protected with. Flows that lead to one peer have the same, and the RTCP of all
     /// of them counts by one index for each source: an index must not be met twice under a key (RFC 3711 section 9.1).
     pub protect: Option<MasterKey>,
+    /// Userspace relays, and why; `None` leaves it to the kernel where there is XDP and it knows how.
+    pub userspace: Option<Punted>,
     /// Connectivity checks that arrive here. What they vouch for takes the place of `gate`, and of `to` in outputs that
     /// learn from this flow.
     pub checks: Option<ChecksSpec>,
@@ -293,7 +295,13 @@ fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> Flow
         unprotect: near.leg.negotiated.security.from_peer().cloned(),
         protect: far.leg.negotiated.security.to_peer().cloned(),
         checks: near.leg.checks(),
+        userspace: userspace(near, far),
     }
+}
+
+/// One trunk of the two is enough.
+fn userspace(near: Placed<'_>, far: Placed<'_>) -> Option<Punted> {
+    (near.leg.policy.userspace || far.leg.policy.userspace).then_some(Punted::Policy)
 }
 
 /// The flow that hears RTCP alone.
@@ -316,6 +324,7 @@ fn rtcp_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowS
         unprotect: near.leg.negotiated.security.from_peer().cloned(),
         protect: far.leg.negotiated.security.to_peer().cloned(),
         checks: near.leg.checks(),
+        userspace: userspace(near, far),
     }
 }
 

@@ -30,6 +30,8 @@ pub struct MediaPolicy {
     pub security: SecurityTerms,
     /// Whether connectivity checks say where peers are, in place of gate and latch.
     pub ice: IceTerms,
+    /// Media is relayed in userspace, though the kernel could.
+    pub userspace: bool,
 }
 
 impl MediaPolicy {
@@ -57,6 +59,7 @@ impl Default for MediaPolicy {
             offer_rtcp_mux: true,
             security: SecurityTerms::default(),
             ice: IceTerms::default(),
+            userspace: false,
         }
     }
 }

@@ -7,7 +7,6 @@ use crate::admin::command::{CoreAnswer, CoreCommand, DrainTarget};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, FlowId, Side, TrunkId};
 use crate::base::time::Time;
-use crate::dataplane::RelayPath;
 use crate::media::plan::FlowSpec;
 use crate::observe::calls::CallDetail;
 use crate::observe::{self, TrunkEvent};
@@ -138,10 +137,7 @@ fn line(table: &dyn FlowTable, call: String, flow: FlowId, spec: &FlowSpec) -> O
         at: spec.at,
         source: report.source,
         to: output.map(|output| output.to),
-        relayed_by: match report.path {
-            RelayPath::Kernel => "kernel".to_owned(),
-            RelayPath::Sockets => "sockets".to_owned(),
-        },
+        relayed_by: report.path.to_string(),
         muted: spec.muted,
         packets: report.packets,
         octets: report.octets,

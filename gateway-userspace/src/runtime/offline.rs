@@ -2,7 +2,7 @@
 
 use crate::admin::answer::{DeniedLine, DeniedList, DropLine, Drops, FlowLine, FlowList};
 use crate::dataplane::inspect::{self, FlowView};
-use crate::dataplane::{DataplaneFault, DeniedView, RelayPath, guard};
+use crate::dataplane::{DataplaneFault, DeniedView, guard};
 use crate::observe::DenialCause;
 use ipnet::IpNet;
 use std::path::Path;
@@ -66,10 +66,7 @@ fn flow_line(view: &FlowView) -> FlowLine {
         at: view.at,
         source: report.source,
         to: view.to,
-        relayed_by: match report.path {
-            RelayPath::Kernel => "kernel".to_owned(),
-            RelayPath::Sockets => "sockets".to_owned(),
-        },
+        relayed_by: report.path.to_string(),
         muted: view.muted,
         packets: report.packets,
         octets: report.octets,

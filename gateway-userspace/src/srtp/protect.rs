@@ -33,6 +33,28 @@ impl Protect {
         }
     }
 
+    /// What was counted of a source, to be written down: the highest index and a bit for each one seen below it.
+    pub fn counted(&self, ssrc: u32, is_rtcp: bool) -> Option<(u64, [u64; 2])> {
+        if is_rtcp {
+            return Some((u64::from(self.next_rtcp.checked_sub(1)?), [1, 0]));
+        }
+        self.sources.iter().find(|(known, _)| *known == ssrc).map(|(_, window)| window.record())
+    }
+
+    /// Goes on from what was written down, where that is further than what was counted here.
+    pub fn resume(&mut self, ssrc: u32, is_rtcp: bool, counted: (u64, [u64; 2])) {
+        if is_rtcp {
+            let next = u32::try_from(counted.0 + 1).unwrap_or(ENCRYPTED);
+            self.next_rtcp = self.next_rtcp.max(next);
+            return;
+        }
+        match self.sources.iter_mut().find(|(known, _)| *known == ssrc) {
+            Some((_, window)) if window.highest() < Some(counted.0) => *window = Window::of(counted),
+            Some(_) => {}
+            None => self.sources.push((ssrc, Window::of(counted))),
+        }
+    }
+
     /// Octets that an RTP packet grows by at most, or an RTCP packet.
     pub fn growth(&self) -> usize {
         let suite = self.rtp.suite();

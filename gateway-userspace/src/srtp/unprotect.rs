@@ -73,6 +73,21 @@ impl Unprotect {
         }
     }
 
+    /// What was counted of a source, to be written down: the highest index and a bit for each one seen below it.
+    pub fn counted(&self, ssrc: u32, is_rtcp: bool) -> Option<(u64, [u64; 2])> {
+        let source = self.sources.iter().find(|source| source.ssrc == ssrc)?;
+        Some(if is_rtcp { source.rtcp.record() } else { source.rtp.record() })
+    }
+
+    /// Goes on from what was written down.
+    pub fn resume(&mut self, ssrc: u32, is_rtcp: bool, counted: (u64, [u64; 2])) {
+        let known = self.sources.iter().position(|source| source.ssrc == ssrc);
+        let source = known.and_then(|position| self.sources.get(position)).copied();
+        self.remember(known, source.unwrap_or(Source::new(ssrc)), |source| {
+            *(if is_rtcp { &mut source.rtcp } else { &mut source.rtp }) = Window::of(counted);
+        });
+    }
+
     /// Unprotects an RTP packet in place; returns the length that is left of it.
     ///
     /// # Errors

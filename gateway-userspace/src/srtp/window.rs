@@ -9,6 +9,16 @@ pub(super) struct Window {
 }
 
 impl Window {
+    /// As it was written down: the highest index, and the words of what was seen, lowest first.
+    pub(super) fn of((highest, [low, high]): (u64, [u64; 2])) -> Self {
+        Self { highest, seen: u128::from(high) << 64 | u128::from(low) }
+    }
+
+    /// To be written down.
+    pub(super) fn record(&self) -> (u64, [u64; 2]) {
+        (self.highest, [self.seen as u64, (self.seen >> 64) as u64])
+    }
+
     /// Highest index seen.
     pub(super) fn highest(&self) -> Option<u64> {
         (self.seen != 0).then_some(self.highest)

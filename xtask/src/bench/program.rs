@@ -169,6 +169,7 @@ impl Ring {
             unprotect: None,
             protect: None,
             checks: None,
+            userspace: None,
         };
         (0..self.count).map(flow).collect()
     }

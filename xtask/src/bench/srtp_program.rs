@@ -73,6 +73,7 @@ pub(super) fn measure(
         unprotect: None,
         protect: None,
         checks: None,
+        userspace: None,
     };
     let [plain, protecting, unprotecting] = PORTS;
     let flows = [

@@ -18,6 +18,7 @@ const FRAME_MEMORY: u64 = 64 << 20;
 
 /// linux/capability.h
 const CAP_NET_ADMIN: u32 = 12;
+const CAP_NET_RAW: u32 = 13;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
@@ -29,6 +30,7 @@ pub(super) fn findings(media_ports: &RangeInclusive<u16>) -> Result<Vec<Finding>
         jit(),
         pinned_maps(),
         capabilities()?,
+        raw_sockets()?,
         running_daemon(),
         port_range(media_ports)?,
         neighbours("neighbours, IPv4", "/proc/net/stat/arp_cache", "ipv4")?,
@@ -89,6 +91,19 @@ fn pinned_maps() -> Finding {
     )
 }
 
+/// What flows in userspace need besides.
+fn raw_sockets() -> Result<Finding> {
+    let status = read("/proc/self/status")?;
+    let bounding = capability_set(&status, "CapBnd:").context("/proc/self/status names no CapBnd")?;
+    let granted = bounding >> CAP_NET_RAW & 1 == 1;
+    let value = if granted { "CAP_NET_RAW can be had" } else { "CAP_NET_RAW cut off" };
+    Ok(Finding::ok("AF_XDP", value).warn_unless(
+        granted,
+        "Calls that the kernel cannot relay by itself (SRTP suites other than AES_CM_128) are refused.",
+        "start the container with --cap-add=NET_RAW",
+    ))
+}
+
 /// What this host would grant at all: in a container the bounding set is cut.
 fn capabilities() -> Result<Finding> {
     let status = read("/proc/self/status")?;
@@ -113,7 +128,8 @@ fn capability_set(status: &str, name: &str) -> Option<u64> {
     u64::from_str_radix(digits.trim(), 16).ok()
 }
 
-/// The daemon needs three capabilities, not root: why, `cargo xtask verify` says.
+/// The daemon needs capabilities, not root: three for its program, as `cargo xtask verify` says, and CAP_NET_RAW for the
+/// flows that it relays itself.
 fn running_daemon() -> Finding {
     let Some((pid, effective)) = daemon() else {
         return Finding::ok("daemon's rights", "not running");
@@ -122,9 +138,9 @@ fn running_daemon() -> Finding {
     let value = format!("process {pid}, {}", if everything { "all of root's" } else { "limited" });
     Finding::ok("daemon's rights", value).warn_unless(
         !everything,
-        "A fault in a process with all rights is a fault of the whole host; the daemon needs three capabilities.",
+        "A fault in a process with all rights is a fault of the whole host; the daemon needs four capabilities.",
         "systemd-run --unit=causeway --uid=causeway --property='AmbientCapabilities=CAP_BPF CAP_NET_ADMIN \
-         CAP_PERFMON' causeway run --config /etc/causeway/causeway.toml",
+         CAP_PERFMON CAP_NET_RAW' --property=LimitMEMLOCK=infinity causeway run --config /etc/causeway/causeway.toml",
     )
 }
 

@@ -1,5 +1,6 @@
 //! SRTP of the plain-socket path: keys and states by crypto slot, and the shared rules over them.
 
+use super::states::States;
 use gateway_common::srtp::{self, FlowCrypto, FlowKeys, Scratch, Straight};
 use gateway_common::verdict::Reason;
 use std::collections::HashMap;
@@ -10,11 +11,15 @@ use std::hint::black_box;
 #[derive(Default)]
 pub(super) struct Crypto {
     keys: HashMap<u32, FlowKeys>,
-    states: HashMap<u32, FlowCrypto>,
+    states: States<FlowCrypto>,
     scratch: Box<Scratch>,
 }
 
 impl Crypto {
+    pub(super) fn over(states: States<FlowCrypto>) -> Self {
+        Self { states, ..Self::default() }
+    }
+
     pub(super) fn keys(&self, slot: u32) -> FlowKeys {
         self.keys.get(&slot).copied().unwrap_or(FlowKeys::NONE)
     }
@@ -32,19 +37,24 @@ impl Crypto {
         self.keys.remove(&slot);
     }
 
-    /// The state of a slot; of one that heard nothing, the state the kernel's array starts with.
     pub(super) fn state(&self, slot: u32) -> FlowCrypto {
-        self.states.get(&slot).copied().unwrap_or_default()
+        self.states.read(slot)
+    }
+
+    pub(super) fn count<R>(&mut self, slot: u32, change: impl FnOnce(&mut FlowCrypto) -> R) -> R {
+        self.states.change(slot, change)
     }
 
     /// The payload becomes what it protected.
     pub(super) fn unprotect(&mut self, slot: u32, payload: &mut Vec<u8>) -> Result<(), Reason> {
         self.scratch.load(payload)?;
         let keys = self.keys.get(&slot).ok_or(Reason::KeysMissing)?;
-        let stream = &mut self.states.entry(slot).or_default().unprotect;
-        let changed =
-            srtp::unprotect(&mut Straight, &keys.unprotect, stream, &mut self.scratch, payload.len())?;
-        *payload = self.scratch.octets(changed.len).collect();
+        let changed = self.states.change(slot, |state| {
+            let stream = &mut state.unprotect;
+            srtp::unprotect(&mut Straight, &keys.unprotect, stream, &mut self.scratch, payload.len())
+        })?;
+        payload.clear();
+        payload.extend(self.scratch.octets(changed.len));
         Ok(())
     }
 
@@ -52,8 +62,10 @@ impl Crypto {
     pub(super) fn protect(&mut self, slot: u32, payload: &mut Vec<u8>) -> Result<(), Reason> {
         self.scratch.load(payload)?;
         let keys = self.keys.get(&slot).ok_or(Reason::KeysMissing)?;
-        let stream = &mut self.states.entry(slot).or_default().protect;
-        let changed = srtp::protect(&mut Straight, &keys.protect, stream, &mut self.scratch, payload.len())?;
+        let changed = self.states.change(slot, |state| {
+            let stream = &mut state.protect;
+            srtp::protect(&mut Straight, &keys.protect, stream, &mut self.scratch, payload.len())
+        })?;
         payload.clear();
         payload.extend(self.scratch.octets(changed.len));
         Ok(())

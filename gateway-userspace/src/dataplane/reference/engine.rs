@@ -23,14 +23,16 @@
 use super::checks::Checks;
 use super::counters::Counters;
 use super::relay::{Arrival, Outcome, Relay};
-use super::secured::Secured;
+use super::secured::{CountedSource, Secured};
+use super::states::States;
 use crate::dataplane::compile::arrival;
 use crate::dataplane::record::Record;
 use crate::ice::is_stun;
-use crate::media::plan::FlowSpec;
+use crate::srtp::MasterKey;
 use gateway_common::admit;
-use gateway_common::flow::{FlowConfig, FlowKey, flag};
+use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT};
 use gateway_common::learned::FlowState;
+use gateway_common::srtp::{FlowCrypto, FlowKeys, Stream};
 use gateway_common::verdict::{Reason, Traffic};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -83,6 +85,15 @@ impl Engine {
         }
     }
 
+    /// Over states that the XDP program knows as well: flows move between the two.
+    pub(in crate::dataplane) fn over(
+        counters: Arc<Counters>,
+        states: States<FlowState>,
+        counted: States<FlowCrypto>,
+    ) -> Self {
+        Self { relay: Relay::over(counters, states, counted), ..Self::new(Arc::default()) }
+    }
+
     pub(in crate::dataplane) fn config(&self, at: FlowKey) -> Option<&FlowConfig> {
         self.relay.config(at)
     }
@@ -93,17 +104,56 @@ impl Engine {
 
     /// Installs a flow or replaces its configuration.
     pub(in crate::dataplane) fn insert(&mut self, at: FlowKey, config: FlowConfig) {
-        // The keys around the relay are [`Secured`]'s, for every suite.
-        self.relay.insert(at, FlowConfig { flags: config.flags & !flag::SECURED, ..config });
+        self.relay.insert(at, config);
+    }
+
+    /// Has the flow at `at` be what `config` says, if it is not.
+    pub(in crate::dataplane) fn follow(&mut self, at: FlowKey, config: FlowConfig) {
+        if self.relay.config(at) != Some(&config) {
+            self.relay.insert(at, config);
+        }
     }
 
     pub(in crate::dataplane) fn remove(&mut self, at: FlowKey) -> Option<FlowConfig> {
         self.relay.remove(at)
     }
 
-    /// Gives the flow of `slot` the keys of its specification.
-    pub(in crate::dataplane) fn secure(&mut self, slot: u32, spec: &FlowSpec) {
-        self.secured.set(slot, spec);
+    /// Gives the flow of `slot` keys for what arrives and what leaves. Flags of its configuration that speak of SRTP are
+    /// for keys of [`Engine::set_keys`], whose suite the XDP program computes as well; a direction has one or the other.
+    ///
+    /// What is counted with these keys is written down in the flow's crypto slot, if it has one, so that it outlives this
+    /// process; `adopted` goes on from what stands there.
+    pub(in crate::dataplane) fn secure(
+        &mut self,
+        (slot, crypto_slot): (u32, u32),
+        [arriving, leaving]: [Option<&MasterKey>; 2],
+        adopted: bool,
+    ) {
+        let [arriving_is_other, leaving_is_other] = self.secured.set(slot, arriving, leaving);
+        if crypto_slot == NO_SLOT {
+            return;
+        }
+        if adopted {
+            let written = self.relay.crypto(crypto_slot);
+            return self.secured.resume(slot, &written);
+        }
+        self.relay.count(crypto_slot, |written| {
+            if arriving_is_other && arriving.is_some() {
+                written.unprotect = Stream { epoch: written.unprotect.epoch, ..Stream::default() };
+            }
+            if leaving_is_other && leaving.is_some() {
+                written.protect = Stream { epoch: written.protect.epoch, ..Stream::default() };
+            }
+        });
+    }
+
+    /// Puts the program's keys of a crypto slot where packets will look for them.
+    pub(in crate::dataplane) fn set_keys(&mut self, slot: u32, keys: FlowKeys) {
+        self.relay.set_keys(slot, keys);
+    }
+
+    pub(in crate::dataplane) fn wipe_keys(&mut self, slot: u32) {
+        self.relay.wipe_keys(slot);
     }
 
     /// Forgets a slot that is free again.
@@ -143,32 +193,51 @@ impl Engine {
             Err(reason) => return self.relay.refuse(at, reason),
         };
         let Some(plain) = buffer.get_mut(..octets) else { return };
+        if config.crypto_slot != NO_SLOT
+            && let Some(CountedSource { ssrc, is_rtcp, counted }) = self.secured.arrived(config.slot, plain)
+        {
+            // A source too many is heard, and begins anew with the next daemon.
+            self.relay.count(config.crypto_slot, |written| written.unprotect.record(ssrc, is_rtcp, counted));
+        }
         self.payload.clear();
         self.payload.extend_from_slice(plain);
         let outcome = self.relay.relay(now, arrived, &mut self.payload);
-        plain.copy_from_slice(&self.payload);
-        let Outcome::Send { from, to, traffic_class, .. } = outcome else {
+        let Outcome::Send { from, to, traffic_class, octets: counted } = outcome else {
             return;
         };
-        self.leave(at, config.slot, Way { from, to, traffic_class }, (buffer, octets), carrier);
+        let length = self.payload.len();
+        let Some(leaving) = buffer.get_mut(..length) else {
+            return self.relay.not_sent(at, &self.payload, counted, Reason::NoTailroom);
+        };
+        leaving.copy_from_slice(&self.payload);
+        self.leave(at, Way { from, to, traffic_class }, (buffer, length), counted, carrier);
     }
 
-    /// The first `octets` of `buffer`, counted as sent by the flow at `at` in `slot`, leave: protected where the flow asks
-    /// for it, with room behind them as of [`Engine::receive`]. What cannot be sent counts as dropped after all.
+    /// The first `octets` of `buffer`, counted as `counted` sent by the flow at this key, leave: protected
+    /// where the flow has keys of [`Engine::secure`], with room behind them as of [`Engine::receive`]. What cannot be sent
+    /// counts as dropped after all.
     pub(in crate::dataplane) fn leave(
         &mut self,
         at: FlowKey,
-        slot: u32,
         way: Way,
         (buffer, octets): (&mut [u8], usize),
+        counted: usize,
         carrier: &mut impl Carrier,
     ) {
+        let Some(FlowConfig { slot, crypto_slot, .. }) = self.relay.config(at).copied() else { return };
         let sent = self.secured.protect(slot, buffer, octets).and_then(|leaving| {
+            if crypto_slot != NO_SLOT
+                && let Some(CountedSource { ssrc, is_rtcp, counted }) = self.secured.left(slot, buffer)
+                // Before it leaves: an index must not be met twice, by no daemon (RFC 3711 section 9.1).
+                && !self.relay.count(crypto_slot, |written| written.protect.record(ssrc, is_rtcp, counted))
+            {
+                return Err(Reason::TooManySources);
+            }
             let leaving = buffer.get(..leaving).unwrap_or_default();
             carrier.send(way.from, way.to, way.traffic_class, leaving)
         });
         if let Err(reason) = sent {
-            self.relay.not_sent(at, buffer.get(..octets).unwrap_or_default(), octets, reason);
+            self.relay.not_sent(at, buffer.get(..octets).unwrap_or_default(), counted, reason);
         }
     }
 

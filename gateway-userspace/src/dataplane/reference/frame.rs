@@ -2,7 +2,7 @@
 //! packet. Headers that leave are written here from the RFCs and every checksum is computed over all it covers.
 
 use super::relay::{Arrival, Passage, Relay};
-use gateway_common::flow::FlowKey;
+use gateway_common::flow::{FlowKey, flag};
 use gateway_common::headers::{self, Headers, Parsed};
 use gateway_common::net::{Addr128, Be16};
 use gateway_common::verdict::{Reason, Traffic};
@@ -18,6 +18,8 @@ pub enum Verdict {
     Transmit(Vec<u8>),
     /// Out of another one, by index.
     Redirect(u32, Vec<u8>),
+    /// To userspace, as it came.
+    Punt,
 }
 
 /// A way out, as a route look-up finds it.
@@ -50,8 +52,12 @@ impl Relay {
             }
         };
         let at = FlowKey::new(headers.destination, headers.destination_port);
-        if self.config(at).is_none() {
-            return self.pass(Traffic::Passed);
+        match self.config(at) {
+            None => return self.pass(Traffic::Passed),
+            Some(config) if config.flags & flag::PUNT != 0 => {
+                return self.punt(now, ifindex, &headers, at).unwrap_or_else(Verdict::Drop);
+            }
+            Some(_) => {}
         }
         self.relayed(now, ifindex, frame, &headers, at, route).unwrap_or_else(Verdict::Drop)
     }
@@ -70,15 +76,9 @@ impl Relay {
         at: FlowKey,
         route: impl FnOnce(IpAddr, IpAddr) -> Result<Hop, Reason>,
     ) -> Result<Verdict, Reason> {
-        let arrived = Arrival {
-            at,
-            source: headers.source,
-            source_port: headers.source_port,
-            traffic_class: headers.traffic_class,
-        };
         let received = frame.get(headers.payload..headers.payload + headers.payload_len).unwrap_or_default();
         let mut payload = received.to_owned();
-        let passage = self.judge(now, arrived, headers.fault, &mut payload)?;
+        let passage = self.judge(now, arrival(headers, at), headers.fault, &mut payload)?;
         let hop = self
             .way_out(headers, &passage, payload.len(), route)
             .inspect_err(|reason| self.refuse(at, *reason))?;
@@ -91,6 +91,16 @@ impl Relay {
             self.counters().count(Traffic::Redirected);
             Ok(Verdict::Redirect(hop.ifindex, frame))
         }
+    }
+
+    /// Gate and rate, and whether anybody listens.
+    fn punt(&mut self, now: u64, ifindex: u32, headers: &Headers, at: FlowKey) -> Result<Verdict, Reason> {
+        let punted = self
+            .knocks(now, arrival(headers, at), headers.fault)
+            .and_then(|()| if self.listening.contains(&ifindex) { Ok(()) } else { Err(Reason::NoSocket) });
+        punted.inspect_err(|reason| self.refuse(at, *reason))?;
+        self.counters().count(Traffic::Punted);
+        Ok(Verdict::Punt)
     }
 
     /// The route, if the packet fits it.
@@ -111,6 +121,11 @@ impl Relay {
         let summed = headers.udp_checksum == Be16::new(0) && !to_v4;
         if summed && payload_len > SUMMED_MAX { Err(Reason::TooBig) } else { Ok(hop) }
     }
+}
+
+fn arrival(headers: &Headers, at: FlowKey) -> Arrival {
+    let Headers { source, source_port, traffic_class, .. } = *headers;
+    Arrival { at, source, source_port, traffic_class }
 }
 
 /// Longest payload for which a missing UDP checksum is made.

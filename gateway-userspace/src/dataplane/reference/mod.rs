@@ -15,6 +15,7 @@ pub mod frame;
 pub mod relay;
 mod secured;
 pub(super) mod sockets;
+pub(super) mod states;
 
 pub use counters::Counters;
 pub use relay::{Arrival, Outcome, Relay};

@@ -4,6 +4,7 @@ use super::super::compile::arrival;
 use super::super::record::Record;
 use super::counters::Counters;
 use super::crypto::Crypto;
+use super::states::States;
 use crate::base::id::FlowId;
 use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, flag};
 use gateway_common::learned::FlowState;
@@ -14,7 +15,7 @@ use gateway_common::rtp::{Media, Rtp, TelephoneEvent};
 use gateway_common::srtp::{FlowCrypto, FlowKeys};
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_common::{account, admit, rtcp, rtp};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -63,15 +64,31 @@ pub(super) struct Passage {
 #[derive(Debug, Default)]
 pub struct Relay {
     flows: HashMap<FlowKey, FlowConfig>,
-    states: HashMap<u32, FlowState>,
+    states: States<FlowState>,
     counters: Arc<Counters>,
     records: Vec<Record>,
     crypto: Crypto,
+    /// Interfaces whose packets find a socket, of flows that the program hands to userspace.
+    pub(super) listening: HashSet<u32>,
 }
 
 impl Relay {
     pub fn new(counters: Arc<Counters>) -> Self {
         Self { counters, ..Self::default() }
+    }
+
+    /// Over states that the XDP program knows as well.
+    pub(in crate::dataplane) fn over(
+        counters: Arc<Counters>,
+        states: States<FlowState>,
+        crypto: States<FlowCrypto>,
+    ) -> Self {
+        Self { counters, states, crypto: Crypto::over(crypto), ..Self::default() }
+    }
+
+    /// Packets that come in by this interface find a socket where userspace relays their flow.
+    pub fn listen(&mut self, ifindex: u32) {
+        self.listening.insert(ifindex);
     }
 
     pub fn counters(&self) -> &Counters {
@@ -93,12 +110,12 @@ impl Relay {
 
     /// The state of a slot; of one that heard nothing, the state the kernel's array starts with.
     pub fn state(&self, slot: u32) -> FlowState {
-        self.states.get(&slot).copied().unwrap_or_default()
+        self.states.read(slot)
     }
 
     /// Forgets a slot's state.
     pub fn forget(&mut self, slot: u32) {
-        self.states.remove(&slot);
+        self.states.forget(slot);
     }
 
     /// The keys in a crypto slot.
@@ -118,6 +135,11 @@ impl Relay {
     /// What was counted in a crypto slot.
     pub fn crypto(&self, slot: u32) -> FlowCrypto {
         self.crypto.state(slot)
+    }
+
+    /// Changes what is written down of a crypto slot, by who counts with keys of another suite.
+    pub(super) fn count<R>(&mut self, slot: u32, change: impl FnOnce(&mut FlowCrypto) -> R) -> R {
+        self.crypto.count(slot, change)
     }
 
     /// What flows had to say since the last call.
@@ -154,12 +176,13 @@ impl Relay {
     pub fn not_sent(&mut self, at: FlowKey, payload: &[u8], octets: usize, reason: Reason) {
         self.counters.refuse(reason);
         let Some(config) = self.flows.get(&at) else { return };
-        let state = self.states.entry(config.slot).or_default();
-        account::refuse(state);
-        match payload.get(1) {
-            Some(192..=223) => account::rtcp_not_sent(state),
-            _ => account::rtp_not_sent(state, octets),
-        }
+        self.states.change(config.slot, |state| {
+            account::refuse(state);
+            match payload.get(1) {
+                Some(192..=223) => account::rtcp_not_sent(state),
+                _ => account::rtp_not_sent(state, octets),
+            }
+        });
     }
 
     /// Whether the flow hears the packet, and where it is to go. A payload that came protected is what it protected
@@ -183,7 +206,7 @@ impl Relay {
     pub(super) fn refuse(&mut self, at: FlowKey, reason: Reason) {
         self.counters.refuse(reason);
         if let Some(config) = self.flows.get(&at) {
-            account::refuse(self.states.entry(config.slot).or_default());
+            self.states.change(config.slot, account::refuse);
         }
     }
 
@@ -199,10 +222,10 @@ impl Relay {
     ) -> Result<(), Reason> {
         let Some(config) = self.flows.get(&passage.key).copied() else { return Ok(()) };
         let octets = payload.len();
-        let state = self.states.entry(passage.slot).or_default();
         match &passage.media {
             Media::Rtp(rtp) => {
-                let outgoing = account::send_rtp(state, rtp, octets, now);
+                let send = |state: &mut FlowState| account::send_rtp(state, rtp, octets, now);
+                let outgoing = self.states.change(passage.slot, send);
                 if let Some(header) = payload.first_chunk_mut::<{ rtp::RTP_LEN }>() {
                     header[1] = rtp.marker | passage.payload_type;
                     header[2..4].copy_from_slice(&outgoing.sequence.to_be_bytes());
@@ -211,7 +234,7 @@ impl Relay {
                 }
             }
             Media::Rtcp(_) => {
-                account::send_rtcp(state);
+                self.states.change(passage.slot, account::send_rtcp);
                 let translation = self.translation(&config);
                 if !translation.is_identity() {
                     rtcp::translate(payload.as_mut_slice(), 0, octets, &translation, Sum::default());
@@ -222,12 +245,13 @@ impl Relay {
             return Ok(());
         }
         self.crypto.protect(config.crypto_slot, payload).inspect_err(|reason| {
-            let state = self.states.entry(passage.slot).or_default();
-            match passage.media {
-                Media::Rtp(_) => account::rtp_not_sent(state, octets),
-                Media::Rtcp(_) => account::rtcp_not_sent(state),
-            }
-            account::refuse(state);
+            self.states.change(passage.slot, |state| {
+                match passage.media {
+                    Media::Rtp(_) => account::rtp_not_sent(state, octets),
+                    Media::Rtcp(_) => account::rtcp_not_sent(state),
+                }
+                account::refuse(state);
+            });
             self.counters.refuse(*reason);
         })
     }
@@ -240,8 +264,7 @@ impl Relay {
         payload: &mut Vec<u8>,
     ) -> Result<Passage, Reason> {
         let config = *self.flows.get(&arrived.at).ok_or(Reason::StateMissing)?;
-        let state = self.states.entry(config.slot).or_default();
-        admit::begin(&config, state);
+        self.states.change(config.slot, |state| admit::begin(&config, state));
         if let Some(reason) = fault {
             return Err(reason);
         }
@@ -256,32 +279,38 @@ impl Relay {
         if let Media::Rtcp(_) = media {
             rtcp::check(payload, 0, payload.len())?;
         }
-        let admitted = admit::admit(&config, state, (arrived.source, arrived.source_port), &media, now)?;
         let flow = FlowId { slot: config.slot, epoch: config.epoch };
-        if admitted.latched {
-            self.records.push(Record::Latched { flow, at: now });
-        }
-        match &media {
-            Media::Rtp(rtp) => {
-                account::hear_rtp(&config, state, rtp, admitted.event, now);
-                if admitted.event && config.flags & flag::TELEPHONE_EVENT != 0 {
-                    self.records.extend(event_records(flow, state, rtp, payload, now).into_iter().flatten());
+        let records = &mut self.records;
+        let admitted = self.states.change(config.slot, |state| {
+            let source = (arrived.source, arrived.source_port);
+            let admitted = admit::admit(&config, state, source, &media, now)?;
+            if admitted.latched {
+                records.push(Record::Latched { flow, at: now });
+            }
+            match &media {
+                Media::Rtp(rtp) => {
+                    account::hear_rtp(&config, state, rtp, admitted.event, now);
+                    if admitted.event && config.flags & flag::TELEPHONE_EVENT != 0 {
+                        records.extend(event_records(flow, state, rtp, payload, now).into_iter().flatten());
+                    }
+                }
+                Media::Rtcp(packet) => {
+                    account::hear_rtcp(&config, state, packet, now);
+                    if config.flags & flag::RTCP_COPY != 0 {
+                        let copied = payload.get(..RTCP_COPY_MAX).unwrap_or(payload).to_owned();
+                        records.push(Record::Rtcp { flow, at: now, payload: copied });
+                    }
                 }
             }
-            Media::Rtcp(packet) => {
-                account::hear_rtcp(&config, state, packet, now);
-                if config.flags & flag::RTCP_COPY != 0 {
-                    let copied = payload.get(..RTCP_COPY_MAX).unwrap_or(payload).to_owned();
-                    self.records.push(Record::Rtcp { flow, at: now, payload: copied });
-                }
-            }
-        }
+            Ok::<_, Reason>(admitted)
+        })?;
         let output = match media {
             Media::Rtp(_) if admitted.muted => return Err(Reason::Muted),
             Media::Rtp(_) => &config.rtp,
             Media::Rtcp(_) => &config.rtcp,
         };
-        let to = output.destination(self.states.get(&output.learned_slot))?;
+        let learned = self.learned(output.learned_slot);
+        let to = output.destination(learned.as_ref())?;
         // An address of one family cannot be reached from the other.
         if to.0.is_v4() != output.local.is_v4() {
             return Err(Reason::NoDestination);
@@ -303,8 +332,29 @@ impl Relay {
     }
 
     fn translation(&self, config: &FlowConfig) -> rtcp::Translation {
-        let state = |slot: u32| if slot == NO_SLOT { None } else { self.states.get(&slot) };
-        rtcp::Translation::new(state(config.stream_slot), state(config.reported_slot))
+        let (stream, reported) = (self.learned(config.stream_slot), self.learned(config.reported_slot));
+        rtcp::Translation::new(stream.as_ref(), reported.as_ref())
+    }
+
+    /// What is known of another flow.
+    fn learned(&self, slot: u32) -> Option<FlowState> {
+        (slot != NO_SLOT).then(|| self.states.read(slot))
+    }
+
+    /// Whether the gate of a flow lets the packet in, and its rate: all that is asked of a packet for userspace.
+    pub(super) fn knocks(&mut self, now: u64, arrived: Arrival, fault: Option<Reason>) -> Result<(), Reason> {
+        let config = *self.flows.get(&arrived.at).ok_or(Reason::StateMissing)?;
+        self.states.change(config.slot, |state| {
+            admit::begin(&config, state);
+            match fault {
+                Some(fault) => Err(fault),
+                None if !admit::gate_opens(&config, arrived.source, arrived.source_port) => {
+                    Err(Reason::SourceRefused)
+                }
+                None if !admit::within_rate(&config, state, now) => Err(Reason::RateLimited),
+                None => Ok(()),
+            }
+        })
     }
 }
 

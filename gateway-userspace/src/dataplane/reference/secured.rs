@@ -1,7 +1,8 @@
 //! Keys of flows over sockets: what arrives is unprotected before the relay sees it, what leaves is protected after.
 
-use crate::media::plan::FlowSpec;
 use crate::srtp::{MasterKey, Protect, SrtpFault, Unprotect};
+use gateway_common::net::Be32;
+use gateway_common::srtp::{FlowCrypto, Source, Stream};
 use gateway_common::verdict::Reason;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,25 +31,65 @@ struct Leaving {
 }
 
 impl Secured {
-    /// The flow of `slot` has the keys of `spec` from now on. Counters go on under a key that stays, and begin anew under
-    /// another.
-    pub(super) fn set(&mut self, slot: u32, spec: &FlowSpec) {
+    /// The flow of `slot` has these keys from now on. Counters go on under a key that stays, and begin anew under
+    /// another. Whether the key of what arrives is one that the flow did not have, and that of what leaves.
+    pub(super) fn set(
+        &mut self,
+        slot: u32,
+        arriving: Option<&MasterKey>,
+        leaving: Option<&MasterKey>,
+    ) -> [bool; 2] {
         let mut before = self.flows.remove(&slot).unwrap_or_default();
-        let arriving = spec.unprotect.as_ref().map(|key| match before.arriving.take() {
+        let other =
+            [arriving != before.arriving.as_ref().map(|(key, _)| key), leaving != before.leaving.as_ref()];
+        let arriving = arriving.map(|key| match before.arriving.take() {
             Some((held, mut unprotect)) if held == *key => {
                 unprotect.renegotiated();
                 (held, unprotect)
             }
             _ => (key.clone(), Box::new(Unprotect::new(key))),
         });
-        if let Some(key) = &spec.protect {
+        if let Some(key) = leaving {
             let fresh = || Leaving { protect: Protect::new(key), flows: 0 };
             self.leaving.entry(key.clone()).or_insert_with(fresh).flows += 1;
         }
         self.leave(before);
-        let leaving = spec.protect.clone();
+        let leaving = leaving.cloned();
         if arriving.is_some() || leaving.is_some() {
             self.flows.insert(slot, Keys { arriving, leaving });
+        }
+        other
+    }
+
+    /// What was counted of the source of an RTP or RTCP packet that arrived, as far as the flow has a key for that.
+    pub(super) fn arrived(&self, slot: u32, packet: &[u8]) -> Option<CountedSource> {
+        let (_, unprotect) = self.flows.get(&slot)?.arriving.as_ref()?;
+        CountedSource::of(packet, |ssrc, is_rtcp| unprotect.counted(ssrc, is_rtcp))
+    }
+
+    /// Of one that leaves.
+    pub(super) fn left(&self, slot: u32, packet: &[u8]) -> Option<CountedSource> {
+        let leaving = self.leaving.get(self.flows.get(&slot)?.leaving.as_ref()?)?;
+        CountedSource::of(packet, |ssrc, is_rtcp| leaving.protect.counted(ssrc, is_rtcp))
+    }
+
+    /// Goes on from what was written down of a flow, by a daemon before this one.
+    pub(super) fn resume(&mut self, slot: u32, written: &FlowCrypto) {
+        let Some(keys) = self.flows.get_mut(&slot) else { return };
+        let sources = |stream: &Stream| {
+            let of =
+                |is_rtcp| stream.recorded(is_rtcp).map(move |source| (*source, is_rtcp)).collect::<Vec<_>>();
+            [of(false), of(true)].concat()
+        };
+        if let Some((_, unprotect)) = &mut keys.arriving {
+            for (Source { ssrc, highest, window, .. }, is_rtcp) in sources(&written.unprotect) {
+                unprotect.resume(u32::from_be_bytes(ssrc.bytes()), is_rtcp, (highest, window));
+            }
+        }
+        if let Some(leaving) = keys.leaving.as_ref().and_then(|key| self.leaving.get_mut(key)) {
+            for (Source { ssrc, highest, window, .. }, is_rtcp) in sources(&written.protect) {
+                leaving.protect.resume(u32::from_be_bytes(ssrc.bytes()), is_rtcp, (highest, window));
+            }
         }
     }
 
@@ -88,6 +129,23 @@ impl Secured {
     }
 }
 
+/// What is to be written down of a source.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CountedSource {
+    pub(super) ssrc: Be32,
+    pub(super) is_rtcp: bool,
+    pub(super) counted: (u64, [u64; 2]),
+}
+
+impl CountedSource {
+    fn of(packet: &[u8], counted: impl FnOnce(u32, bool) -> Option<(u64, [u64; 2])>) -> Option<Self> {
+        let is_rtcp = is_rtcp(packet);
+        let ssrc = *packet.get(if is_rtcp { 4 } else { 8 }..)?.first_chunk()?;
+        let counted = counted(u32::from_be_bytes(ssrc), is_rtcp)?;
+        Some(Self { ssrc: Be32::from_bytes(ssrc), is_rtcp, counted })
+    }
+}
+
 /// RFC 5761 section 4: what its second octet says where both come to one port, which SRTP leaves in clear.
 fn is_rtcp(packet: &[u8]) -> bool {
     matches!(packet.get(1), Some(192..=223))
@@ -106,35 +164,10 @@ fn reason(fault: SrtpFault) -> Reason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::id::Side;
-    use crate::media::plan::GateSpec;
     use crate::srtp::Suite;
-    use gateway_common::flow::{FlowKind, Latch};
 
     fn key(octet: u8) -> MasterKey {
         MasterKey::new(Suite::AesCm128HmacSha1_80, &[octet; 30]).unwrap()
-    }
-
-    fn spec(unprotect: Option<MasterKey>, protect: Option<MasterKey>) -> FlowSpec {
-        FlowSpec {
-            from: Side::Caller,
-            at: "192.0.2.1:30000".parse().unwrap(),
-            kind: FlowKind::Mux,
-            gate: GateSpec::Any,
-            latch: Latch::Signalled,
-            dscp: None,
-            rate: None,
-            clock_rate: 8000,
-            payload_types: Vec::new(),
-            muted: false,
-            continuity: true,
-            rtcp_copy: false,
-            rtp: None,
-            rtcp: None,
-            unprotect,
-            protect,
-            checks: None,
-        }
     }
 
     fn packet(sequence: u16) -> Vec<u8> {
@@ -158,7 +191,7 @@ mod tests {
     #[test]
     fn a_flow_without_keys_is_left_alone() {
         let mut secured = Secured::default();
-        secured.set(1, &spec(None, None));
+        secured.set(1, None, None);
         assert_eq!(sealed(&mut secured, 1, &packet(1)), Ok(packet(1)));
         assert_eq!(secured.unprotect(1, &mut packet(1)), Ok(172));
         assert!(secured.flows.is_empty());
@@ -168,24 +201,24 @@ mod tests {
     #[test]
     fn counters_go_on_under_a_key_that_stays_and_begin_anew_under_another() {
         let mut secured = Secured::default();
-        secured.set(1, &spec(Some(key(1)), None));
+        secured.set(1, Some(&key(1)), None);
         let mut far = Secured::default();
-        far.set(1, &spec(None, Some(key(1))));
+        far.set(1, None, Some(&key(1)));
         // A turn and a half.
         for step in 0..100u32 {
             let mut arrived = sealed(&mut far, 1, &packet((step * 1_000) as u16)).unwrap();
             assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "{step}");
         }
-        secured.set(1, &spec(Some(key(1)), None));
+        secured.set(1, Some(&key(1)), None);
         let mut arrived = sealed(&mut far, 1, &packet(100_000u32 as u16)).unwrap();
         assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "the counter was kept");
 
-        secured.set(1, &spec(Some(key(2)), None));
-        far.set(1, &spec(None, Some(key(2))));
+        secured.set(1, Some(&key(2)), None);
+        far.set(1, None, Some(&key(2)));
         let mut arrived = sealed(&mut far, 1, &packet(100_001u32 as u16)).unwrap();
         assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "both began again");
         let mut of_before = Secured::default();
-        of_before.set(1, &spec(None, Some(key(1))));
+        of_before.set(1, None, Some(&key(1)));
         let mut arrived = sealed(&mut of_before, 1, &packet(7)).unwrap();
         assert_eq!(secured.unprotect(1, &mut arrived), Err(Reason::BadTag));
     }
@@ -193,8 +226,8 @@ mod tests {
     #[test]
     fn reports_that_leave_by_two_flows_to_one_peer_never_share_an_index() {
         let mut secured = Secured::default();
-        secured.set(1, &spec(None, Some(key(1))));
-        secured.set(2, &spec(None, Some(key(1))));
+        secured.set(1, None, Some(&key(1)));
+        secured.set(2, None, Some(&key(1)));
         let packets = [1, 2, 1].map(|slot| sealed(&mut secured, slot, &report()).unwrap());
         let index = |packet: &Vec<u8>| packet[8..12].to_vec();
         assert_eq!(packets.each_ref().map(index), [0u8, 1, 2].map(|index| vec![0x80, 0, 0, index]));
@@ -208,9 +241,9 @@ mod tests {
     #[test]
     fn each_refusal_has_its_reason() {
         let mut secured = Secured::default();
-        secured.set(1, &spec(Some(key(1)), None));
+        secured.set(1, Some(&key(1)), None);
         let mut far = Secured::default();
-        far.set(1, &spec(None, Some(key(1))));
+        far.set(1, None, Some(&key(1)));
         let arrived = sealed(&mut far, 1, &packet(1)).unwrap();
         secured.unprotect(1, &mut arrived.clone()).unwrap();
         assert_eq!(secured.unprotect(1, &mut arrived.clone()), Err(Reason::Replayed));

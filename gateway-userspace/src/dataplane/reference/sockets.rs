@@ -3,6 +3,7 @@
 use super::super::compile::{arrival, key};
 use super::super::fault::DataplaneFault;
 use super::super::kernel::monotonic;
+use super::super::raw;
 use super::super::record::Record;
 use super::checks::Checks;
 use super::counters::Counters;
@@ -10,7 +11,7 @@ use super::datagram;
 use super::engine::{Carrier, DATAGRAM_MAX, Engine, GROWTH_MAX};
 use super::relay::{Arrival, carries};
 use crate::media::plan::FlowSpec;
-use gateway_common::flow::{FlowConfig, FlowKey};
+use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::net::Be16;
 use gateway_common::verdict::Reason;
@@ -87,7 +88,8 @@ impl SocketRelay {
             }
         }
         before.into_iter().for_each(|address| self.close(address));
-        self.engine.insert(at, config);
+        // The engine's own keys serve every suite.
+        self.engine.insert(at, FlowConfig { flags: config.flags & !flag::SECURED, ..config });
         Ok(())
     }
 
@@ -99,7 +101,8 @@ impl SocketRelay {
 
     /// Gives the flow of `slot` the keys of its specification.
     pub(crate) fn secure(&mut self, slot: u32, spec: &FlowSpec) {
-        self.engine.secure(slot, spec);
+        let keys = [spec.unprotect.as_ref(), spec.protect.as_ref()];
+        self.engine.secure((slot, NO_SLOT), keys, false);
     }
 
     /// Agents of ports that take connectivity checks.
@@ -201,13 +204,7 @@ impl MediaSocket {
                 self.traffic_class = traffic_class;
             }
         }
-        self.socket.send_to(payload, to).map(drop).map_err(|error| match error.raw_os_error() {
-            Some(libc::EMSGSIZE) => Reason::TooBig,
-            Some(libc::ENETUNREACH) => Reason::NoRoute,
-            Some(libc::EHOSTUNREACH) => Reason::NoNeighbour,
-            Some(libc::EACCES | libc::EPERM) => Reason::RouteRefused,
-            _ => Reason::NoTransmit,
-        })
+        self.socket.send_to(payload, to).map(drop).map_err(|error| raw::reason(&error))
     }
 }
 
@@ -287,6 +284,7 @@ mod tests {
             unprotect: None,
             protect: None,
             checks: None,
+            userspace: None,
         }
     }
 

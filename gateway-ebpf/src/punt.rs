@@ -1,0 +1,48 @@
+//! Packets of flows that userspace relays: out of the program to the socket of their receive queue.
+//!
+//! Gate and rate are asked here, so that no stranger and no flood keeps a worker busy. All else (payload type, latch,
+//! SRTP, counts) is the worker's: what it asks for has to be authentic first.
+
+use crate::{account, maps, packet::Packet, steer::Flow};
+use aya_ebpf::bindings::xdp_action;
+use gateway_common::{
+    admit::{gate_opens, within_rate},
+    headers::Headers,
+    verdict::{Reason, Traffic},
+};
+
+/// The packet leaves for userspace as it came, or is dropped.
+#[inline(always)]
+pub fn punt(packet: Packet, headers: Headers, mut flow: Flow) -> u32 {
+    match punted(&packet, &headers, &mut flow) {
+        Ok(action) => {
+            account::count(Traffic::Punted);
+            action
+        }
+        Err(reason) => account::finished(&packet, &mut flow, Err(reason)),
+    }
+}
+
+#[inline(always)]
+fn punted(packet: &Packet, headers: &Headers, flow: &mut Flow) -> Result<u32, Reason> {
+    if let Some(fault) = headers.fault {
+        return Err(fault);
+    }
+    if !gate_opens(flow.config, headers.source, headers.source_port) {
+        return Err(Reason::SourceRefused);
+    }
+    if flow.config.rate != 0 {
+        flow.take_time(true);
+        if !within_rate(flow.config, flow.state, flow.now) {
+            return Err(Reason::RateLimited);
+        }
+    }
+    // SAFETY: control writes an element before packets come to it, and again with the same value.
+    let queues = unsafe { maps::CW_QUEUES.get(packet.ingress()) }.ok_or(Reason::NoSocket)?;
+    let queue = packet.receive_queue();
+    if queue >= queues.count {
+        return Err(Reason::NoSocket);
+    }
+    let no_socket = u64::from(xdp_action::XDP_DROP);
+    maps::CW_XSKS.redirect(queues.first.wrapping_add(queue), no_socket).map_err(|_| Reason::NoSocket)
+}

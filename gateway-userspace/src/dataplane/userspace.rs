@@ -1,0 +1,317 @@
+//! Flows that userspace relays while XDP has the interfaces: their packets leave the program for AF_XDP sockets, meet the
+//! engine, and leave by raw sockets.
+//!
+//! A worker owns the sockets of some receive queues, and flows of its own: a packet of another worker's flow takes one
+//! hop. The flow table says whose a flow is and what it is to be, packet by packet; states are those of the program, so
+//! that a flow goes on where the other left it when it moves between the two.
+
+use super::compile::Compiled;
+use super::fault::DataplaneFault;
+use super::handover::Handover;
+use super::kernel::monotonic;
+use super::keys::{self, KernelKeys};
+use super::mmap::SharedArray;
+use super::node::Queue;
+use super::raw::RawSender;
+use super::record::Record;
+use super::reference::Counters;
+use super::reference::engine::Engine;
+use super::reference::relay::Arrival;
+use super::reference::states::States;
+use super::slots::Split;
+use super::table::KernelFlows;
+use super::xsk::Xsk;
+use crate::base::id::CoreId;
+use crate::media::plan::FlowSpec;
+use aya::maps::{MapData, XskMap};
+use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, flag};
+use gateway_common::headers::{self, Parsed};
+use gateway_common::learned::FlowState;
+use gateway_common::verdict::{Reason, Traffic};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token, Waker};
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+/// What one worker needs of the node.
+pub(super) struct Parts {
+    pub(super) worker: CoreId,
+    pub(super) split: Split,
+    /// Receive queues of this worker.
+    pub(super) queues: Vec<Queue>,
+    /// Frames of each socket.
+    pub(super) frames: u32,
+    pub(super) sockets: XskMap<MapData>,
+    pub(super) handover: Arc<Handover>,
+    pub(super) counters: Arc<Counters>,
+}
+
+/// One worker's part of it.
+#[derive(Debug)]
+pub(super) struct Userspace {
+    parts: Parts,
+    table: Arc<KernelFlows>,
+    engine: Engine,
+    sender: RawSender,
+    listening: Vec<Xsk>,
+    /// Flows that are to be the kernel's, and what they are to be there: from behind their next packet on.
+    leaving: HashMap<FlowKey, FlowConfig>,
+    /// Of those, the ones whose packet came.
+    due: Vec<FlowKey>,
+    /// Of the hop's waker, and of sockets behind it.
+    tokens: Range<usize>,
+    /// Why there are no sockets, where they were asked for.
+    refused: Option<String>,
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("worker", &self.worker).finish_non_exhaustive()
+    }
+}
+
+/// The queue of a daemon that was killed is free once the kernel has put its memory away.
+const BUSY_MAX: u32 = 50;
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+impl Userspace {
+    pub(super) fn new(
+        parts: Parts,
+        table: Arc<KernelFlows>,
+        states: Arc<SharedArray<FlowState>>,
+        keys: &KernelKeys,
+    ) -> Self {
+        let (states, counted) = (States::Shared(states), States::Shared(keys.counts()));
+        let engine = Engine::over(Arc::clone(&parts.counters), states, counted);
+        Self {
+            parts,
+            table,
+            engine,
+            sender: RawSender::default(),
+            listening: Vec::new(),
+            leaving: HashMap::new(),
+            due: Vec::new(),
+            tokens: 0..0,
+            refused: None,
+        }
+    }
+
+    /// Opens the sockets of this worker's queues, which wake `registry`'s poll by tokens of this range. Where that is not
+    /// to be had the kernel goes on with what it relays, and [`Userspace::available`] says why there is nothing else.
+    pub(super) fn register(&mut self, registry: &Registry, tokens: Range<usize>) -> io::Result<()> {
+        let waker = Waker::new(registry, Token(tokens.start))?;
+        self.parts.handover.announce(self.parts.worker, waker);
+        self.tokens = tokens.start..tokens.start + 1;
+        if let Err(error) = self.listen(registry) {
+            let why = match error.kind() {
+                io::ErrorKind::PermissionDenied => "it takes CAP_NET_RAW".to_owned(),
+                _ => error.to_string(),
+            };
+            tracing::warn!(
+                why,
+                "no AF_XDP sockets: calls that need userspace (SRTP suites other than AES_CM_128) are refused"
+            );
+            self.refused = Some(why);
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self, registry: &Registry) -> io::Result<()> {
+        RawSender::probe()?;
+        for queue in &self.parts.queues {
+            let mut opened = Xsk::open(queue.ifindex, queue.queue, self.parts.frames);
+            for _ in 0..BUSY_MAX {
+                if !matches!(&opened, Err(error) if error.kind() == io::ErrorKind::ResourceBusy) {
+                    break;
+                }
+                thread::sleep(BUSY_PAUSE);
+                opened = Xsk::open(queue.ifindex, queue.queue, self.parts.frames);
+            }
+            let socket = match opened {
+                Ok(socket) => socket,
+                // More queues were made room for than the driver runs now.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput && queue.queue > 0 => continue,
+                Err(error) => return Err(error),
+            };
+            registry.register(
+                &mut SourceFd(&socket.descriptor()),
+                Token(self.tokens.end),
+                Interest::READABLE,
+            )?;
+            self.parts.sockets.set(queue.place, socket.descriptor(), 0).map_err(io::Error::other)?;
+            self.tokens.end += 1;
+            self.listening.push(socket);
+        }
+        Ok(())
+    }
+
+    /// Whether packets come here.
+    ///
+    /// # Errors
+    /// [`DataplaneFault::Userspace`] with what is in the way.
+    pub(super) fn available(&self) -> Result<(), DataplaneFault> {
+        match &self.refused {
+            None => Ok(()),
+            Some(why) => Err(DataplaneFault::Userspace { why: why.clone() }),
+        }
+    }
+
+    pub(super) fn owns(&self, token: Token) -> bool {
+        self.tokens.contains(&token.0)
+    }
+
+    /// Relays what waits at the socket of `token`, or what other workers passed on.
+    pub(super) fn ready(&mut self, token: Token, records: &mut Vec<Record>) {
+        match token.0.checked_sub(self.tokens.start) {
+            Some(0) => self.take(),
+            Some(place) => self.drain(place - 1),
+            None => {}
+        }
+        records.extend(self.engine.records());
+    }
+
+    /// Has a flow be the kernel's once its next packet is relayed and none waits behind it: at no other moment is a packet
+    /// sure not to overtake one that is under way to us. A flow that falls silent stays here, to no harm.
+    ///
+    /// `None` where nothing comes here, so that the flow may go at once.
+    pub(super) fn leave(&mut self, key: FlowKey, config: FlowConfig) -> Option<()> {
+        if self.listening.is_empty() {
+            return None;
+        }
+        self.leaving.insert(key, config);
+        Some(())
+    }
+
+    /// The flow is to be what the table says, from now on.
+    pub(super) fn stay(&mut self, key: FlowKey) {
+        self.leaving.remove(&key);
+    }
+
+    /// Relays all that came so far: what is under an agreement ahead of the next.
+    pub(super) fn settle(&mut self) {
+        (0..self.listening.len()).for_each(|place| self.drain(place));
+        self.take();
+    }
+
+    /// Takes in a flow that userspace relays, with its keys; and the new keys of one that it relayed, whose last packets
+    /// may be on their way here. `adopted`: from a daemon before this one.
+    pub(super) fn secure(&mut self, spec: &FlowSpec, compiled: &Compiled, keys: &KernelKeys, adopted: bool) {
+        let Compiled { key, config } = compiled;
+        if config.flags & flag::PUNT == 0 && self.engine.config(*key).is_none() {
+            return;
+        }
+        self.engine.follow(*key, FlowConfig { rate: 0, ..*config });
+        let foreign = [&spec.unprotect, &spec.protect]
+            .map(|key| key.as_ref().filter(|key| !keys::is_of_the_kernel(key)));
+        self.engine.secure((config.slot, config.crypto_slot), foreign, adopted);
+        if config.crypto_slot != NO_SLOT {
+            self.engine.set_keys(config.crypto_slot, keys.read(config.crypto_slot));
+        }
+    }
+
+    /// Nothing arrives at this key any more.
+    pub(super) fn remove(&mut self, key: FlowKey) {
+        self.engine.remove(key);
+        self.leaving.remove(&key);
+    }
+
+    /// A slot is free again.
+    pub(super) fn forget(&mut self, slot: u32, crypto_slot: u32) {
+        self.engine.forget(slot);
+        self.engine.wipe_keys(crypto_slot);
+    }
+
+    fn drain(&mut self, place: usize) {
+        let now = monotonic();
+        loop {
+            let Self { parts, table, engine, sender, listening, leaving, due, .. } = self;
+            let Some(socket) = listening.get_mut(place) else { return };
+            let mut relayed = Relayed { parts, table, engine, sender, leaving, due };
+            let came = socket.drain(|frame, len| relayed.frame(now, (frame, len), true));
+            // Only where packets came in numbers some may have found no room.
+            if came >= parts.frames / 2 {
+                (0..socket.missed()).for_each(|_| parts.counters.refuse(Reason::SocketFull));
+            }
+            if came == 0 {
+                return;
+            }
+            if socket.is_empty() {
+                self.hand_back();
+            }
+        }
+    }
+
+    fn take(&mut self) {
+        let now = monotonic();
+        let Self { parts, table, engine, sender, leaving, due, .. } = self;
+        let mut relayed = Relayed { parts, table, engine, sender, leaving, due };
+        parts.handover.take(parts.worker, |frame, len| relayed.frame(now, (frame, len), false));
+        self.hand_back();
+    }
+
+    /// Flows whose packet was the last that waited are the kernel's from here on.
+    fn hand_back(&mut self) {
+        for key in self.due.drain(..) {
+            if let Some(config) = self.leaving.remove(&key)
+                && let Err(fault) = self.table.replace(key, config)
+            {
+                tracing::error!(?fault, "a flow that should be the kernel's again stays in userspace");
+            }
+        }
+    }
+}
+
+/// What a frame needs on its way.
+struct Relayed<'a> {
+    parts: &'a Parts,
+    table: &'a KernelFlows,
+    engine: &'a mut Engine,
+    sender: &'a mut RawSender,
+    leaving: &'a HashMap<FlowKey, FlowConfig>,
+    due: &'a mut Vec<FlowKey>,
+}
+
+impl Relayed<'_> {
+    /// A frame that the program let through, of one of our flows when it did.
+    fn frame(&mut self, now: u64, frame: (&mut [u8], usize), may_pass: bool) {
+        if let Err(reason) = self.relay(now, frame, may_pass) {
+            self.parts.counters.refuse(reason);
+        }
+    }
+
+    fn relay(&mut self, now: u64, (frame, len): (&mut [u8], usize), may_pass: bool) -> Result<(), Reason> {
+        let Parsed::Udp(headers) = headers::parse(frame.get(..len).unwrap_or_default()) else {
+            return Err(Reason::Truncated);
+        };
+        let at = FlowKey::new(headers.destination, headers.destination_port);
+        let Some(config) = self.table.config(&at) else {
+            // It went while the packet was under way: what comes a moment later is for the host's own stack.
+            self.parts.counters.count(Traffic::Passed);
+            return Ok(());
+        };
+        let owner = self.parts.split.owner(config.slot);
+        if owner != self.parts.worker {
+            let frame = frame.get(..len).unwrap_or_default();
+            return if may_pass { self.parts.handover.pass(owner, frame) } else { Err(Reason::StateMissing) };
+        }
+        // The program has asked for the rate.
+        self.engine.follow(at, FlowConfig { rate: 0, ..config });
+        let arrived = Arrival {
+            at,
+            source: headers.source,
+            source_port: headers.source_port,
+            traffic_class: headers.traffic_class,
+        };
+        let payload = frame.get_mut(headers.payload..).unwrap_or_default();
+        self.engine.receive(now, arrived, payload, headers.payload_len, self.sender);
+        if self.leaving.contains_key(&at) {
+            self.due.push(at);
+        }
+        Ok(())
+    }
+}
