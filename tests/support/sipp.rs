@@ -61,7 +61,7 @@ impl Sipp {
             // Scenarios name the recording as a file beside them, so each test has its own copy of both.
             let copy = lab.directory().join(scenario);
             fs::copy(data().join(scenario), &copy).with_context(|| scenario.to_owned())?;
-            media::media_pcap(&lab.directory().join("speech.pcap"))?;
+            media::media_pcap(&lab.directory().join("speech.pcap"), media::Form::ALaw)?;
             command.arg("-sf").arg(copy);
         } else {
             command.args(["-sn", scenario]);

@@ -29,6 +29,45 @@ pub(crate) struct Shape {
     pub(crate) signalling: Signalling,
     /// New calls that the carrier's trunk takes each second; those to 112 pass above.
     pub(crate) calls_per_second: Option<u32>,
+    /// Services beside the plain one, over UDP.
+    pub(crate) services: &'static [Service],
+}
+
+/// A trunk toward a callee of its own.
+#[derive(Debug)]
+pub(crate) struct Service {
+    pub(crate) name: &'static str,
+    /// Numbers that are routed to it begin so.
+    pub(crate) prefix: &'static str,
+    /// Where it is reached, and where the gateway listens for it.
+    pub(crate) port: u16,
+    /// Further lines of its `[trunk.media]`.
+    pub(crate) media: &'static str,
+}
+
+impl Service {
+    /// Its trunk and the route to it.
+    fn section(&self) -> String {
+        let Self { name, prefix, port, media } = self;
+        format!(
+            r#"
+[[trunk]]
+name = "{name}"
+listen = "udp:10.81.2.1:{port}"
+peers = [{{ address = "10.81.2.2:{port}" }}]
+
+[trunk.media]
+latch = "same-ssrc"
+dscp = 46
+{media}
+
+[[route]]
+prefix = "{prefix}"
+from = "carrier"
+to = "{name}"
+"#
+        )
+    }
 }
 
 /// How both trunks speak.
@@ -209,30 +248,43 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// RTP packets of all calls that the kernel relayed.
+    /// One of each call, in the order in which they ended.
     ///
     /// # Errors
     /// No records, or a line that is none.
-    pub(crate) fn packets_in_kernel(&self) -> Result<f64> {
-        #[derive(Deserialize)]
-        struct Record {
-            from_caller: Quality,
-            from_callee: Quality,
-            fast_path_share: Option<f64>,
-        }
-        #[derive(Deserialize)]
-        struct Quality {
-            packets: u64,
-        }
+    pub(crate) fn read(&self) -> Result<Vec<Record>> {
         let text =
             fs::read_to_string(&self.path).with_context(|| format!("records in {}", self.path.display()))?;
-        let mut total = 0.0;
-        for line in text.lines() {
-            let record: Record = serde_json::from_str(line).context("call detail record")?;
-            let packets = record.from_caller.packets + record.from_callee.packets;
-            total += packets as f64 * record.fast_path_share.unwrap_or(0.0);
-        }
-        Ok(total)
+        text.lines().map(|line| serde_json::from_str(line).context("call detail record")).collect()
+    }
+}
+
+/// What tasks read of a call detail record.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) to_trunk: Option<String>,
+    pub(crate) sip_status: u16,
+    pub(crate) caller_codec: Option<String>,
+    pub(crate) callee_codec: Option<String>,
+    from_caller: Heard,
+    from_callee: Heard,
+    fast_path_share: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Heard {
+    packets: u64,
+}
+
+impl Record {
+    /// RTP packets of both sides.
+    pub(crate) fn packets(&self) -> u64 {
+        self.from_caller.packets + self.from_callee.packets
+    }
+
+    /// Those of them that the kernel relayed.
+    pub(crate) fn packets_in_kernel(&self) -> f64 {
+        self.packets() as f64 * self.fast_path_share.unwrap_or(0.0)
     }
 }
 
@@ -250,6 +302,12 @@ fn configuration_text(shape: &Shape, state: &Path, records: &Path) -> String {
             "\n[emergency]\nnumbers = [\"112\"]\n",
         ),
         None => (String::new(), ""),
+    };
+    let services: String = shape.services.iter().map(Service::section).collect();
+    let transcode = if shape.services.iter().any(|service| service.media.contains("transcode")) {
+        "transcode = \"when_needed\"\n"
+    } else {
+        ""
     };
     let workers = shape.workers.map(|workers| format!("workers = {workers}\n")).unwrap_or_default();
     format!(
@@ -282,7 +340,7 @@ peers = [{{ address = "10.81.1.2:{port}" }}]
 [trunk.media]
 latch = "same-ssrc"
 dscp = 46
-{limits}{tls}
+{transcode}{limits}{tls}
 [[trunk]]
 name = "service"
 listen = "{transport}:10.81.2.1:{port}"
@@ -296,7 +354,7 @@ dscp = 46
 prefix = ""
 from = "carrier"
 to = "service"
-"#,
+{services}"#,
         name = shape.name,
         transport = shape.signalling.transport().name(),
         port = shape.signalling.transport().port(),

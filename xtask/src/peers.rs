@@ -42,6 +42,20 @@ pub(crate) struct Conversation<'a> {
     pub(crate) recording: Option<&'a Path>,
 }
 
+/// What a callee answers with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer<'a> {
+    /// Where it listens over UDP.
+    pub(crate) port: u16,
+    /// The line of its audio behind the port, and the attributes that go with it.
+    pub(crate) media: &'a str,
+}
+
+impl Answer<'static> {
+    /// G.711 A-law, as the caller offers.
+    pub(crate) const PLAIN: Self = Self { port: 5060, media: "RTP/AVP 8 101\na=rtpmap:8 PCMA/8000" };
+}
+
 /// The calls that a caller places.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Offer {
@@ -134,9 +148,19 @@ pub(crate) struct Callee {
 impl Callee {
     /// # Errors
     /// SIPp cannot be started.
-    pub(crate) fn start(lab: &Lab<'_>, directory: &Path, conversation: Conversation<'_>) -> Result<Self> {
-        let scenario = conversation.write(directory, "callee.xml", CALLEE_SCENARIO)?;
-        let mut command = sipp(lab, "callee", ("10.81.2.2", 5060), &scenario, conversation);
+    pub(crate) fn start(
+        lab: &Lab<'_>,
+        directory: &Path,
+        conversation: Conversation<'_>,
+        answer: Answer<'_>,
+    ) -> Result<Self> {
+        // In front of the one who speaks TLS in its place it is reached elsewhere.
+        let reached =
+            if conversation.transport == Transport::Tls { Transport::Tls.port() } else { answer.port };
+        let scenario =
+            CALLEE_SCENARIO.replace("@MEDIA@", answer.media).replace("@PORT@", &reached.to_string());
+        let scenario = conversation.write(directory, "callee.xml", &scenario)?;
+        let mut command = sipp(lab, "callee", ("10.81.2.2", answer.port), &scenario, conversation);
         Ok(Self { _process: Process::start(&mut command, directory, "callee")? })
     }
 }
@@ -232,7 +256,6 @@ impl Conversation<'_> {
         });
         let text = scenario
             .replace("@AUDIO@", &audio)
-            .replace("@PORT@", &self.transport.port().to_string())
             .replace("@TRANSPORT@", &self.transport.name().to_ascii_uppercase());
         fs::write(&path, text).with_context(|| path.display().to_string())?;
         Ok(path)

@@ -6,7 +6,7 @@ use super::relay::contender::{Contender, Maker};
 use super::relay::programs::Bench;
 use super::relay::recording::Recording;
 use super::relay::traffic::Pace;
-use crate::media::media_pcap;
+use crate::media::{Form, media_pcap};
 use crate::report;
 use crate::steps::Steps;
 use crate::workspace::Workspace;
@@ -35,7 +35,7 @@ pub(super) fn measure(
     repetitions: u8,
 ) -> Result<InService> {
     let pcap = workspace.target.join("xtask/media/speech.pcap");
-    media_pcap(&pcap)?;
+    media_pcap(&pcap, Form::ALaw)?;
     let recording = Recording::read(&pcap)?;
     let maker = |calls| Maker { workspace, bench, recording: &recording, calls, secured: false };
     let _enabled = enable_stats(Stats::RunTime).context("statistics of BPF programs")?;

@@ -5,13 +5,13 @@
 //! them a core carries follows from the time of one packet, before sockets.
 
 use super::TranscodeArguments;
-use crate::media::speech;
+use crate::media::samples;
 use crate::report::{self, thousands};
 use anyhow::{Context, Result};
 use gateway_userspace::base::id::Side;
 use gateway_userspace::base::time::Time;
 use gateway_userspace::codec::resample::Resampler;
-use gateway_userspace::codec::{Coding, Decoder, Encoder, g711};
+use gateway_userspace::codec::{Coding, Decoder, Encoder};
 use gateway_userspace::media::bridge::{
     Bridge, JitterSettings, KeysFrom, KeysTo, LegSettings, Output, Stream,
 };
@@ -178,7 +178,7 @@ fn leg(coding: Coding) -> LegSettings {
 
 /// The recording of the demo at `rate`.
 fn audio(rate: u32) -> Vec<i16> {
-    let narrow: Vec<i16> = speech(PACKETS * 160).into_iter().map(g711::linear_of_alaw).collect();
+    let narrow = samples(PACKETS * 160);
     let mut audio = Vec::new();
     Resampler::new(8_000, rate).process(&narrow, &mut audio);
     audio

@@ -8,13 +8,14 @@
 //! Both ends play the recording. What they send and receive is counted on their own interfaces, so that the
 //! figures do not rest on what Causeway says of itself; only the kernel's share does.
 
+mod kind;
 mod view;
 
-use crate::daemon::{Daemon, Shape, Signalling};
+use crate::daemon::{Daemon, Record, Shape, Signalling};
 use crate::lab::Lab;
-use crate::media::media_pcap;
+use crate::media::{Form, media_pcap};
 use crate::packages::Need;
-use crate::peers::{Callee, Caller, Conversation, Offer, Outcome};
+use crate::peers::{Answer, Callee, Caller, Conversation, Offer, Outcome};
 use crate::run::build_daemon;
 use crate::setup::{self, Options};
 use crate::signalling::Transport;
@@ -23,8 +24,10 @@ use crate::tap::{Seen, Taps, quantile};
 use crate::workspace::Workspace;
 use crate::{ebpf, packages};
 use anyhow::{Context, Result, ensure};
+use kind::{Kind, KindFigures};
 use serde::Serialize;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Name of the lab, and of everything else that the demo makes.
@@ -37,6 +40,7 @@ const SHAPE: Shape = Shape {
     ports: (20000, 39999),
     signalling: Signalling::Udp,
     calls_per_second: None,
+    services: &[],
 };
 /// How often the view is renewed.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -49,6 +53,12 @@ pub(crate) struct Arguments {
     /// Calls to begin each second
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     rate: u32,
+    /// A part of the calls goes to a callee that takes SRTP only
+    #[arg(long)]
+    srtp: bool,
+    /// A part of the calls goes to a callee that speaks another codec
+    #[arg(long)]
+    transcode: bool,
     /// End with the figures as one line of JSON
     #[arg(long)]
     json: bool,
@@ -73,6 +83,7 @@ struct Figures {
     setup_p99_ms: f64,
     /// How packets are taken from the interfaces: `native`, `generic`, `sockets`.
     datapath: String,
+    kinds: Vec<KindFigures>,
 }
 
 pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
@@ -90,12 +101,9 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     // Records and state of the demo before belong to calls that are over.
     fs::remove_dir_all(&directory).ok();
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    let recording = directory.join("speech.pcap");
-    media_pcap(&recording)?;
-
     let lab = Lab { workspace: &workspace, prefix: PREFIX.to_owned() };
     lab.renew(&steps)?;
-    let shown = run(arguments, &lab, &steps, &program, &directory, &recording);
+    let shown = run(arguments, &lab, &steps, &program, &directory);
     let removed = lab.remove();
     let figures = shown?;
     removed?;
@@ -115,39 +123,45 @@ fn run(
     arguments: &Arguments,
     lab: &Lab<'_>,
     steps: &Steps,
-    program: &std::path::Path,
-    directory: &std::path::Path,
-    recording: &std::path::Path,
+    program: &Path,
+    directory: &Path,
 ) -> Result<Figures> {
+    let (kinds, services) = kind::asked(arguments);
     let daemon = steps.run("causeway", |step| {
-        let daemon = Daemon::start(lab, program, directory, &SHAPE)?;
+        let daemon = Daemon::start(lab, program, directory, &Shape { services, ..SHAPE })?;
         step.detail(format!("answers; media path: {}", daemon.status()?.datapath()?));
         Ok(daemon)
     })?;
     let datapath = daemon.status()?.datapath()?;
     let taps = Taps::open(PREFIX)?;
-    let conversation = Conversation { transport: Transport::Udp, recording: Some(recording) };
-    let _callee = Callee::start(lab, directory, conversation)?;
-    let mut caller =
-        Caller::start(lab, directory, conversation, Offer::new(arguments.calls, arguments.rate))?;
+    let mut ends = kinds
+        .iter()
+        .zip(shares(arguments, kinds.len()))
+        .map(|(kind, (calls, rate))| {
+            Ends::start(lab, directory, kind, Offer { calls, rate, ..Offer::new(1, 1) })
+        })
+        .collect::<Result<Vec<_>>>()?;
 
     let mut view = view::View::new(arguments.calls);
-    let outcome = loop {
-        if let Some(outcome) = caller.outcome()? {
-            break outcome;
+    let outcomes = loop {
+        let outcomes =
+            ends.iter_mut().map(|ends| ends.caller.outcome()).collect::<Result<Option<Vec<_>>>>()?;
+        if let Some(outcomes) = outcomes {
+            break outcomes;
         }
         std::thread::sleep(REFRESH);
         view.show(&daemon.status()?, taps.counts());
     };
     view.finish();
     let Seen { counts, setup_ms } = taps.close()?;
-    let kernel = daemon.stop()?.packets_in_kernel()?;
-    let Outcome { placed, answered, failed } = outcome;
+    let records = daemon.stop()?.read()?;
+    let kernel: f64 = records.iter().map(Record::packets_in_kernel).sum();
+    let total = |of: fn(&Outcome) -> u64| outcomes.iter().map(of).sum();
     ensure!(counts.received > 0, "no RTP arrived; SIPp's messages are in {}", directory.display());
     Ok(Figures {
-        placed,
-        answered,
-        failed,
+        placed: total(|outcome| outcome.placed),
+        answered: total(|outcome| outcome.answered),
+        failed: total(|outcome| outcome.failed),
         rtp_sent: counts.sent,
         rtp_received: counts.received,
         rtp_lost: counts.sent.saturating_sub(counts.received),
@@ -155,5 +169,39 @@ fn run(
         setup_p50_ms: quantile(&setup_ms, 0.5),
         setup_p99_ms: quantile(&setup_ms, 0.99),
         datapath,
+        kinds: kinds.iter().map(|kind| KindFigures::of(kind, &records)).collect(),
     })
+}
+
+/// Caller and callee of one kind of calls.
+struct Ends {
+    caller: Caller,
+    _callee: Callee,
+}
+
+impl Ends {
+    fn start(lab: &Lab<'_>, above: &Path, kind: &Kind, offer: Offer) -> Result<Self> {
+        let directory = kind.directory(above);
+        fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+        let recording = |name: &str, form: Form| {
+            let path = directory.join(name);
+            media_pcap(&path, form).map(|()| path)
+        };
+        let heard = recording("callee.pcap", kind.form)?;
+        let said = recording("caller.pcap", Form::ALaw)?;
+        let conversation = |recording| Conversation { transport: Transport::Udp, recording: Some(recording) };
+        let (port, media) = kind.answer();
+        let _callee = Callee::start(lab, &directory, conversation(&heard), Answer { port, media: &media })?;
+        let offer = Offer { called: kind.called, port: kind.caller_port, ..offer };
+        let caller = Caller::start(lab, &directory, conversation(&said), offer)?;
+        Ok(Self { caller, _callee })
+    }
+}
+
+/// Calls and calls a second of each kind: as many of each, and what is left over of the first.
+fn shares(arguments: &Arguments, kinds: usize) -> impl Iterator<Item = (u32, u32)> {
+    let kinds = kinds as u32;
+    let (calls, rate) = (arguments.calls, arguments.rate);
+    let share = move |whole: u32, first: bool| whole / kinds + if first { whole % kinds } else { 0 };
+    (0..kinds).map(move |kind| (share(calls, kind == 0), share(rate, kind == 0).max(1)))
 }

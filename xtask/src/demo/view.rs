@@ -102,5 +102,18 @@ pub(super) fn print_figures(figures: &Figures) {
         ("", String::new()),
     ]));
     println!("{table}");
+    let header = ["trunk", "answered", "caller", "callee", "packets heard", "by the kernel"];
+    let mut table = report::table(header, &[1, 4, 5]);
+    for kind in &figures.kinds {
+        table.add_row([
+            kind.trunk.to_owned(),
+            number(kind.answered as u64),
+            format!("{} in RTP", kind.caller_codec),
+            format!("{} in {}", kind.callee_codec, kind.callee_media),
+            number(kind.packets),
+            format!("{:.2} %", kind.kernel_share * 100.0),
+        ]);
+    }
+    println!("{table}");
     println!("packets: counted on the interfaces of both ends. set-up: INVITE to 200, on the caller's.");
 }

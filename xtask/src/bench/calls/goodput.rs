@@ -7,7 +7,7 @@
 
 use super::{Bench, SHAPE, fresh};
 use crate::daemon::{Daemon, Shape};
-use crate::peers::{Callee, Caller, Conversation, Offer, Outcome, Sample, samples};
+use crate::peers::{Answer, Callee, Caller, Conversation, Offer, Outcome, Sample, samples};
 use crate::report::{self, thousands};
 use crate::signalling::Transport;
 use crate::steps::{Step, Steps};
@@ -97,7 +97,7 @@ fn turn(bench: &Bench<'_>, limit: u32, times: u32, step: &Step) -> Result<(Rates
     let shape = Shape { calls_per_second: Some(limit), ..SHAPE };
     let _daemon = Daemon::start(bench.lab, bench.program, &directory, &shape)?;
     let conversation = Conversation { transport: Transport::Udp, recording: None };
-    let _callee = Callee::start(bench.lab, &directory, conversation)?;
+    let _callee = Callee::start(bench.lab, &directory, conversation, Answer::PLAIN)?;
     let offered = Offer { may_be_refused: true, ..Offer::new(limit * times * SECONDS, limit * times) };
     let emergency = Offer {
         called: "112",

@@ -4,7 +4,7 @@ use super::kamailio::Kamailio;
 use super::tunnel::Tunnels;
 use super::{Bench, PREFIX, SHAPE, fresh, processor_time};
 use crate::daemon::{Daemon, Shape, Signalling};
-use crate::peers::{Callee, Caller, Conversation, Offer, Outcome};
+use crate::peers::{Answer, Callee, Caller, Conversation, Offer, Outcome};
 use crate::report::thousands;
 use crate::signalling::Transport;
 use crate::steps::Step;
@@ -131,7 +131,7 @@ fn calls(
 ) -> Result<Turn> {
     let (calls, rate) = (bench.arguments.calls, bench.arguments.rate);
     let conversation = Conversation { transport, recording: None };
-    let _callee = Callee::start(bench.lab, directory, conversation)?;
+    let _callee = Callee::start(bench.lab, directory, conversation, Answer::PLAIN)?;
     // They cost both contenders the same, so they are there in every turn.
     let taps = Taps::open(PREFIX)?;
     let before = used()?;

@@ -34,7 +34,7 @@ pub(super) mod srtp;
 pub(super) mod traffic;
 
 use super::{RelayArguments, ReplayArguments};
-use crate::media::media_pcap;
+use crate::media::{Form, media_pcap};
 use crate::report::{self, median, thousands};
 use crate::steps::{Step, Steps};
 use crate::workspace::Workspace;
@@ -127,7 +127,7 @@ pub(super) fn run(arguments: &RelayArguments, json: bool) -> Result<()> {
     let recording = steps.run("recording", |step| {
         let pcap = arguments.pcap.clone().unwrap_or_else(|| workspace.target.join("xtask/media/speech.pcap"));
         if arguments.pcap.is_none() {
-            media_pcap(&pcap)?;
+            media_pcap(&pcap, Form::ALaw)?;
         }
         let recording = Recording::read(&pcap)?;
         let name = pcap.file_name().unwrap_or_default().to_string_lossy().into_owned();

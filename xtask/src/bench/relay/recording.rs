@@ -111,7 +111,7 @@ mod tests {
     fn our_own_recording_reads_back_and_loops_without_a_seam() {
         let directory = std::env::temp_dir().join(format!("causeway-recording-{}", std::process::id()));
         let path = directory.join("speech.pcap");
-        media::media_pcap(&path).unwrap();
+        media::media_pcap(&path, media::Form::ALaw).unwrap();
         let recording = Recording::read(&path).unwrap();
         std::fs::remove_dir_all(&directory).unwrap();
 

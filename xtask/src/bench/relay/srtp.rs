@@ -11,7 +11,7 @@ use super::recording::Recording;
 use super::traffic::Pace;
 use super::{Costs, PACE, PACED_RUN, Quiet, turn_of, warm_up};
 use crate::bench::ReplayArguments;
-use crate::media::media_pcap;
+use crate::media::{Form, media_pcap};
 use crate::report::{self, median, thousands};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
@@ -45,7 +45,7 @@ struct Figures {
 pub(in crate::bench) fn run(arguments: &ReplayArguments, json: bool) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
     let pcap = workspace.target.join("xtask/media/speech.pcap");
-    media_pcap(&pcap)?;
+    media_pcap(&pcap, Form::ALaw)?;
     let recording = Recording::read(&pcap)?;
     let bench = Bench::read(&workspace.objects())?;
     let maker = Maker {
