@@ -137,3 +137,28 @@ fn an_answer_of_another_branch_that_comes_when_the_call_is_forgotten_is_acknowle
         scene.ends();
     }
 }
+
+#[test]
+fn calls_go_on_under_a_daemon_with_another_number_of_cores() {
+    for (before, after) in [(1, 2), (2, 1), (3, 7), (7, 2)] {
+        for leaver in [ALICE, BOB] {
+            let mut scene = Scene::new(Stage { cores: before, ..Stage::default() });
+            scene.talk();
+            scene.restart_with(after);
+            assert_eq!(scene.calls(), 1);
+            // Each side finds its call, whichever core its Call-ID names.
+            for phone in [ALICE, BOB] {
+                let session = scene.phones[phone].session.clone();
+                scene.reinvites(phone, session);
+                scene.run(1_000);
+                let answer = scene.phones[phone].answers.last().map(String::as_str);
+                assert_eq!(answer, Some("INVITE 200"), "{before} cores, then {after}");
+            }
+            scene.restart_with(before);
+            scene.hangs_up(leaver);
+            scene.run(1_000);
+            assert_eq!(scene.phones[leaver].answers.last().map(String::as_str), Some("BYE 200"));
+            assert_eq!(scene.ends().records[0].sip_status, 200);
+        }
+    }
+}

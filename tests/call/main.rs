@@ -28,6 +28,7 @@ mod preconditions;
 mod reasons;
 mod records;
 mod refusals;
+mod relayed;
 mod reliable;
 mod rfc3665;
 mod rfc5359;

@@ -12,9 +12,9 @@ const CAROL_AT_TEAMS: &str =
     "<sip:198.18.0.30:5060;x-m=8:orgid:Ab%2F-1;x-t=72F988bf-86f1;x-tt=aHR0cHM6Ly9h%3d;transport=udp>";
 const BY_BOB: &str = "Referred-By: <sip:198.18.0.20:5060;x-m=8:orgid:Bob;x-t=72f988bf;x-ti=c1;x-tt=aHR0cHM%3D>;note=\"As, is\"\r\n";
 
-const TRYING: &str = "SIP/2.0 100 Trying (active)";
-const RINGING: &str = "SIP/2.0 180 Ringing (active)";
-const OK: &str = "SIP/2.0 200 OK (terminated)";
+pub(crate) const TRYING: &str = "SIP/2.0 100 Trying (active)";
+pub(crate) const RINGING: &str = "SIP/2.0 180 Ringing (active)";
+pub(crate) const OK: &str = "SIP/2.0 200 OK (terminated)";
 
 fn toward(trunk: &mut Trunk, service: Service) {
     *trunk = trunk.clone().toward(service);
@@ -160,6 +160,50 @@ fn a_transferor_that_never_hangs_up_is_hung_up_on_after_half_a_minute() {
     scene.run(5_000);
     assert_eq!(scene.requests_to(BOB, "BYE").len(), 1);
     assert!(scene.phones[CAROL].is_talking() && scene.phones[ALICE].is_talking());
+    ends(scene, ALICE);
+}
+
+/// Whether it hangs up itself or not, its dialog is known to the daemon that comes after.
+#[test]
+fn a_transferors_dialog_outlives_the_daemon() {
+    for leaves in [true, false] {
+        let mut scene = talking(teams());
+        scene.asks(BOB, "REFER", &format!("Refer-To: {CAROL_AT_TEAMS}\r\n{BY_BOB}"));
+        scene.run(5_000);
+        scene.restart();
+        scene.run(1_000);
+        assert!(scene.phones[BOB].is_talking() && scene.requests_to(BOB, "BYE").is_empty());
+        if leaves {
+            scene.hangs_up(BOB);
+            scene.run(1_000);
+            assert_eq!(scene.phones[BOB].answers.last().map(String::as_str), Some("BYE 200"));
+            scene.restart();
+        }
+        scene.run(40_000);
+        assert_eq!(scene.requests_to(BOB, "BYE").len(), usize::from(!leaves));
+        assert_eq!((scene.dialogs(), scene.ports_in_use()), (2, 2));
+        ends(scene, ALICE);
+    }
+}
+
+/// The target's provisional responses may be reliable (RFC 3262), with the answer in them.
+#[test]
+fn a_target_that_answers_in_a_reliable_response_is_acknowledged_and_talks() {
+    let mut scene = talking(teams());
+    scene.carol().on_invite = vec![
+        (50, Reaction::Reliable(183, true)),
+        (500, Reaction::Reliable(180, false)),
+        (2_000, Reaction::Say(200)),
+    ];
+    scene.refers(BOB, CAROL_AT_TEAMS);
+    scene.run(4_000);
+    let invite = scene.requests_to(CAROL, "INVITE").remove(0);
+    assert!(invite.headers.has_token(&HeaderName::Supported, "100rel"));
+    assert_eq!(scene.requests_to(CAROL, "PRACK").len(), 2);
+    assert_eq!(scene.told(BOB), [TRYING, "SIP/2.0 183 Session Progress (active)", RINGING, OK]);
+    scene.hangs_up(BOB);
+    scene.run(1_000);
+    assert_eq!(scene.audio(), [Some("198.18.0.31:4000".into()), Some("198.51.100.11:4000".into())]);
     ends(scene, ALICE);
 }
 

@@ -25,7 +25,7 @@ fn fifty_calls_lose_no_packet_while_the_daemon_is_dead_and_end_under_the_next_on
     let mut calls = (0..CALLS as u16)
         .map(|number| connect(&mut caller, &mut callee, 30_000 + 4 * number))
         .collect::<Result<Vec<_>>>()?;
-    let streams = Streams::start(&lab, &flows(&daemon)?)?;
+    let streams = Streams::start(&lab, &flows(&daemon, CALLS)?)?;
     std::thread::sleep(WITH);
 
     daemon.kill()?;
@@ -71,6 +71,36 @@ fn fifty_calls_lose_no_packet_while_the_daemon_is_dead_and_end_under_the_next_on
     Ok(())
 }
 
+/// Records of a flow find its call, and messages of both sides too, whichever core they come to first.
+#[test]
+fn calls_go_on_under_a_daemon_with_another_number_of_workers() -> Result<()> {
+    const FEW: usize = 8;
+    let lab = Lab::new()?;
+    let mut daemon = Daemon::start(&lab, TRUNKS)?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let mut calls = (0..FEW as u16)
+        .map(|number| connect(&mut caller, &mut callee, 30_000 + 4 * number))
+        .collect::<Result<Vec<_>>>()?;
+    let streams = Streams::start(&lab, &flows(&daemon, FEW)?)?;
+    for workers in [1, 2] {
+        daemon = daemon.restart_with_workers(workers)?;
+        let status = daemon.status()?;
+        assert_eq!((status.calls, status.cores.len()), (FEW as u64, usize::from(workers)));
+        // New calls find room beside those that were taken over.
+        let (mut from, to) = connect(&mut caller, &mut callee, 31_000)?;
+        caller.hang_up(&mut from)?;
+        callee.be_hung_up(&to)?;
+    }
+    let tally = streams.stop()?;
+    assert_eq!((tally.sent - tally.received, tally.repeated), (0, 0), "{tally:?}");
+    hang_up_by_turns(&mut caller, &mut callee, &mut calls)?;
+    let records = daemon.records(FEW + 2)?;
+    assert!(records.iter().all(|record| record.sip_status == 200 && record.fault.is_none()), "{records:#?}");
+    assert_eq!(daemon.status()?.flows, 0);
+    Ok(())
+}
+
 #[test]
 fn a_call_that_only_rang_when_the_daemon_died_is_gone_with_its_flows() -> Result<()> {
     let lab = Lab::new()?;
@@ -94,9 +124,9 @@ fn a_call_that_only_rang_when_the_daemon_died_is_gone_with_its_flows() -> Result
 }
 
 /// All flows of all calls: two a call at least.
-fn flows(daemon: &Daemon<'_>) -> Result<Vec<FlowLine>> {
+fn flows(daemon: &Daemon<'_>, calls: usize) -> Result<Vec<FlowLine>> {
     let list: FlowList = daemon.ask(&["flows", "--limit", "1000"])?;
-    assert!(!list.more && list.flows.len() >= 2 * CALLS, "{} flows", list.flows.len());
+    assert!(!list.more && list.flows.len() >= 2 * calls, "{} flows", list.flows.len());
     Ok(list.flows)
 }
 

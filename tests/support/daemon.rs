@@ -64,6 +64,17 @@ impl<'a> Daemon<'a> {
         Self::start_with(self.lab, self.config)
     }
 
+    /// The same with another number of workers.
+    pub fn restart_with_workers(self, workers: u16) -> Result<Self> {
+        let config = fs::read_to_string(&self.config)?;
+        let line = format!("workers = {workers}\n");
+        fs::write(
+            &self.config,
+            config.replacen("workers = 2\n", &line, 1).replacen("workers = 1\n", &line, 1),
+        )?;
+        self.restart()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()

@@ -99,6 +99,8 @@ pub enum RequestKey {
     Prack,
     /// A BYE that ends a dialog which came too late.
     Release,
+    /// A REFER that the other side sent us, by the number of its transfer.
+    Refer { number: u8 },
     /// A NOTIFY of how a transfer goes, by its number.
     Notify { number: u8 },
     /// A BYE in the dialog that the transfer with this number took out of the call.

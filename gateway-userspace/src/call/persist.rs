@@ -7,7 +7,8 @@ use super::feature::transfer::Referred;
 use super::leg::{Leg, Legs, TrunkRef};
 use super::phase::{
     Phase,
-    established::{Established, Unanswered},
+    established::{Established, Open, Unanswered},
+    parting::Partings,
 };
 use super::{Action, Call, Context};
 use crate::base::fault::Fault;
@@ -55,6 +56,9 @@ pub struct Checkpoint {
     /// Who waits for news of a transfer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     referred: Vec<Referred>,
+    /// Dialogs in the guard time of a transfer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partings: Vec<PartingCheckpoint>,
     /// An INVITE whose ACK will bring the answer to an offer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     unanswered: Option<Unanswered>,
@@ -79,6 +83,14 @@ struct LegCheckpoint {
     charging: Option<Box<str>>,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct PartingCheckpoint {
+    leg: LegCheckpoint,
+    /// Of the transfer.
+    number: u8,
+    until: Time,
+}
+
 /// Why a stored call cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -91,12 +103,10 @@ pub enum RestoreError {
 }
 
 impl Checkpoint {
-    pub(super) fn of(
-        facts: &Facts,
-        legs: &Legs,
-        unanswered: Option<Unanswered>,
-        referred: Vec<Referred>,
-    ) -> Self {
+    pub(super) fn of(facts: &Facts, legs: &Legs, open: Open<&Partings>) -> Self {
+        let Open { unanswered, referred, partings } = open;
+        let parting =
+            |(leg, number, until)| PartingCheckpoint { leg: LegCheckpoint::of(leg, false), number, until };
         Self {
             call: facts.start.call,
             flows: Vec::new(),
@@ -116,6 +126,7 @@ impl Checkpoint {
             joined: facts.joined,
             departed: facts.departed.clone(),
             referred,
+            partings: partings.open().map(parting).collect(),
             unanswered,
         }
     }
@@ -170,14 +181,27 @@ impl Checkpoint {
             let call_id = legs.of(side).dialog.call_id().to_owned();
             context.push(Action::Bind { side, call_id });
         }
-        let phase = Phase::Established(Box::new(Established::restore(
-            &facts,
-            legs,
-            (self.unanswered, self.referred),
-            context,
-        )));
+        let partings = partings(self.partings, context);
+        let open = Open { unanswered: self.unanswered, referred: self.referred, partings };
+        let phase = Phase::Established(Box::new(Established::restore(&facts, legs, open, context)));
         Ok((Call { facts, phase }, plan))
     }
+}
+
+/// Dialogs that a transfer took out of the call are no reason to lose it: one that cannot go on is left to its peer.
+fn partings(left: Vec<PartingCheckpoint>, context: &mut Context<'_>) -> Partings {
+    let mut restored = Vec::new();
+    for PartingCheckpoint { leg, number, until } in left {
+        match leg.restore_dialog(context) {
+            Ok(leg) => {
+                let (side, call_id) = (Side::Caller, leg.dialog.call_id().to_owned());
+                context.push(Action::Bind { side, call_id });
+                restored.push((leg, number, until));
+            }
+            Err(error) => tracing::warn!(%error, "a dialog that was transferred away is left to its peer"),
+        }
+    }
+    Partings::restored(restored)
 }
 
 impl LegCheckpoint {
@@ -202,14 +226,20 @@ impl LegCheckpoint {
     }
 
     fn restore(self, context: &mut Context<'_>) -> Result<Leg, RestoreError> {
+        let at = self.media.local();
+        let leg = self.restore_dialog(context)?;
+        context.ports.claim(at).map_err(|_: Fault| RestoreError::Port(at))?;
+        Ok(leg)
+    }
+
+    /// Without its port, which somebody else may have by now.
+    fn restore_dialog(self, context: &mut Context<'_>) -> Result<Leg, RestoreError> {
         let trunk = context
             .policy
             .trunk_named(&self.trunk)
             .and_then(|(id, _)| TrunkRef::new(Arc::clone(context.policy), id))
             .ok_or(RestoreError::NoTrunk(self.trunk))?;
         let dialog = Dialog::restore(self.dialog)?;
-        let at = self.media.local();
-        context.ports.claim(at).map_err(|_: Fault| RestoreError::Port(at))?;
         let hop = Hop { transport: self.transport, local: self.local, remote: self.remote, connection: None };
         Ok(Leg {
             trunk,

@@ -40,7 +40,8 @@ pub(crate) struct Slots {
     /// In use before start, by flows that a daemon before this one left.
     taken: HashSet<u32>,
     freed: VecDeque<u32>,
-    capacity: u32,
+    /// Of this worker.
+    range: Range<u32>,
     /// Epoch that each slot had last, by this daemon.
     epochs: HashMap<u32, u32>,
 }
@@ -48,18 +49,12 @@ pub(crate) struct Slots {
 impl Slots {
     pub(crate) fn new(range: Range<u32>, taken: impl IntoIterator<Item = u32>) -> Self {
         let taken = taken.into_iter().filter(|slot| range.contains(slot)).collect();
-        Self {
-            capacity: range.len() as u32,
-            fresh: range,
-            taken,
-            freed: VecDeque::new(),
-            epochs: HashMap::new(),
-        }
+        Self { fresh: range.clone(), range, taken, freed: VecDeque::new(), epochs: HashMap::new() }
     }
 
     /// Slots in all.
     pub(crate) fn capacity(&self) -> u32 {
-        self.capacity
+        self.range.len() as u32
     }
 
     /// A free slot and the last epoch that this daemon gave it.
@@ -70,8 +65,12 @@ impl Slots {
         Some((slot, self.epochs.get(&slot).copied()))
     }
 
-    /// Gives back a slot whose flow had `epoch`.
+    /// Gives back a slot whose flow had `epoch`. One of another worker's range, which a call of a daemon with another number
+    /// of workers had, rests until the next start: records of it would not find their core.
     pub(crate) fn free(&mut self, slot: u32, epoch: u32) {
+        if !self.range.contains(&slot) {
+            return;
+        }
         self.epochs.insert(slot, epoch);
         self.freed.push_back(slot);
     }
@@ -80,6 +79,14 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_of_another_range_is_not_given_out_again() {
+        let mut slots = Slots::new(4..6, []);
+        slots.free(1, 7);
+        assert_eq!([slots.take(), slots.take(), slots.take()], [Some((4, None)), Some((5, None)), None]);
+        assert_eq!(slots.capacity(), 2);
+    }
 
     #[test]
     fn every_slot_has_exactly_one_owner_whatever_the_split() {

@@ -175,8 +175,8 @@ impl Dataplane {
     }
 
     /// Takes over flows that a daemon before this one installed: `ids` as it stored them, `flows` the plan that
-    /// they were installed with. The kernel's configuration is written only where it differs. Records of a slot
-    /// in another worker's range ([`super::Split::owner`]) go to that worker: adopt with the split that installed.
+    /// they were installed with. The kernel's configuration is written only where it differs. A slot may be
+    /// of another worker's range ([`super::Split::owner`]), where the daemon before had another number of workers.
     ///
     /// # Errors
     /// [`DataplaneFault::UnknownFlow`] when one of them is no longer pinned; then none is taken over.

@@ -14,6 +14,8 @@ pub enum Offence {
     Scan,
     /// It cannot say in TLS who it is.
     Handshake,
+    /// It says who it is, and the password is wrong.
+    Credentials,
 }
 
 /// Why a source is denied.
@@ -41,17 +43,20 @@ impl Offence {
             Fault::VersionNotSupported => Some(Self::Malformed),
             // What scanners try: registrations, subscriptions, and calls to wherever they may lead.
             Fault::NoRoute | Fault::MethodNotAllowed | Fault::BadEvent => Some(Self::Scan),
+            // Being asked is none: every call of an honest caller begins so.
+            Fault::WrongCredentials => Some(Self::Credentials),
             fault => (fault.blame() == Blame::Malformed).then_some(Self::Malformed),
         }
     }
 }
 
 impl DenialCause {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Operator,
         Self::Offence(Offence::Malformed),
         Self::Offence(Offence::Scan),
         Self::Offence(Offence::Handshake),
+        Self::Offence(Offence::Credentials),
     ];
 
     /// As the kernel keeps it.
@@ -72,6 +77,7 @@ impl DenialCause {
             Self::Offence(Offence::Malformed) => "malformed",
             Self::Offence(Offence::Scan) => "scan",
             Self::Offence(Offence::Handshake) => "handshake",
+            Self::Offence(Offence::Credentials) => "credentials",
         }
     }
 }
@@ -101,6 +107,8 @@ mod tests {
         let by = |offence| Some((samples::source().ip(), offence));
         assert_eq!(refused(Fault::MalformedHeader), by(Offence::Malformed));
         assert_eq!(refused(Fault::NoRoute), by(Offence::Scan));
+        assert_eq!(refused(Fault::WrongCredentials), by(Offence::Credentials));
+        assert_eq!(refused(Fault::NotAuthenticated), None);
         assert_eq!(Offence::of(&Event::Silenced { source: samples::source() }), by(Offence::Scan));
         for fault in [Fault::CallRateExceeded, Fault::NoSuchDialog, Fault::PeersDown, Fault::Internal] {
             assert_eq!(refused(fault), None, "{fault:?}");

@@ -116,6 +116,9 @@ pub enum ReferPolicy {
     /// at the trunk's own peers is called there.
     #[default]
     Route,
+    /// Passed on to the other side's peer, which calls the target itself; executed here as by [`ReferPolicy::Route`] where
+    /// that one does not take REFER, or is Teams.
+    Relay,
     /// Executed here: the target is called back by the trunk that asked, with the URI that it named, whoever that is.
     SendBack,
     /// Refused with 403.

@@ -144,7 +144,7 @@ impl Running {
             names: names.clone(),
             config: &config,
             cores,
-            run: seconds(SystemTime::now()),
+            run: run_number(&state, &checkpoints)?,
             pools: pools(&config, cores)?,
             cdr: &cdr,
             offences,
@@ -156,14 +156,14 @@ impl Running {
         tell_paths(&mut workers, &node);
         adopt(&mut workers, checkpoints, cores);
         recovered.discard()?;
-        let split = node.split(cores);
+        let owners = watcher::FlowOwners::new(node.split(cores), &workers);
         let watch = node.watch()?;
         let (policy, told) = (Arc::clone(&config.policy), mailboxes[0].clone());
         let defence = Arc::new(Defence::new(node.guard()?, policy, config.defence, told));
         let guardian = defence::watch(Arc::clone(&defence), offended)
             .map_err(RunError::system("start the guard of the SIP sockets"))?;
         let node = Arc::new(Mutex::new(node));
-        let watcher = watcher::Watcher::start(watch, split, Arc::clone(&mailboxes))
+        let watcher = watcher::Watcher::start(watch, owners, Arc::clone(&mailboxes))
             .map_err(RunError::system("start the data plane's watcher"))?;
         let config = Arc::new(Mutex::new((path, config)));
         let read_node = readings::read_node(&node, gauges, &config, &defence);
@@ -470,6 +470,14 @@ fn reload(
     names.want(names::wanted(&new.policy));
     *running = new;
     Ok(format!("{} taken for new calls; calls in progress keep what they have", path.display()))
+}
+
+/// The upper half of the identifiers of this run's calls: no call in the journal has it, and no run before had.
+fn run_number(state: &StateDirectory, left: &[Checkpoint]) -> Result<u32, RunError> {
+    let newest = left.iter().map(|checkpoint| (checkpoint.call.0 >> 32) as u32).max();
+    let clock = seconds(SystemTime::now());
+    let least = newest.map_or(clock, |newest| clock.max(newest.saturating_add(1)));
+    Ok(state.begin_run(least)?)
 }
 
 fn seconds(at: SystemTime) -> u32 {

@@ -52,7 +52,7 @@ pub struct CoreSettings {
     pub quota: Quota,
     pub transactions: TransactionSettings,
     pub call: CallSettings,
-    /// Upper half of the identifiers of this run's calls: seconds since the epoch at its start.
+    /// Upper half of the identifiers of this run's calls: as a rule seconds since the epoch at its start.
     pub run: u32,
 }
 
@@ -349,6 +349,11 @@ impl Core {
             registrant.follow(Arc::clone(&policy), now, tokens, due);
         }
         self.policy = policy;
+    }
+
+    /// Slots of the flows of its calls.
+    pub fn flow_slots(&self) -> impl Iterator<Item = u32> {
+        self.slots.keys().copied()
     }
 
     /// Trunks and routes in force.

@@ -2,8 +2,11 @@
 //! are followed on the spot.
 
 use super::mailbox::{Mail, Mailbox};
+use super::worker::Worker;
+use crate::base::id::CoreId;
 use crate::dataplane::{Split, Watch};
 use mio::{Events, Poll, Token, Waker};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +14,30 @@ use std::thread::{self, JoinHandle};
 
 const WAKER: Token = Token(0);
 const SOURCES: Token = Token(1);
+
+/// Which core has the call of a flow.
+pub struct FlowOwners {
+    split: Split,
+    /// Slots of calls that a daemon with another number of workers left: as long as this one runs, nobody gets them anew.
+    elsewhere: HashMap<u32, CoreId>,
+}
+
+impl FlowOwners {
+    /// As things stand once `workers` have taken over what there was.
+    pub fn new(split: Split, workers: &[Worker]) -> Self {
+        let mut elsewhere = HashMap::new();
+        for worker in workers {
+            let core = worker.share.core;
+            let foreign = worker.core.flow_slots().filter(|slot| split.owner(*slot) != core);
+            elsewhere.extend(foreign.map(|slot| (slot, core)));
+        }
+        Self { split, elsewhere }
+    }
+
+    fn of(&self, slot: u32) -> CoreId {
+        self.elsewhere.get(&slot).copied().unwrap_or_else(|| self.split.owner(slot))
+    }
+}
 
 /// Ends its thread when dropped.
 pub struct Watcher {
@@ -20,7 +47,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub fn start(mut watch: Watch, split: Split, cores: Arc<[Mailbox]>) -> io::Result<Self> {
+    pub fn start(mut watch: Watch, owners: FlowOwners, cores: Arc<[Mailbox]>) -> io::Result<Self> {
         let mut poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         watch.register(poll.registry(), SOURCES)?;
@@ -34,7 +61,7 @@ impl Watcher {
                     tracing::error!(%error, "the data plane cannot be followed");
                 }
                 for record in records.drain(..) {
-                    let owner = split.owner(record.flow().slot);
+                    let owner = owners.of(record.flow().slot);
                     if let Some(core) = cores.get(usize::from(owner.0)) {
                         core.post(Mail::Record(record));
                     }

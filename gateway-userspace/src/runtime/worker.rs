@@ -74,6 +74,11 @@ impl Worker {
         let mut arrived = Vec::new();
         let mut told_idle = false;
         let (now, mut out) = (clock(), Outbox::default());
+        // Whose dialogs are whose, when calls of another daemon were taken over, is known before a message comes.
+        if !self.read_mail(now, &mut out) {
+            self.finish(now, out);
+            return Ok(());
+        }
         self.turn(now, &mut out, Core::begin);
         self.finish(now, out);
         loop {

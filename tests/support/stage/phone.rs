@@ -51,6 +51,8 @@ pub struct Phone {
     pub on_reinvite: Vec<(u64, Reaction)>,
     /// What it answers to OPTIONS outside any dialog.
     pub on_options: u16,
+    /// What it answers to REFER inside a dialog.
+    pub on_refer: u16,
     /// Sends ACKs of 2xx.
     pub acknowledges: bool,
     /// Hears and says nothing.
@@ -108,6 +110,7 @@ impl Phone {
             on_invite: vec![(50, Reaction::Say(180)), (1000, Reaction::Describe(200))],
             on_reinvite: vec![(50, Reaction::Describe(200))],
             on_options: 200,
+            on_refer: 405,
             acknowledges: true,
             dead: false,
             own_numbers: false,
@@ -218,6 +221,16 @@ impl Phone {
     pub fn ask(&mut self, now: Time, method: &'static str, header: &str) {
         let dialog = self.dialogs.len() - 1;
         self.request(now, dialog, method, None, header);
+    }
+
+    /// Says inside the last dialog how a call goes that it was asked for (RFC 3515 section 2.4.5).
+    pub fn notify(&mut self, now: Time, header: &str, fragment: &str) {
+        let header = format!("{header}Content-Type: message/sipfrag;version=2.0\r\n");
+        self.ask(now, "NOTIFY", &header);
+        let (empty, length) = ("Content-Length: 0\r\n\r\n", fragment.len());
+        let client = self.clients.last_mut().expect("it was just made");
+        client.text = client.text.replace(empty, &format!("Content-Length: {length}\r\n\r\n{fragment}"));
+        *self.outbox.last_mut().expect("it was just sent") = client.text.clone().into();
     }
 
     /// Sends a request with an offer inside the last dialog.

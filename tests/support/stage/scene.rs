@@ -155,6 +155,12 @@ impl Scene {
         }
     }
 
+    /// As [`Scene::restart`], with another number of cores.
+    pub fn restart_with(&mut self, cores: u16) {
+        self.stage.cores = cores;
+        self.restart();
+    }
+
     fn boot(&mut self) {
         let run = self.clock.begin_run(self.now);
         (self.cores, self.metrics) = (Vec::new(), Vec::new());

@@ -10,6 +10,14 @@ impl Scene {
         self.asks(phone, "REFER", &format!("Refer-To: {to}\r\n"));
     }
 
+    /// A phone that got a REFER says how its call goes: Event, Subscription-State, and what stands behind `SIP/2.0`.
+    pub fn notifies(&mut self, phone: usize, event: &str, state: &str, line: &str) {
+        let now = self.now;
+        let header = format!("Event: {event}\r\nSubscription-State: {state}\r\n");
+        self.phones[phone].notify(now, &header, &format!("SIP/2.0 {line}\r\n"));
+        self.run(0);
+    }
+
     /// What a phone was told of its transfers: status line and state of each NOTIFY, copies left out.
     pub fn told(&self, phone: usize) -> Vec<String> {
         let mut seen = Vec::new();

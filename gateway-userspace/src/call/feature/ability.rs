@@ -34,12 +34,15 @@ pub(crate) fn unsupported(headers: &Headers) -> Vec<&str> {
 pub(in crate::call) struct Abilities {
     /// It takes UPDATE (RFC 3311).
     pub(in crate::call) update: bool,
+    /// It takes REFER (RFC 3515).
+    #[serde(default)]
+    pub(in crate::call) refer: bool,
 }
 
 impl Abilities {
     pub(in crate::call) fn of(headers: &Headers) -> Self {
         let allows = |method| headers.allowed_methods().is_some_and(|allowed| allowed.contains(&method));
-        Self { update: allows(Method::Update) }
+        Self { update: allows(Method::Update), refer: allows(Method::Refer) }
     }
 
     /// Takes over what a later message says, if it says anything.

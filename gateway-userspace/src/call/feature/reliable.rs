@@ -4,7 +4,7 @@
 use crate::base::time::Time;
 use crate::call::{Action, CallTimer, Context};
 use crate::policy::ReliableProvisional;
-use crate::sip::message::{HeaderName, Headers, Request, Response};
+use crate::sip::message::{Draft, HeaderName, Headers, Request, Response};
 use crate::sip::transaction::ServerId;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -139,6 +139,15 @@ impl Provisional {
             context.arm(CallTimer::Provisional, t1);
         }
         context.push(Action::Respond { server: self.server, response: Box::new(response) });
+    }
+}
+
+/// Says in an INVITE that carries an offer what its trunk wants of provisional responses.
+pub(in crate::call) fn ask(policy: ReliableProvisional, invite: &mut Draft) {
+    match policy {
+        ReliableProvisional::Off => {}
+        ReliableProvisional::Supported => invite.headers.push(HeaderName::Supported, REL100),
+        ReliableProvisional::Required => invite.headers.push(HeaderName::Require, REL100),
     }
 }
 

@@ -162,6 +162,7 @@ impl Ending {
             | RequestKey::Update { .. }
             | RequestKey::Prack
             | RequestKey::Notify { .. }
+            | RequestKey::Refer { .. }
             | RequestKey::Release => {}
         }
     }

@@ -24,7 +24,7 @@ use crate::sdp::Direction;
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
-use transfer::Transfer;
+use transfer::{Relayed, Transfer};
 
 #[derive(Debug)]
 pub(in crate::call) struct Established {
@@ -41,6 +41,8 @@ pub(in crate::call) struct Established {
     /// INVITEs of the set-up and of transfers: branches that answer late are put down, until [`CallTimer::Linger`].
     attempts: Vec<Attempt>,
     transfer: Option<Box<Transfer>>,
+    /// A REFER of one side that the other one executes.
+    relayed: Option<Box<Relayed>>,
     /// What senders of REFER are to hear.
     subscriptions: Vec<Subscription>,
     /// Dialogs that were transferred away.
@@ -164,6 +166,16 @@ pub(in crate::call) struct Unanswered {
     awaits: Awaits,
 }
 
+/// What of a call is under way beside its two legs, as it outlives the process.
+#[derive(Debug)]
+pub(in crate::call) struct Open<P> {
+    pub(in crate::call) unanswered: Option<Unanswered>,
+    /// Who waits for news of a transfer.
+    pub(in crate::call) referred: Vec<Referred>,
+    /// Dialogs in the guard time of a transfer.
+    pub(in crate::call) partings: P,
+}
+
 impl Established {
     /// The callee answered, and both legs agreed as far as an answer is known; the caller hears `answer`.
     pub(super) fn begin(
@@ -192,17 +204,19 @@ impl Established {
         Phase::Established(Box::new(established))
     }
 
-    /// A call that another daemon answered; `unanswered` is an offer whose answer it was waiting for.
+    /// A call that another daemon answered, with what it had not ended.
     pub(in crate::call) fn restore(
         facts: &Facts,
         legs: Legs,
-        (unanswered, referred): (Option<Unanswered>, Vec<Referred>),
+        Open { unanswered, referred, partings }: Open<Partings>,
         context: &mut Context<'_>,
     ) -> Self {
         let stage = unanswered.map_or(Stage::Steady, |Unanswered { from, number, awaits }| {
             Stage::Agreed(Accepted { from, number, asked: None, awaits })
         });
         let mut established = Self::of(legs, stage, Vec::new(), context);
+        established.partings = partings;
+        established.partings.expire(context);
         established.publish_media(facts, context);
         established.watch_media(context);
         established.watch_sessions(context);
@@ -227,6 +241,7 @@ impl Established {
             numbered: attempts.last().map_or(0, |attempt| attempt.number),
             attempts,
             transfer: None,
+            relayed: None,
             subscriptions: Vec::new(),
             partings: Partings::default(),
         }
@@ -325,7 +340,11 @@ impl Established {
                 self.attempts.iter_mut().filter(|own| own.number == attempt).for_each(|own| own.open = false);
             }
             RequestKey::Notify { number } => self.notified(facts, number, false, context),
-            RequestKey::Part { number } => self.partings.finished(number, context),
+            RequestKey::Refer { number } => self.referral_answered(facts, number, Err(fault), context),
+            RequestKey::Part { number } => {
+                self.partings.finished(number, context);
+                self.save(facts, context);
+            }
             RequestKey::Reinvite { .. }
             | RequestKey::Update { .. }
             | RequestKey::Bye { .. }
@@ -353,6 +372,7 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Phase {
         if self.partings.request((server, &request), context) {
+            self.save(facts, context);
             return Phase::Established(self);
         }
         let leg = self.legs.of_mut(side);
@@ -394,9 +414,8 @@ impl Established {
                 Phase::Established(self)
             }
             Method::Refer => self.refer(facts, side, (server, &request), context),
-            // Of a subscription that is none of ours (RFC 6665 section 4.1.3).
             Method::Notify => {
-                leg.turn_away(context, (server, &request), Fault::NoSuchDialog);
+                self.notification(facts, side, (server, &request), context);
                 Phase::Established(self)
             }
             _ => {
@@ -430,7 +449,12 @@ impl Established {
             RequestKey::Part { number } => {
                 if response.status.is_final() {
                     self.partings.finished(number, context);
+                    self.save(facts, context);
                 }
+                Phase::Established(self)
+            }
+            RequestKey::Refer { number } => {
+                self.referral_answered(facts, number, Ok(response), context);
                 Phase::Established(self)
             }
             RequestKey::Reinvite { to } | RequestKey::Update { to } => {
@@ -448,7 +472,8 @@ impl Established {
             _ => None,
         };
         let referred = self.subscriptions.iter().filter_map(Subscription::referred).collect();
-        context.push(Action::Save(Box::new(Checkpoint::of(facts, &self.legs, unanswered, referred))));
+        let open = Open { unanswered, referred, partings: &self.partings };
+        context.push(Action::Save(Box::new(Checkpoint::of(facts, &self.legs, open))));
     }
 }
 

@@ -3,7 +3,7 @@
 pub(super) mod attempt;
 pub(super) mod ending;
 pub(super) mod established;
-mod parting;
+pub(super) mod parting;
 pub(super) mod setup;
 
 use super::event::{Claim, Claimant};

@@ -34,6 +34,18 @@ impl Partings {
         self.expire(context);
     }
 
+    /// Those that no BYE of ours has gone to, each with the number of its transfer and the end of its time.
+    pub(in crate::call) fn open(&self) -> impl Iterator<Item = (&Leg, u8, Time)> {
+        let open = self.0.iter().filter(|parting| !parting.sent);
+        open.map(|parting| (&parting.leg, parting.number, parting.until))
+    }
+
+    /// Those that a daemon before this one left.
+    pub(in crate::call) fn restored(left: impl IntoIterator<Item = (Leg, u8, Time)>) -> Self {
+        let restored = left.into_iter();
+        Self(restored.map(|(leg, number, until)| Parting { leg, number, until, sent: false }).collect())
+    }
+
     /// The dialog that has this Call-ID.
     pub(super) fn of(&mut self, call_id: &str) -> Option<&mut Leg> {
         self.0.iter_mut().map(|parting| &mut parting.leg).find(|leg| leg.dialog.call_id() == call_id)

@@ -175,6 +175,7 @@ impl Phone {
                 let reaction = if offers { Reaction::Describe(200) } else { Reaction::Say(200) };
                 self.react(now, at, refused.unwrap_or(reaction));
             }
+            (Method::Refer, Some(_)) => self.react(now, at, Reaction::Say(self.on_refer)),
             (_, Some(_)) => self.react(now, at, Reaction::Say(405)),
         }
     }

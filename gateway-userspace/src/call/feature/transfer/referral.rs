@@ -10,6 +10,8 @@ pub(in crate::call) struct Referral {
     /// Whom to call: the URI of Refer-To, each parameter as it came, without the headers that a Request-URI cannot have
     /// (RFC 3261 section 19.1.1, table 1).
     pub(in crate::call) target: Uri,
+    /// Refer-To as it came.
+    pub(in crate::call) refer_to: String,
     /// The dialog that the new one takes the place of: the transferor has asked the target first (RFC 5589 section 7).
     pub(in crate::call) replaces: Option<Replaces>,
     /// Referred-By as it came (RFC 3892).
@@ -46,6 +48,7 @@ impl Referral {
         let suppressed = request.headers.value(&HeaderName::Other("Refer-Sub".into()));
         Ok(Self {
             target,
+            refer_to: value.to_owned(),
             replaces,
             referred_by: request.headers.value(&HeaderName::ReferredBy).map(str::to_owned),
             notifies: !suppressed.is_some_and(|value| value.trim().eq_ignore_ascii_case("false")),

@@ -3,7 +3,7 @@
 
 use crate::call::leg::Leg;
 use crate::call::{Context, RequestKey};
-use crate::sip::message::{HeaderName, Method, StatusCode};
+use crate::sip::message::{HeaderName, Method, Request, StatusCode};
 
 /// The subscription that a REFER made.
 #[derive(Debug)]
@@ -104,6 +104,28 @@ pub(in crate::call) fn notify(
     draft.headers.push(HeaderName::SubscriptionState, state);
     draft.set_body("message/sipfrag;version=2.0", format!("SIP/2.0 {status} {}\r\n", status.phrase()));
     leg.request(context, RequestKey::Notify { number }, draft);
+}
+
+/// How the call goes that our REFER with this sequence number asked for, as a NOTIFY says it; `None` where it speaks of
+/// something else, or in words that cannot be read. A subscription that ends without a final status has failed.
+pub(in crate::call) fn reported(notify: &Request, sequence: u32) -> Option<StatusCode> {
+    let mut event = notify.headers.value(&HeaderName::Event)?.split(';').map(str::trim);
+    if !event.next()?.eq_ignore_ascii_case("refer") {
+        return None;
+    }
+    let id = event.find_map(|part| part.strip_prefix("id="));
+    if id.is_some_and(|id| id.parse() != Ok(sequence)) {
+        return None;
+    }
+    let line = String::from_utf8_lossy(&notify.body);
+    let status = line.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3)?.parse().ok());
+    let status = status.and_then(StatusCode::new);
+    let state = notify.headers.value(&HeaderName::SubscriptionState).unwrap_or_default();
+    let is_over = state.split(';').next().is_some_and(|word| word.trim().eq_ignore_ascii_case("terminated"));
+    match status {
+        Some(status) if status.is_final() || !is_over => Some(status),
+        Some(_) | None => is_over.then_some(StatusCode::SERVICE_UNAVAILABLE),
+    }
 }
 
 const TERMINATED: crate::sip::dialog::lifetime::State = crate::sip::dialog::lifetime::State::Terminated;

@@ -5,7 +5,10 @@
 //! is under way, so that no offer ever loses the side that was to answer it.
 
 mod join;
+mod relay;
 mod target;
+
+pub(super) use relay::Relayed;
 
 use super::{BOTH, Established, Stage, Unaware};
 use crate::base::fault::Fault;
@@ -65,6 +68,13 @@ impl Established {
                 return Phase::Established(self);
             }
         };
+        // A dialog that it names may be one of ours: then the two calls are joined here.
+        if referral.replaces.is_none() && self.passes_referral(side) {
+            let number = self.next_number();
+            let asked = Some((server, Box::new(request.clone())));
+            self.pass_referral((side, number), asked, referral, context);
+            return Phase::Established(self);
+        }
         let number = self.next_number();
         let leg = self.legs.of_mut(side);
         let mut response = leg.response(context, request, StatusCode::OK, None);
@@ -91,13 +101,13 @@ impl Established {
         match self.legs.of(side).trunk.sip.refer {
             ReferPolicy::Forbid => return Err(Fault::TransferForbidden),
             ReferPolicy::Decline => return Err(Fault::TransferDeclined),
-            ReferPolicy::Route | ReferPolicy::SendBack => {}
+            ReferPolicy::Route | ReferPolicy::Relay | ReferPolicy::SendBack => {}
         }
         if !unsupported(&request.headers).is_empty() {
             return Err(Fault::BadExtension);
         }
         let referral = Referral::of(request)?;
-        if self.transfer.is_some() {
+        if self.transfer.is_some() || self.relayed.is_some() {
             return Err(Fault::RequestPending);
         }
         Ok(referral)
@@ -131,6 +141,10 @@ impl Established {
                 self.transfer = Some(Box::new(Transfer { side, number, step }));
                 Phase::Established(self)
             }
+            None if self.passes_referral(side) => {
+                self.pass_referral((side, number), None, *referral, context);
+                Phase::Established(self)
+            }
             None => self.call_target(facts, (side, number), *referral, context),
         }
     }
@@ -145,7 +159,8 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Phase {
         let refreshing = self.refreshing.iter().any(Option::is_some);
-        if !matches!(self.stage, Stage::Steady) || self.transfer.is_some() || refreshing {
+        let transfers = self.transfer.is_some() || self.relayed.is_some();
+        if !matches!(self.stage, Stage::Steady) || transfers || refreshing {
             context.push(Action::Surrender { claimant, claim: None });
             return Phase::Established(self);
         }
@@ -267,6 +282,7 @@ impl Established {
 
     /// Ends a transfer together with its call.
     pub(super) fn abandon_transfer(&mut self, context: &mut Context<'_>) {
+        self.abandon_referral(context);
         if let Some(transfer) = self.transfer.take() {
             self.put_down(transfer.step, context);
         }

@@ -2,12 +2,13 @@
 //! a while.
 
 use super::{Callee, Setup};
-use crate::call::feature::ability::{ALLOW, PRECONDITION, REL100, REPLACES};
+use crate::call::feature::ability::{ALLOW, PRECONDITION, REPLACES};
+use crate::call::feature::reliable;
 use crate::call::feature::session_timer;
 use crate::call::leg::SDP;
 use crate::call::phase::Phase;
 use crate::call::{Action, Context, media};
-use crate::policy::{Candidate, ReliableProvisional, Trunk};
+use crate::policy::{Candidate, Trunk};
 use crate::sdp;
 use crate::sip::message::{
     Contact, Draft, HeaderName, Method, NameAddr, Response, StatusCode, Via, ViaTransport,
@@ -44,7 +45,7 @@ impl Callee {
         // Without our offer a reliable response would bring one, to be answered before the caller can have said
         // anything about it (RFC 3262 section 5).
         if self.has_offer {
-            self.ask_for_reliability(&mut draft);
+            reliable::ask(sip.reliable_provisional, &mut draft);
         }
         if self.media.preconditions().is_some() {
             draft.headers.push(HeaderName::Supported, PRECONDITION);
@@ -54,15 +55,6 @@ impl Callee {
             draft.headers.push(HeaderName::PEarlyMedia, "supported");
         }
         draft
-    }
-
-    /// Says in an INVITE what the trunk wants of provisional responses.
-    pub(super) fn ask_for_reliability(&self, draft: &mut Draft) {
-        match self.trunk.sip.reliable_provisional {
-            ReliableProvisional::Off => {}
-            ReliableProvisional::Supported => draft.headers.push(HeaderName::Supported, REL100),
-            ReliableProvisional::Required => draft.headers.push(HeaderName::Require, REL100),
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::{Callee, Failure, Setup};
 use crate::base::fault::Fault;
 use crate::call::facts::Facts;
 use crate::call::feature::ability::{PRECONDITION, REL100};
+use crate::call::feature::reliable;
 use crate::call::phase::Phase;
 use crate::call::{CallTimer, Context};
 use crate::policy::{PreconditionPolicy, ReliableProvisional};
@@ -49,7 +50,7 @@ impl Setup {
         }
         let Some(mut draft) = self.callee.invite.take() else { return false };
         if !self.callee.has_offer {
-            self.callee.ask_for_reliability(&mut draft);
+            reliable::ask(self.callee.trunk.sip.reliable_provisional, &mut draft);
         }
         draft.headers.push(HeaderName::Supported, PRECONDITION);
         self.callee.ask_for_preconditions();

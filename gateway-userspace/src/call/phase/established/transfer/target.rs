@@ -6,6 +6,7 @@ use crate::base::id::Side;
 use crate::call::facts::Facts;
 use crate::call::feature::ability::{ALLOW, Abilities, REPLACES};
 use crate::call::feature::correlation;
+use crate::call::feature::reliable;
 use crate::call::feature::session_timer::{self, Session};
 use crate::call::feature::transfer::Referral;
 use crate::call::leg::{Leg, SDP, TrunkRef, hop_to};
@@ -146,6 +147,9 @@ impl Established {
         attempt.heard = true;
         if status.is_provisional() {
             context.disarm(CallTimer::PeerSilent);
+            if !dialling.progress(attempt, response, context) {
+                return Phase::Established(self);
+            }
             if status != StatusCode::TRYING {
                 attempt.rang = true;
                 self.tell(facts, number, status, context);
@@ -268,7 +272,7 @@ impl Established {
 }
 
 impl Dialling {
-    /// The INVITE for the next address, without an offer, and that address.
+    /// The INVITE for the next address, its offer left out, and that address.
     fn next_invite(&mut self, asking: &Leg, context: &mut Context<'_>) -> Option<(Draft, Hop)> {
         let trunk = &self.trunk;
         let (target, to, hop) = match &mut self.way {
@@ -299,10 +303,28 @@ impl Dialling {
         if let Some(replaces) = &self.referral.replaces {
             draft.headers.push(HeaderName::Replaces, replaces.line());
         }
+        reliable::ask(trunk.sip.reliable_provisional, &mut draft);
         trunk.sign(&mut draft);
         session_timer::ask(&mut draft, &self.session, trunk.sip.session_expires);
         draft.headers.push(HeaderName::UserAgent, &*context.settings.product);
         Some((draft, hop))
+    }
+
+    /// Acknowledges a provisional response that is reliable, and takes the answer in it (RFC 3262 section 5); `false` for
+    /// one that is to be left alone.
+    fn progress(&self, attempt: &mut Attempt, response: &Response, context: &mut Context<'_>) -> bool {
+        let Some(rseq) = reliable::sequence(response) else { return true };
+        let invite = (attempt.sequence, attempt.hop);
+        let Some(branch) = attempt.branch(response, &self.media) else { return false };
+        let branch = attempt.branch_mut(branch);
+        if !branch.acknowledge(rseq, invite, &self.trunk, context) {
+            return false;
+        }
+        if let Ok(Some(answer)) = media::description_of_response(response) {
+            // One that cannot be used is left out: the final answer may still be good.
+            let _ = branch.media.receive_answer(&answer, Finality::Final);
+        }
+        true
     }
 
     fn answered(
@@ -311,8 +333,11 @@ impl Dialling {
         response: &Response,
     ) -> Result<(crate::sip::dialog::Dialog, sdp::Leg), Fault> {
         let (dialog, mut media) = attempt.answered(response, &self.media).ok_or(Fault::MalformedHeader)?;
-        let answer = media::description_of_response(response)?.ok_or(Fault::NotAcceptableHere)?;
-        media.receive_answer(&answer, Finality::Final).map_err(|refusal| refusal.fault())?;
+        let taken = match media::description_of_response(response)? {
+            Some(answer) => media.receive_answer(&answer, Finality::Final),
+            None => media.confirm_preview(),
+        };
+        taken.map_err(|refusal| refusal.fault())?;
         Ok((dialog, media))
     }
 
