@@ -4,7 +4,8 @@
 use crate::base::id::CoreId;
 use crossbeam::queue::ArrayQueue;
 use gateway_common::verdict::Reason;
-use mio::Waker;
+use mio::unix::pipe::Sender;
+use std::io::{ErrorKind, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +24,8 @@ pub(super) struct Handover {
 struct Inbox {
     waiting: ArrayQueue<Box<Packet>>,
     free: ArrayQueue<Box<Packet>>,
-    waker: OnceLock<Waker>,
+    /// A pipe, as a poll takes one waker and that is the mailbox's.
+    bell: OnceLock<Sender>,
     /// Woken, and has not looked since.
     woken: AtomicBool,
 }
@@ -40,11 +42,11 @@ impl Handover {
         Self { inboxes: (0..workers).map(|_| Inbox::new()).collect() }
     }
 
-    /// From now on `waker` is told of packets for this worker.
-    pub(super) fn announce(&self, worker: CoreId, waker: Waker) {
+    /// From now on `bell` rings for packets for this worker.
+    pub(super) fn announce(&self, worker: CoreId, bell: Sender) {
         if let Some(inbox) = self.inboxes.get(usize::from(worker.0)) {
             // A worker registers once.
-            let _ = inbox.waker.set(waker);
+            let _ = inbox.bell.set(bell);
         }
     }
 
@@ -63,11 +65,8 @@ impl Handover {
         packet.len = frame.len();
         // There are as many places as packets.
         let _ = inbox.waiting.push(packet);
-        if !inbox.woken.swap(true, Ordering::AcqRel)
-            && let Some(waker) = inbox.waker.get()
-            && let Err(error) = waker.wake()
-        {
-            tracing::error!(%error, "a worker cannot be woken for media");
+        if !inbox.woken.swap(true, Ordering::AcqRel) {
+            inbox.ring();
         }
         Ok(())
     }
@@ -84,8 +83,8 @@ impl Handover {
             let _ = inbox.free.push(packet);
         }
         // More may wait: not a wake-up is left for those.
-        if let Some(waker) = inbox.waker.get().filter(|_| !inbox.waiting.is_empty()) {
-            let _ = waker.wake();
+        if !inbox.waiting.is_empty() {
+            inbox.ring();
         }
     }
 }
@@ -99,8 +98,19 @@ impl Inbox {
         Self {
             waiting: ArrayQueue::new(WAITING_MAX),
             free,
-            waker: OnceLock::new(),
+            bell: OnceLock::new(),
             woken: AtomicBool::new(false),
+        }
+    }
+
+    fn ring(&self) {
+        let Some(mut bell) = self.bell.get() else { return };
+        match bell.write(&[0]) {
+            // A pipe that is full rings already.
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                tracing::error!(%error, "a worker cannot be woken for media");
+            }
+            _ => {}
         }
     }
 }
@@ -108,6 +118,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
 
     fn taken(handover: &Handover, worker: u16) -> Vec<Vec<u8>> {
         let mut taken = Vec::new();
@@ -143,13 +154,16 @@ mod tests {
     fn a_sleeping_worker_is_woken() {
         let mut poll = mio::Poll::new().unwrap();
         let handover = Handover::new(1);
-        handover.announce(CoreId(0), Waker::new(poll.registry(), mio::Token(7)).unwrap());
+        let (sender, mut bell) = mio::unix::pipe::new().unwrap();
+        poll.registry().register(&mut bell, mio::Token(7), mio::Interest::READABLE).unwrap();
+        handover.announce(CoreId(0), sender);
         let mut events = mio::Events::with_capacity(8);
         for _ in 0..2 {
             handover.pass(CoreId(0), &[7]).unwrap();
             handover.pass(CoreId(0), &[8]).unwrap();
             poll.poll(&mut events, Some(std::time::Duration::from_secs(10))).unwrap();
             assert!(events.iter().any(|event| event.token() == mio::Token(7)));
+            assert_eq!(bell.read(&mut [0; 8]).unwrap(), 1, "woken once");
             assert_eq!(taken(&handover, 0).len(), 2);
         }
     }

@@ -29,10 +29,11 @@ use gateway_common::headers::{self, Parsed};
 use gateway_common::learned::FlowState;
 use gateway_common::verdict::{Reason, Traffic};
 use mio::unix::SourceFd;
-use mio::{Interest, Registry, Token, Waker};
+use mio::unix::pipe::{self, Receiver};
+use mio::{Interest, Registry, Token};
 use std::collections::HashMap;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 use std::thread;
@@ -63,7 +64,9 @@ pub(super) struct Userspace {
     leaving: HashMap<FlowKey, FlowConfig>,
     /// Of those, the ones whose packet came.
     due: Vec<FlowKey>,
-    /// Of the hop's waker, and of sockets behind it.
+    /// Rung by who passes packets on.
+    bell: Option<Receiver>,
+    /// Of the bell, and of sockets behind it.
     tokens: Range<usize>,
     /// Why there are no sockets, where they were asked for.
     refused: Option<String>,
@@ -96,6 +99,7 @@ impl Userspace {
             listening: Vec::new(),
             leaving: HashMap::new(),
             due: Vec::new(),
+            bell: None,
             tokens: 0..0,
             refused: None,
         }
@@ -104,8 +108,10 @@ impl Userspace {
     /// Opens the sockets of this worker's queues, which wake `registry`'s poll by tokens of this range. Where that is not
     /// to be had the kernel goes on with what it relays, and [`Userspace::available`] says why there is nothing else.
     pub(super) fn register(&mut self, registry: &Registry, tokens: Range<usize>) -> io::Result<()> {
-        let waker = Waker::new(registry, Token(tokens.start))?;
-        self.parts.handover.announce(self.parts.worker, waker);
+        let (sender, mut bell) = pipe::new()?;
+        registry.register(&mut bell, Token(tokens.start), Interest::READABLE)?;
+        self.parts.handover.announce(self.parts.worker, sender);
+        self.bell = Some(bell);
         self.tokens = tokens.start..tokens.start + 1;
         if let Err(error) = self.listen(registry) {
             let why = match error.kind() {
@@ -248,6 +254,10 @@ impl Userspace {
 
     fn take(&mut self) {
         let now = monotonic();
+        let mut rung = [0; 64];
+        if let Some(bell) = &mut self.bell {
+            while bell.read(&mut rung).is_ok_and(|octets| octets == rung.len()) {}
+        }
         let Self { parts, table, engine, sender, leaving, due, .. } = self;
         let mut relayed = Relayed { parts, table, engine, sender, leaving, due };
         parts.handover.take(parts.worker, |frame, len| relayed.frame(now, (frame, len), false));
