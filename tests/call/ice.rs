@@ -5,7 +5,7 @@ use gateway_userspace::base::id::Side;
 use gateway_userspace::ice::UnknownAttributes;
 use gateway_userspace::media::plan::{ChecksSpec, FlowSpec, GateSpec};
 use gateway_userspace::policy::{Advertised, Service, Trunk};
-use support::stage::phone::Reaction::Describe;
+use support::stage::phone::Reaction::{Branch, Describe};
 use support::stage::scene::{ALICE, BOB, Scene, Stage};
 
 const KEY: &[&str] = &["1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^31"];
@@ -295,4 +295,34 @@ fn an_offer_without_ice_or_with_one_that_broke_on_its_way_is_answered_without() 
         scene.hangs_up(BOB);
         scene.ends();
     }
+}
+
+// Statement 181.
+#[test]
+fn branches_with_credentials_and_keys_of_their_own_are_all_heard_at_one_port_until_one_answers() {
+    const OTHER_KEY: &[&str] =
+        &["1 AES_CM_128_HMAC_SHA1_80 inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR|2^31"];
+    let mut scene = teams();
+    let branch = |scene: &Scene, attributes: &'static str, crypto| {
+        let mut session = scene.phones[BOB].session.secured("RTP/SAVP", crypto);
+        session.attributes = attributes;
+        session
+    };
+    let (first, second) = (branch(&scene, CLIENT, KEY), branch(&scene, ANOTHER, OTHER_KEY));
+    scene.bob().branches.insert(1, first);
+    scene.bob().branches.insert(2, second);
+    scene.bob().on_invite =
+        vec![(50, Branch(1, 183, true)), (400, Branch(2, 183, true)), (3_000, Branch(1, 200, true))];
+    scene.alice_calls();
+    scene.run(1_500);
+    let mut heard = forks(&scene);
+    heard.sort();
+    assert_eq!(heard, ["tmS1", "tmS2"]);
+    let keys: Vec<_> = checks(&scene).forks.iter().map(|fork| fork.unprotect.clone()).collect();
+    assert!(keys[0].is_some() && keys[1].is_some() && keys[0] != keys[1]);
+    assert_eq!(checks(&scene).forks[0].unprotect, flow(&scene, Side::Callee).unprotect);
+    scene.run(3_000);
+    assert_eq!(forks(&scene), ["tmS1"], "of the branch that answered");
+    scene.hangs_up(ALICE);
+    scene.ends();
 }

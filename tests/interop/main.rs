@@ -1,8 +1,10 @@
 //! Real peers in network namespaces: SIPp, baresip, and phones that a test leads message by message.
 
+mod bleed;
 mod calls;
 mod defence;
 mod hostile;
+mod ice;
 mod media;
 mod names;
 mod operation;

@@ -72,7 +72,7 @@ impl Message {
         self.start.strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
     }
 
-    fn is_request(&self, method: &str) -> bool {
+    pub fn is_request(&self, method: &str) -> bool {
         self.start.split(' ').next() == Some(method) && self.status().is_none()
     }
 
@@ -181,12 +181,17 @@ impl Phone {
 
     /// Waits for a new INVITE and responds with this status line and SDP.
     pub fn respond(&mut self, status: &str, media_port: u16) -> Result<Call> {
+        let sdp = sdp(self.local, media_port);
+        self.respond_with(status, media_port, &sdp).map(|(call, _)| call)
+    }
+
+    /// As [`Phone::respond`], with any SDP; the INVITE comes back with the call.
+    pub fn respond_with(&mut self, status: &str, media_port: u16, sdp: &str) -> Result<(Call, Message)> {
         let invite = self.receive("an INVITE", |message| message.is_request("INVITE"))?;
         let tag = format!(";tag=to-{}", self.serial());
-        let sdp = sdp(self.local, media_port);
-        let text = response(&invite, status, &tag, self.local, &sdp);
+        let text = response(&invite, status, &tag, self.local, sdp);
         self.send(&text)?;
-        Ok(Call {
+        let call = Call {
             call_id: invite.header("Call-ID").to_owned(),
             ours: format!("{}{tag}", invite.header("To")),
             theirs: invite.header("From").to_owned(),
@@ -194,7 +199,8 @@ impl Phone {
             sequence: 0,
             media_port,
             far_media: invite.media(),
-        })
+        };
+        Ok((call, invite))
     }
 
     /// Asks that somebody else be called in its place (RFC 3515), and waits for the 202.

@@ -23,7 +23,7 @@ pub(crate) enum Need {
     Kernel,
     /// The lab of network namespaces: ip, ethtool, and a file system for pinned maps
     Lab,
-    /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, stunnel, dnsmasq, tcpdump
+    /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, stunnel, dnsmasq, tcpdump, aioice
     Peers,
     /// Other kernels under emulation: QEMU and busybox
     Verify,
@@ -67,6 +67,10 @@ impl Need {
                 Package("stunnel4", Probe::Program("stunnel")),
                 Package("dnsmasq-base", Probe::Program("dnsmasq")),
                 Package("tcpdump", Probe::Program("tcpdump")),
+                Package(
+                    "python3-aioice",
+                    Probe::Files(&["/usr/lib/python3/dist-packages/aioice/__init__.py"]),
+                ),
             ],
             Self::Verify => &[
                 Package("qemu-system-x86", Probe::Program("qemu-system-x86_64")),

@@ -554,7 +554,7 @@ impl Backend {
     /// Agents answer the checks of these flows as the plan says, as far as it is not in force yet.
     fn check(&mut self, flows: &[FlowSpec], places: &[Place]) {
         if let Self::Sockets(relay) = self {
-            relay.checks().configure(flows, places);
+            relay.configure_checks(flows, places);
         }
     }
 

@@ -179,6 +179,13 @@ impl LiteAgent {
         nominated.or_else(best).map(|pair| pair.remote)
     }
 
+    /// Which of the far ends that it is configured with an address has proven to be of, by its place among them.
+    pub fn place_of(&self, source: SocketAddr) -> Option<usize> {
+        let ufrag = self.fork_of(source)?;
+        self.generations()
+            .find_map(|generation| generation.peers.iter().position(|peer| peer.ufrag == *ufrag))
+    }
+
     /// Which far end media from this address is of, where an offer of ours was forked.
     pub fn fork_of(&self, source: SocketAddr) -> Option<&Ufrag> {
         self.generations()

@@ -189,6 +189,21 @@ pub struct OutputSpec {
     pub learned_from: Option<usize>,
 }
 
+impl MediaPlan {
+    /// Checks and packets of further far ends that an offer to `side` was forked to are taken too, behind the one that
+    /// media goes to.
+    pub fn hear_forks(&mut self, side: Side, forks: &[Fork]) {
+        for flow in self.flows.iter_mut().filter(|flow| flow.from == side) {
+            let Some(checks) = &mut flow.checks else { continue };
+            for fork in forks {
+                if checks.forks.iter().all(|known| known.peer.ufrag != fork.peer.ufrag) {
+                    checks.forks.push(fork.clone());
+                }
+            }
+        }
+    }
+}
+
 impl FlowSpec {
     /// Whether packets are protected on either side of it.
     pub fn is_secured(&self) -> bool {

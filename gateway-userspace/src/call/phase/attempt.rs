@@ -5,6 +5,7 @@ use crate::base::id::Side;
 use crate::call::feature::reliable;
 use crate::call::leg::{SDP, TrunkRef, next_hop};
 use crate::call::{Action, Context, RequestKey, media};
+use crate::media::plan::Fork;
 use crate::sdp::{self, Finality};
 use crate::sip::dialog::{Dialog, DialogId, Origin};
 use crate::sip::message::{Contact, Draft, Header, HeaderName, Headers, Method, Response};
@@ -185,6 +186,17 @@ impl Attempt {
     /// What the branch says about media by which early media flows.
     pub(super) fn media(&self) -> Option<&sdp::Leg> {
         Some(&self.branches.get(self.flowing?)?.media)
+    }
+
+    /// Branches that have said who will check our candidate, and with what they protect.
+    pub(super) fn forks(&self) -> Vec<Fork> {
+        let answered = self.branches.iter().filter_map(|branch| branch.media.media());
+        answered
+            .filter_map(|media| {
+                let peer = media.checks.as_ref()?.peer.clone()?;
+                Some(Fork { peer, unprotect: media.security.from_peer().cloned() })
+            })
+            .collect()
     }
 
     /// Whether the branch that a 2xx speaks for owes us an answer, which is to come before the 2xx is taken.

@@ -108,7 +108,11 @@ impl Setup {
     /// What early media lets through.
     pub(super) fn plan(&self) -> MediaPlan {
         let flowing = self.attempts.last().and_then(Attempt::media);
-        media::plan(&self.caller, &self.callee.trunk, flowing.unwrap_or(&self.callee.media))
+        let mut plan = media::plan(&self.caller, &self.callee.trunk, flowing.unwrap_or(&self.callee.media));
+        if let Some(attempt) = self.attempts.last().filter(|_| self.callee.trunk.media.ice.is_lite) {
+            plan.hear_forks(Side::Callee, &attempt.forks());
+        }
+        plan
     }
 
     fn relay(&self, context: &mut Context<'_>) {

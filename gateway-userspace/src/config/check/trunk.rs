@@ -11,7 +11,7 @@ use crate::policy::{
     PreconditionPolicy, ReliableProvisional, SipPolicy, Trunk, Usual,
 };
 use crate::rtp::Encoding;
-use crate::sdp::{IceTerms, SecurityTerms};
+use crate::sdp::{IceTerms, MediaSecurity, SecurityTerms};
 use crate::sip::auth::Credentials;
 use crate::sip::message::HeaderName;
 use crate::sip::transport::Transport;
@@ -323,22 +323,28 @@ fn media(trunk: &file::Trunk, usual: &Usual, label: &str, errors: &mut ConfigErr
         .codecs
         .as_ref()
         .map(|list| list.get_ref().iter().map(|name| Encoding::named(name.get_ref())).collect::<Vec<_>>());
+    let latch = written.latch.as_ref().map_or(standard.latch, |latch| match latch.get_ref() {
+        file::Latch::Signalled => Latch::Signalled,
+        file::Latch::SameSsrc => Latch::SameSsrc,
+        file::Latch::FirstPacket => Latch::FirstPacket,
+    });
+    let security = super::value(&written.security, usual.security.security);
+    if gate == Some(GatePolicy::Any) && latch != Latch::Signalled && security != MediaSecurity::Required {
+        let message =
+            "sends media to whoever is the first to guess its port, while gate = \"any\" hears everybody";
+        let fix = "write the network that media comes from as gate, or security = \"required\": then keys say who it is";
+        let span = written.latch.as_ref().map(Spanned::span);
+        errors.add(span, format!("{label} media.latch"), message, fix);
+    }
     Some(MediaPolicy {
         gate: gate?,
-        latch: written.latch.as_ref().map_or(standard.latch, |latch| match latch.get_ref() {
-            file::Latch::Signalled => Latch::Signalled,
-            file::Latch::SameSsrc => Latch::SameSsrc,
-            file::Latch::FirstPacket => Latch::FirstPacket,
-        }),
+        latch,
         hear_before_answer: super::value(&written.hear_before_answer, standard.hear_before_answer),
         dscp: written.dscp.as_ref().map(|dscp| *dscp.get_ref()),
         rate,
         codecs,
         offer_rtcp_mux: super::value(&written.offer_rtcp_mux, standard.offer_rtcp_mux),
-        security: SecurityTerms {
-            security: super::value(&written.security, usual.security.security),
-            suites: suites(&written.suites, &usual.security, label, errors),
-        },
+        security: SecurityTerms { security, suites: suites(&written.suites, &usual.security, label, errors) },
         ice: IceTerms {
             is_lite: written.ice.as_ref().is_some_and(|ice| *ice.get_ref() == file::IceMode::Lite),
             ..usual.ice

@@ -99,6 +99,12 @@ impl Checks {
         self.agents.get(&slot).is_none_or(|checked| checked.agent.hears(source_of(arrived)))
     }
 
+    /// Which far end media from there is of: its place among those of the plan.
+    pub(in crate::dataplane) fn fork(&self, slot: u32, arrived: &Arrival) -> usize {
+        let checked = self.agents.get(&slot);
+        checked.and_then(|checked| checked.agent.place_of(source_of(arrived))).unwrap_or(0)
+    }
+
     /// Something that looks like STUN came to the flow of this slot; the answer, if there is one, is to go back.
     pub(in crate::dataplane) fn receive(
         &mut self,

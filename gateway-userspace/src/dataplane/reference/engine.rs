@@ -25,9 +25,10 @@ use super::counters::Counters;
 use super::relay::{Arrival, Outcome, Relay};
 use super::secured::{CountedSource, Secured};
 use super::states::States;
-use crate::dataplane::compile::arrival;
+use crate::dataplane::compile::{Place, arrival};
 use crate::dataplane::record::Record;
 use crate::ice::is_stun;
+use crate::media::plan::FlowSpec;
 use crate::srtp::MasterKey;
 use gateway_common::admit;
 use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT};
@@ -163,6 +164,15 @@ impl Engine {
         self.checks.forget(slot);
     }
 
+    /// Agents answer the checks of these flows as the plan says, and tell apart whose packets are of which key.
+    pub(in crate::dataplane) fn configure_checks(&mut self, flows: &[FlowSpec], places: &[Place]) {
+        self.checks.configure(flows, places);
+        for (flow, place) in flows.iter().zip(places) {
+            let forks = flow.checks.iter().flat_map(|checks| checks.forks.iter().skip(1));
+            self.secured.set_forks(place.slot, forks.map(|fork| fork.unprotect.as_ref()));
+        }
+    }
+
     /// Agents of ports that take connectivity checks.
     pub(in crate::dataplane) fn checks(&mut self) -> &mut Checks {
         &mut self.checks
@@ -274,7 +284,10 @@ impl Engine {
         let opens = admit::gate_opens(config, arrived.source, arrived.source_port)
             && self.checks.hears(config.slot, arrived);
         match opens {
-            true => self.secured.unprotect(config.slot, packet),
+            true => {
+                let fork = self.checks.fork(config.slot, arrived);
+                self.secured.unprotect(config.slot, fork, packet)
+            }
             false => Err(Reason::SourceRefused),
         }
     }

@@ -14,13 +14,18 @@ pub(in crate::dataplane) const GROWTH_MAX: usize = 16 + 4 + 128;
 #[derive(Debug, Default)]
 pub(super) struct Secured {
     flows: HashMap<u32, Keys>,
+    /// Of far ends at a flow's port that checks tell from the first one, by slot and in order.
+    forks: HashMap<u32, Vec<Option<Arriving>>>,
     /// By key, because all flows that lead to one peer share its counters: an index must not be met twice.
     leaving: HashMap<MasterKey, Leaving>,
 }
 
+/// A key, and what was counted of the packets that came with it.
+type Arriving = (MasterKey, Box<Unprotect>);
+
 #[derive(Debug, Default)]
 struct Keys {
-    arriving: Option<(MasterKey, Box<Unprotect>)>,
+    arriving: Option<Arriving>,
     leaving: Option<MasterKey>,
 }
 
@@ -93,15 +98,30 @@ impl Secured {
         }
     }
 
+    /// Further far ends of the flow of `slot` have these keys: those that an offer rings at beside the one that media goes
+    /// to. Which one that is changes in the first seconds of a stream only, whose counters start where they were.
+    pub(super) fn set_forks<'a>(&mut self, slot: u32, keys: impl Iterator<Item = Option<&'a MasterKey>>) {
+        let mut held: Vec<_> = self.forks.remove(&slot).into_iter().flatten().flatten().collect();
+        let forks: Vec<_> = keys.map(|key| key.map(|key| kept(&mut held, key))).collect();
+        if !forks.is_empty() {
+            self.forks.insert(slot, forks);
+        }
+    }
+
     /// The flow of `slot` is gone.
     pub(super) fn forget(&mut self, slot: u32) {
+        self.forks.remove(&slot);
         let before = self.flows.remove(&slot).unwrap_or_default();
         self.leave(before);
     }
 
-    /// Unprotects what arrived at the flow, in place; the length that is left.
-    pub(super) fn unprotect(&mut self, slot: u32, packet: &mut [u8]) -> Result<usize, Reason> {
-        let arriving = self.flows.get_mut(&slot).and_then(|keys| keys.arriving.as_mut());
+    /// Unprotects what arrived at the flow from its far end at this place, 0 for the one that media goes to; in place. The
+    /// length that is left.
+    pub(super) fn unprotect(&mut self, slot: u32, fork: usize, packet: &mut [u8]) -> Result<usize, Reason> {
+        let arriving = match fork.checked_sub(1) {
+            None => self.flows.get_mut(&slot).and_then(|keys| keys.arriving.as_mut()),
+            Some(further) => self.forks.get_mut(&slot).and_then(|forks| forks.get_mut(further)?.as_mut()),
+        };
         let Some((_, unprotect)) = arriving else { return Ok(packet.len()) };
         let unprotected = if is_rtcp(packet) { unprotect.rtcp(packet) } else { unprotect.rtp(packet) };
         unprotected.map_err(reason)
@@ -143,6 +163,14 @@ impl CountedSource {
         let ssrc = *packet.get(if is_rtcp { 4 } else { 8 }..)?.first_chunk()?;
         let counted = counted(u32::from_be_bytes(ssrc), is_rtcp)?;
         Some(Self { ssrc: Be32::from_bytes(ssrc), is_rtcp, counted })
+    }
+}
+
+/// What packets with this key are unprotected with: with the counters of before, if it is one of those that were `held`.
+fn kept(held: &mut Vec<Arriving>, key: &MasterKey) -> Arriving {
+    match held.iter().position(|(known, _)| known == key) {
+        Some(position) => held.swap_remove(position),
+        None => (key.clone(), Box::new(Unprotect::new(key))),
     }
 }
 
@@ -193,7 +221,7 @@ mod tests {
         let mut secured = Secured::default();
         secured.set(1, None, None);
         assert_eq!(sealed(&mut secured, 1, &packet(1)), Ok(packet(1)));
-        assert_eq!(secured.unprotect(1, &mut packet(1)), Ok(172));
+        assert_eq!(secured.unprotect(1, 0, &mut packet(1)), Ok(172));
         assert!(secured.flows.is_empty());
     }
 
@@ -207,20 +235,20 @@ mod tests {
         // A turn and a half.
         for step in 0..100u32 {
             let mut arrived = sealed(&mut far, 1, &packet((step * 1_000) as u16)).unwrap();
-            assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "{step}");
+            assert_eq!(secured.unprotect(1, 0, &mut arrived), Ok(172), "{step}");
         }
         secured.set(1, Some(&key(1)), None);
         let mut arrived = sealed(&mut far, 1, &packet(100_000u32 as u16)).unwrap();
-        assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "the counter was kept");
+        assert_eq!(secured.unprotect(1, 0, &mut arrived), Ok(172), "the counter was kept");
 
         secured.set(1, Some(&key(2)), None);
         far.set(1, None, Some(&key(2)));
         let mut arrived = sealed(&mut far, 1, &packet(100_001u32 as u16)).unwrap();
-        assert_eq!(secured.unprotect(1, &mut arrived), Ok(172), "both began again");
+        assert_eq!(secured.unprotect(1, 0, &mut arrived), Ok(172), "both began again");
         let mut of_before = Secured::default();
         of_before.set(1, None, Some(&key(1)));
         let mut arrived = sealed(&mut of_before, 1, &packet(7)).unwrap();
-        assert_eq!(secured.unprotect(1, &mut arrived), Err(Reason::BadTag));
+        assert_eq!(secured.unprotect(1, 0, &mut arrived), Err(Reason::BadTag));
     }
 
     #[test]
@@ -245,9 +273,9 @@ mod tests {
         let mut far = Secured::default();
         far.set(1, None, Some(&key(1)));
         let arrived = sealed(&mut far, 1, &packet(1)).unwrap();
-        secured.unprotect(1, &mut arrived.clone()).unwrap();
-        assert_eq!(secured.unprotect(1, &mut arrived.clone()), Err(Reason::Replayed));
-        assert_eq!(secured.unprotect(1, &mut packet(2)), Err(Reason::BadTag));
-        assert_eq!(secured.unprotect(1, &mut packet(3)[..12]), Err(Reason::SrtpShort));
+        secured.unprotect(1, 0, &mut arrived.clone()).unwrap();
+        assert_eq!(secured.unprotect(1, 0, &mut arrived.clone()), Err(Reason::Replayed));
+        assert_eq!(secured.unprotect(1, 0, &mut packet(2)), Err(Reason::BadTag));
+        assert_eq!(secured.unprotect(1, 0, &mut packet(3)[..12]), Err(Reason::SrtpShort));
     }
 }

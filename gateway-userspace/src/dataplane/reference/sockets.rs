@@ -1,6 +1,6 @@
 //! The engine with sockets around it: one per address that a flow arrives at or leaves from.
 
-use super::super::compile::{arrival, key};
+use super::super::compile::{Place, arrival, key};
 use super::super::fault::DataplaneFault;
 use super::super::kernel::monotonic;
 use super::super::raw;
@@ -103,6 +103,11 @@ impl SocketRelay {
     pub(crate) fn secure(&mut self, slot: u32, spec: &FlowSpec) {
         let keys = [spec.unprotect.as_ref(), spec.protect.as_ref()];
         self.engine.secure((slot, NO_SLOT), keys, false);
+    }
+
+    /// Agents answer the checks of these flows as the plan says.
+    pub(crate) fn configure_checks(&mut self, flows: &[FlowSpec], places: &[Place]) {
+        self.engine.configure_checks(flows, places);
     }
 
     /// Agents of ports that take connectivity checks.
@@ -234,7 +239,7 @@ fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::compile::{Compiled, Place, compile};
+    use super::super::super::compile::{Compiled, compile};
     use super::*;
     use crate::base::id::Side;
     use crate::base::token::Tokens;
@@ -307,7 +312,7 @@ mod tests {
                     crypto_slot: gateway_common::flow::NO_SLOT,
                 })
                 .collect();
-            relay.checks().configure(flows, &places);
+            relay.configure_checks(flows, &places);
             for (Compiled { key, config }, spec) in compile(flows, &places).unwrap().into_iter().zip(flows) {
                 relay.insert(key, config).unwrap();
                 relay.secure(config.slot, spec);
@@ -459,5 +464,47 @@ mod tests {
         assert_eq!(refused(&running, Reason::SourceRefused), Some(3));
         stranger.set_nonblocking(true).unwrap();
         assert!(stranger.recv(&mut [0; 100]).is_err(), "nobody answers a stranger");
+    }
+
+    // Statement 181.
+    #[test]
+    fn forks_with_keys_of_their_own_are_told_apart_at_one_port() {
+        let (first, second, plain) = (peer(), peer(), peer());
+        let (checked_port, plain_port) = (free_address(), free_address());
+        let local = Mint::new(&mut Tokens::seeded(1)).credentials();
+        let fork = |ufrag: &str, octet| Fork {
+            peer: Peer { ufrag: ufrag.parse().unwrap(), candidates: Vec::new() },
+            unprotect: Some(key(octet)),
+        };
+        let near = FlowSpec {
+            latch: Latch::Signalled,
+            checks: Some(ChecksSpec {
+                local: local.clone(),
+                unknown: UnknownAttributes::Refuse,
+                forks: vec![fork("fork1", 1), fork("fork2", 2)],
+            }),
+            unprotect: Some(key(1)),
+            ..flow(checked_port, (plain_port, plain.local_addr().unwrap()), None)
+        };
+        let mut running = Running::new(&[near]);
+        let mut ends = [(&first, "fork1", Protect::new(&key(1))), (&second, "fork2", Protect::new(&key(2)))];
+        for (socket, ufrag, _) in &ends {
+            socket.send_to(&check(&local, ufrag, false), checked_port).unwrap();
+            waits(&mut running, socket);
+        }
+        for sequence in [1, 2] {
+            for (socket, _, protect) in &mut ends {
+                let mut buffer = [packet(sequence), vec![0; 10]].concat();
+                protect.rtp(&mut buffer, 172).unwrap();
+                socket.send_to(&buffer, checked_port).unwrap();
+                assert_eq!(waits(&mut running, &plain)[12..], packet(sequence)[12..]);
+            }
+        }
+        // The key of one is of no use to the other.
+        let mut buffer = [packet(3), vec![0; 10]].concat();
+        ends[0].2.rtp(&mut buffer, 172).unwrap();
+        second.send_to(&buffer, checked_port).unwrap();
+        running.one();
+        assert_eq!(running.counters.drops().get(&Reason::BadTag), Some(&1));
     }
 }

@@ -62,6 +62,10 @@ impl Setup {
         let branch = response.head.to.tag().unwrap_or_default();
         let mode = self.callee.trunk.sip.early_media;
         let (status, body) = match self.heard.tell(mode, response.status, describes, branch) {
+            // The caller hears nothing new, but whoever checks our candidate is to be answered.
+            Telling::Nothing if describes && self.callee.trunk.media.ice.is_lite => {
+                return self.relay(context);
+            }
             Telling::Nothing => return,
             Telling::Bare(status) => (status, None),
             Telling::Described(status) => (status, self.describe()),

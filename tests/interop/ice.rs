@@ -1,0 +1,136 @@
+//! Media bypass with a full ICE agent of somebody else's at the far end.
+
+use anyhow::{Context, Result};
+use gateway_userspace::admin::answer::Drops;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use std::fs;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use support::daemon::{Daemon, SOON, TRUNKS};
+use support::lab::{Host, Lab};
+use support::phone::Phone;
+use support::process::{Process, until};
+
+/// Packets that the agent sends.
+const PACKETS: u16 = 50;
+
+/// The service's clients are in media bypass.
+fn trunks() -> String {
+    let peer = "peers = [{ address = \"10.81.2.2:5060\" }]\n";
+    TRUNKS.replacen(peer, &format!("{peer}[trunk.media]\nice = \"lite\"\n"), 1)
+}
+
+/// What the agent says of itself.
+#[derive(Debug, Deserialize)]
+struct Description {
+    ufrag: String,
+    password: String,
+    candidates: Vec<String>,
+    host: String,
+    port: u16,
+}
+
+#[derive(Debug, Deserialize)]
+struct Heard {
+    sent: u16,
+    heard: Vec<u16>,
+}
+
+// Statements 168, 173.
+#[test]
+fn a_full_agent_checks_our_candidate_nominates_it_and_media_flows_both_ways() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start_over_sockets(&lab, &trunks())?;
+    let agent = Agent::start(&lab)?;
+    let local: Description = agent.reads("local.json")?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let near = lab.on(Host::Caller, || Ok(UdpSocket::bind("10.81.1.2:30000")?))?;
+    near.set_read_timeout(Some(Duration::from_secs(3)))?;
+
+    let mut call = caller.invite("0800", 30_000)?;
+    let (_, invite) = callee.respond_with("200 OK", local.port, &local.sdp())?;
+    caller.be_answered(&mut call)?;
+    callee.receive("an ACK", |message| message.is_request("ACK"))?;
+    let value = |name: &str| {
+        let found = invite.body.lines().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name));
+        found.map(str::to_owned).with_context(|| format!("no {name} in {}", invite.body))
+    };
+    // Nothing is sent to an address that no check has vouched for.
+    let towards = call.far_media.context("no media address in the answer")?;
+    near.send_to(&[&[0x80, 0][..], &[0; 170]].concat(), towards)?;
+    until(SOON, || Ok((dropped(&daemon, "no_destination")? == 1).then_some(())))?;
+
+    agent.writes(
+        "remote.json",
+        &json!({ "ufrag": value("ice-ufrag:")?, "password": value("ice-pwd:")?, "candidate": value("candidate:")? }),
+    )?;
+    agent.reads::<serde_json::Value>("connected.json")?;
+    let mut echoed = Vec::new();
+    let mut packet = [0; 2048];
+    while echoed.len() < usize::from(PACKETS) {
+        let (length, from) = near.recv_from(&mut packet).context("the near phone hears no more")?;
+        assert_eq!(from, towards);
+        echoed.push(u16::from_be_bytes([packet[2], packet[3]]));
+        near.send_to(&packet[..length], from)?;
+    }
+    let Heard { sent, heard } = agent.reads("result.json")?;
+    assert_eq!((sent, echoed.len(), heard.len()), (PACKETS, usize::from(PACKETS), usize::from(PACKETS)));
+    assert!(heard.is_sorted() && echoed.is_sorted());
+    let scrape = daemon.http("/metrics")?;
+    let answered = scrape.lines().find(|line| line.contains("checks_answered"));
+    assert!(answered.is_none_or(|line| !line.ends_with(" 0")), "{answered:?}");
+    assert_eq!(dropped(&daemon, "check_refused")?, 0);
+    caller.hang_up(&mut call)
+}
+
+fn dropped(daemon: &Daemon<'_>, reason: &str) -> Result<u64> {
+    let drops: Drops = daemon.ask(&["drops"])?;
+    Ok(drops.packets.iter().find(|line| line.reason == reason).map_or(0, |line| line.count))
+}
+
+impl Description {
+    fn sdp(&self) -> String {
+        let Self { ufrag, password, candidates, host, port } = self;
+        let candidates: String = candidates.iter().map(|line| format!("a=candidate:{line}\r\n")).collect();
+        format!(
+            "v=0\r\no=agent 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n\
+             a=rtcp-mux\r\na=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\n{candidates}"
+        )
+    }
+}
+
+/// The script on the callee's host, and the files that it is led by.
+struct Agent {
+    process: Process,
+    directory: PathBuf,
+}
+
+impl Agent {
+    fn start(lab: &Lab) -> Result<Self> {
+        let directory = lab.directory().join("agent");
+        fs::create_dir(&directory)?;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ice/agent.py");
+        // That of the distribution, whose packages it has.
+        let mut command = lab.command(Host::Callee, "/usr/bin/python3");
+        command.arg(script).arg(&directory);
+        Ok(Self { process: lab.start("agent", command)?, directory })
+    }
+
+    fn writes(&self, name: &str, value: &serde_json::Value) -> Result<()> {
+        let part = self.directory.join("part");
+        fs::write(&part, value.to_string())?;
+        Ok(fs::rename(part, self.directory.join(name))?)
+    }
+
+    /// What it writes, once it has.
+    fn reads<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let path = self.directory.join(name);
+        let text = until(SOON, || Ok(fs::read_to_string(&path).ok()));
+        let text = text.with_context(|| format!("no {name} of the agent:\n{}", self.process.output()))?;
+        serde_json::from_str(&text).with_context(|| text)
+    }
+}
