@@ -756,6 +756,16 @@ fn an_attended_transfer_joins_the_two_calls_of_the_transferor() {
     }
 }
 
+#[test]
+fn a_dialog_that_is_not_ours_is_not_named_behind_another_trunk() {
+    let mut scene = talking(Stage::default());
+    scene.refers(ALICE, "<sip:+12025550148@192.0.2.1?Replaces=far%3Bto-tag%3D1%3Bfrom-tag%3D2>");
+    scene.run(3_000);
+    assert_eq!(scene.told(ALICE), [TRYING, "SIP/2.0 481 Call/Transaction Does Not Exist (terminated)"]);
+    assert_eq!(scene.requests_to(BOB, "INVITE").len(), 1);
+    ends(scene, ALICE);
+}
+
 // Statement 44.
 #[test]
 fn a_dialog_that_is_not_ours_is_asked_for_where_the_target_is() {

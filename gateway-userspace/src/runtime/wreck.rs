@@ -17,13 +17,17 @@ use crate::observe::event::CallEnd;
 use crate::sip::message::StatusCode;
 use crate::sip::transaction::{ClientId, ServerId};
 
-/// Runs a step of a call. A panic in it makes a wreck of that call.
+/// Runs a step of a call. A panic in it makes a wreck of that call, which takes no further step in this turn: it is in any
+/// state, and might say of itself that it is over.
 pub(super) fn step(
     core: &mut Core,
     turn: &mut Turn<'_>,
     id: CallId,
     step: impl FnOnce(&mut Core, &mut Turn<'_>),
 ) {
+    if turn.out.wrecks.contains(&id) {
+        return;
+    }
     // A step that follows from a step of the same call is part of it.
     let outer = core.stepping.replace(id);
     if outer == Some(id) {

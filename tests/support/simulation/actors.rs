@@ -1,5 +1,5 @@
-//! Who does what, by a seed: phones that call, answer, change and leave, a network that loses, clocks that are set, daemons
-//! that die.
+//! Who does what, by a seed: phones that call, answer, change, transfer and leave, with keys or without, a network that
+//! loses, connections that are reset, clocks that are set, daemons that die.
 
 use crate::stage::phone::Reaction::{self, Branch, Describe, Fork, Reliable, Say};
 use crate::stage::scene::{ALICE, ALICES_NUMBER, BOB, BOBS_NUMBER, CAROL, Scene, Stage};
@@ -7,6 +7,7 @@ use crate::stage::session::Session;
 use crate::stage::weather::Weather;
 use gateway_userspace::base::fault::Fault;
 use gateway_userspace::policy::{EarlyMedia, HoldForm, ReliableProvisional, Trunk};
+use gateway_userspace::sdp::MediaSecurity;
 use gateway_userspace::sip::transport::Transport;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -67,7 +68,7 @@ const FORMATS: [&[(u8, &str)]; 4] = [
 ];
 
 /// What trunks have other than the usual.
-const TRUNKS: [fn(&mut Trunk); 8] = [
+const TRUNKS: [fn(&mut Trunk); 11] = [
     |_| {},
     |_| {},
     |trunk| trunk.transport = Transport::Tcp,
@@ -80,27 +81,49 @@ const TRUNKS: [fn(&mut Trunk); 8] = [
         trunk.peer_timeout = Duration::from_secs(2);
         trunk.progress_timeout = Some(Duration::from_secs(8));
     },
+    |trunk| trunk.media.security.security = MediaSecurity::Required,
+    |trunk| trunk.media.security.security = MediaSecurity::Offered,
+    |trunk| (trunk.transport, trunk.media.security.security) = (Transport::Tcp, MediaSecurity::Required),
+];
+
+/// What a phone may send keys by; another one from time to time.
+const KEYS: [&[&str]; 3] = [
+    &["1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^31"],
+    &["1 AES_CM_128_HMAC_SHA1_80 inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR|2^31"],
+    &[
+        "1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz",
+        "2 AES_CM_128_HMAC_SHA1_32 inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR",
+    ],
+];
+
+/// Whom a REFER may name.
+const TARGETS: [&str; 6] = [
+    "<sip:+12025550148@192.0.2.1>",
+    "<sip:198.18.0.30:5060;x-m=carol>",
+    "<sip:198.18.0.20:5060;x-m=bob>",
+    "<sip:+441632960199@203.0.113.1>",
+    "<sip:+9123456@elsewhere.example>",
+    "nobody at all",
 ];
 
 /// Chance, and nothing else.
 pub(super) struct Actors {
     chance: StdRng,
+    /// Whether the trunk of the operator's side, and that of the service's, speak SRTP.
+    secured: [bool; 2],
 }
 
 impl Actors {
     pub(super) fn new(seed: u64) -> Self {
-        Self { chance: StdRng::seed_from_u64(seed) }
+        Self { chance: StdRng::seed_from_u64(seed), secured: [false; 2] }
     }
 
     pub(super) fn stage(&mut self, seed: u64) -> Stage {
         let weather = if seed.is_multiple_of(4) { Weather::FAIR } else { Weather::FOUL };
-        Stage {
-            weather,
-            cores: self.chance.random_range(1..4),
-            operator: self.one_of(&TRUNKS),
-            service: self.one_of(&TRUNKS),
-            ..Stage::of_simulation(seed)
-        }
+        let cores = self.chance.random_range(1..4);
+        let (operator, service) = (self.one_of(&TRUNKS), self.one_of(&TRUNKS));
+        self.secured = [operator, service].map(is_secured);
+        Stage { weather, cores, operator, service, ..Stage::of_simulation(seed) }
     }
 
     /// All that happens, and at last everybody hangs up.
@@ -157,6 +180,12 @@ impl Actors {
         if self.happens(1, 8) {
             session.at.1 = self.chance.random_range(2_000..2_010) * 2;
         }
+        if self.secured[usize::from(phone != ALICE)] != self.happens(1, 30) {
+            session =
+                session.secured("RTP/SAVP", if self.happens(1, 8) { self.one_of(&KEYS) } else { KEYS[0] });
+        } else {
+            session = session.secured("RTP/AVP", &[]);
+        }
         if self.happens(1, 30) {
             session.attributes = "no attribute at all\r\n";
         }
@@ -166,7 +195,7 @@ impl Actors {
     fn act(&mut self, scene: &mut Scene) {
         let phone = self.one_of(&PARTIES);
         let now = scene.now;
-        match self.chance.random_range(0..28) {
+        match self.chance.random_range(0..32) {
             0..4 => scene.alice_calls(),
             4 => scene.alice().call(now, BOBS_NUMBER, false),
             5 => {
@@ -215,8 +244,40 @@ impl Actors {
                 scene.says(phone, text);
             }
             26 => self.say_again(scene, phone),
+            27 | 28 => {
+                let target = self.one_of(&TARGETS);
+                self.refer(scene, phone, target);
+            }
+            29 => self.refer_to_a_dialog(scene, phone),
+            30 => self.replace(scene),
             _ => self.drain_for_a_moment(scene),
         }
+    }
+
+    fn refer(&mut self, scene: &mut Scene, phone: usize, target: &str) {
+        if scene.phones[phone].is_talking() {
+            scene.refers(phone, target);
+        }
+    }
+
+    /// An announced transfer: whoever has the named dialog is to talk to whom this one talks to.
+    fn refer_to_a_dialog(&mut self, scene: &mut Scene, phone: usize) {
+        let Some(dialog) = scene.replaces_if_talking(phone) else { return };
+        let mut escaped =
+            dialog.replace('@', "%40").replace(';', "%3B").replace('=', "%3D").replace(':', "%3A");
+        if self.happens(1, 8) {
+            escaped.push('0');
+        }
+        let number = if phone == ALICE { BOBS_NUMBER } else { ALICES_NUMBER };
+        let gateway = scene.phones[phone].gateway;
+        self.refer(scene, phone, &format!("<sip:{number}@{gateway}?Replaces={escaped}>"));
+    }
+
+    /// A phone of the service takes the place of the other.
+    fn replace(&mut self, scene: &mut Scene) {
+        let (from, to) = self.one_of(&[(BOB, CAROL), (CAROL, BOB)]);
+        let Some(dialog) = scene.replaces_if_talking(from) else { return };
+        scene.replaces_with(to, ALICES_NUMBER, &dialog, self.one_of(&["", "Require: replaces\r\n"]));
     }
 
     /// The daemon is killed and started again; the wall clock may have been set meanwhile, also back.
@@ -249,6 +310,12 @@ impl Actors {
     fn one_of<T: Copy>(&mut self, choice: &[T]) -> T {
         choice[self.chance.random_range(0..choice.len())]
     }
+}
+
+fn is_secured(settings: fn(&mut Trunk)) -> bool {
+    let mut trunk = Trunk::new("any", Transport::Udp, ([192, 0, 2, 1], 5060).into());
+    settings(&mut trunk);
+    trunk.media.security.security != MediaSecurity::Off
 }
 
 const GARBAGE: [&str; 4] = [

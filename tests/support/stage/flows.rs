@@ -8,6 +8,7 @@ use gateway_userspace::dataplane::{FlowReport, RelayPath, Update};
 use gateway_userspace::media::plan::FlowSpec;
 use gateway_userspace::runtime::relay::FlowTable;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct MemoryFlows {
     /// What was done, for the ladder.
     pub log: Vec<String>,
     flows: BTreeMap<u32, (FlowId, FlowSpec)>,
+    /// Since when there is a flow at an address.
+    since: BTreeMap<SocketAddr, Time>,
     epoch: u32,
 }
 
@@ -31,6 +34,7 @@ impl Default for MemoryFlows {
             silent_since: [None; 2],
             log: Vec::new(),
             flows: BTreeMap::new(),
+            since: BTreeMap::new(),
             epoch: 0,
         }
     }
@@ -55,6 +59,11 @@ impl MemoryFlows {
         flows.find(|flow| flow.from == side && flow.kind != FlowKind::Rtcp)
     }
 
+    /// Since when the flow at this address is there.
+    pub fn since(&self, at: SocketAddr) -> Time {
+        self.since.get(&at).copied().unwrap_or(Time::ZERO)
+    }
+
     /// Every flow, in no order.
     pub fn all(&self) -> impl Iterator<Item = &FlowSpec> {
         self.flows.values().map(|(_, flow)| flow)
@@ -67,7 +76,10 @@ impl MemoryFlows {
 
     fn put(&mut self, ids: &[FlowId], flows: &[FlowSpec], verb: &str) {
         for (id, flow) in ids.iter().zip(flows) {
-            self.flows.insert(id.slot, (*id, flow.clone()));
+            let was_there = self.flows.insert(id.slot, (*id, flow.clone()));
+            if was_there.is_none_or(|(_, own)| own.at != flow.at) && verb != "adopted:" {
+                self.since.insert(flow.at, self.now);
+            }
         }
         let told: Vec<_> = flows.iter().filter(|flow| flow.kind != FlowKind::Rtcp).map(told).collect();
         self.log.push(format!("{verb} {}", told.join(", ")));

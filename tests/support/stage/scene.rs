@@ -290,7 +290,7 @@ impl Scene {
             return self.post();
         }
         let hop = self.connections.hop(&self.policy, datagram.to, datagram.from);
-        self.tap.arrived(datagram.from, datagram.to, &datagram.bytes);
+        self.tap.arrived(now, datagram.from, &datagram.bytes);
         let owner = shallow(&datagram.bytes).map_or(0, |found| self.share(0).owner(found.as_bytes()).0);
         match parse(&datagram.bytes) {
             Ok(message) => self.turn(usize::from(owner), |core, turn| core.receive(turn, message, hop)),

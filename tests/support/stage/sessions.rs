@@ -1,21 +1,26 @@
-//! Which session descriptions went over the wires, and whether what flows carry stands in them.
+//! Which session descriptions went over the wires, and whether what flows carry, and by which keys, stands in them.
 
 use super::flows::MemoryFlows;
-use super::session::media_of;
+use super::session::{crypto_of, media_of};
 use gateway_common::flow::FlowKind;
 use gateway_userspace::base::id::Side;
+use gateway_userspace::base::time::Time;
+use gateway_userspace::media::plan::{FlowSpec, OutputSpec};
 use gateway_userspace::sip::message::Message;
+use gateway_userspace::srtp::{MasterKey, Suite};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 /// A dialog as both its ends name it: the phone, the Call-ID, and the phone's tag.
 type Dialog = (SocketAddr, String, String);
 
-/// Where media is wanted, and by which payload types.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where media is wanted, by which payload types, and the keys that its sender will use.
+#[derive(Clone, Debug, PartialEq)]
 struct Said {
     at: String,
     formats: Vec<u8>,
+    keys: Vec<MasterKey>,
+    when: Time,
 }
 
 /// The last descriptions in each direction. While a change is under way both what was agreed and what is offered hold
@@ -30,13 +35,13 @@ const KEPT: usize = 4;
 
 impl Sessions {
     /// The gateway said this to a phone.
-    pub(super) fn told(&mut self, phone: SocketAddr, message: &Message) {
-        note(&mut self.told, phone, message, true);
+    pub(super) fn told(&mut self, now: Time, phone: SocketAddr, message: &Message) {
+        note(&mut self.told, (now, phone), message, true);
     }
 
     /// The gateway got this of a phone.
-    pub(super) fn heard(&mut self, phone: SocketAddr, message: &Message) {
-        note(&mut self.heard, phone, message, false);
+    pub(super) fn heard(&mut self, now: Time, phone: SocketAddr, message: &Message) {
+        note(&mut self.heard, (now, phone), message, false);
     }
 
     /// One line for each flow that takes or sends what its far ends were not told, or did not ask for.
@@ -61,9 +66,63 @@ impl Sessions {
                 broken
                     .push(format!("nobody asked for {far:?} at {}, the other side of the {side}", output.to));
             }
+            broken.extend(self.broken_keys(flows, flow, output));
         }
         broken
     }
+}
+
+impl Sessions {
+    /// What a peer protects is read with a key that it sent us, and what it is sent is protected with one that we sent it
+    /// (RFC 4568 section 6.1). A peer that was told of no flow yet waits.
+    fn broken_keys(&self, flows: &MemoryFlows, flow: &FlowSpec, output: OutputSpec) -> Vec<String> {
+        let mut broken = Vec::new();
+        let side = format!("the {:?}'s media", flow.from);
+        let told = |at: SocketAddr| dialogs(&self.told, &at.to_string(), flows.since(at));
+        let (from, to) = (told(flow.at), told(output.from));
+        if let Some(key) = flow.unprotect.as_ref().filter(|_| !from.is_empty())
+            && !keys(&self.heard, &from).any(|own| same(own, key))
+        {
+            broken.push(format!("{side} is read with a key that it never sent"));
+        }
+        if let Some(key) = flow.protect.as_ref().filter(|_| !to.is_empty())
+            && !keys(&self.told, &to).any(|own| same(own, key))
+        {
+            broken.push(format!("{side} goes to {} by a key that was never sent there", output.to));
+        }
+        broken
+    }
+}
+
+/// The far ends and Call-IDs of the dialogs in which this address was named since then.
+fn dialogs<'a>(
+    all: &'a BTreeMap<Dialog, VecDeque<Said>>,
+    at: &str,
+    since: Time,
+) -> Vec<(SocketAddr, &'a str)> {
+    let naming = all.iter().filter(|(_, said)| said.iter().any(|said| said.at == at && said.when >= since));
+    naming.map(|((phone, call_id, _), _)| (*phone, call_id.as_str())).collect()
+}
+
+/// The keys that were sent in any of these dialogs.
+fn keys<'a>(
+    all: &'a BTreeMap<Dialog, VecDeque<Said>>,
+    dialogs: &'a [(SocketAddr, &'a str)],
+) -> impl Iterator<Item = &'a MasterKey> {
+    let among = |(phone, call_id, _): &Dialog| dialogs.contains(&(*phone, call_id.as_str()));
+    all.iter().filter(move |(dialog, _)| among(dialog)).flat_map(|(_, said)| said).flat_map(|said| &said.keys)
+}
+
+fn same(one: &MasterKey, other: &MasterKey) -> bool {
+    (one.suite(), one.key(), one.salt()) == (other.suite(), other.key(), other.salt())
+}
+
+/// The key of an `a=crypto` line, if it is one that can be used.
+fn key_of(line: &str) -> Option<MasterKey> {
+    let mut words = line.split(' ').skip(1);
+    let suite = Suite::named(words.next()?)?;
+    let inline = words.next()?.strip_prefix("inline:")?;
+    MasterKey::from_base64(suite, inline.split('|').next()?).ok()
 }
 
 fn naming<'a>(all: &'a BTreeMap<Dialog, VecDeque<Said>>, at: &'a str) -> impl Iterator<Item = &'a Said> {
@@ -74,20 +133,28 @@ fn said(all: &BTreeMap<Dialog, VecDeque<Said>>, at: &str, formats: &[u8]) -> boo
     naming(all, at).any(|said| formats.iter().all(|format| said.formats.contains(format)))
 }
 
-fn note(all: &mut BTreeMap<Dialog, VecDeque<Said>>, phone: SocketAddr, message: &Message, is_ours: bool) {
+fn note(
+    all: &mut BTreeMap<Dialog, VecDeque<Said>>,
+    (when, phone): (Time, SocketAddr),
+    message: &Message,
+    is_ours: bool,
+) {
     let body = String::from_utf8_lossy(message.body()).into_owned();
     let Some(line) = body.lines().find(|line| line.starts_with("m=audio")) else { return };
     let formats = line.split_whitespace().skip(3).filter_map(|word| word.parse().ok()).collect();
-    let said = Said { at: media_of(&body), formats };
+    let keys = crypto_of(&body).into_iter().filter_map(key_of).collect();
+    let said = Said { at: media_of(&body), formats, keys, when };
     let head = message.head();
     let theirs = matches!(message, Message::Request(_)) == is_ours;
     let tag = if theirs { head.to.tag() } else { head.from.tag() };
     let dialog = (phone, head.call_id.clone(), tag.unwrap_or_default().to_owned());
     let kept = all.entry(dialog).or_default();
-    if kept.back() != Some(&said) {
-        kept.push_back(said);
-        if kept.len() > KEPT {
-            kept.pop_front();
-        }
+    if let Some(last) = kept.back_mut().filter(|last| Said { when, ..(**last).clone() } == said) {
+        last.when = when;
+        return;
+    }
+    kept.push_back(said);
+    if kept.len() > KEPT {
+        kept.pop_front();
     }
 }

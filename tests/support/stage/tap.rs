@@ -3,7 +3,7 @@
 use super::flows::MemoryFlows;
 use super::sessions::Sessions;
 use gateway_userspace::base::time::Time;
-use gateway_userspace::sip::message::{Message, Method, parse};
+use gateway_userspace::sip::message::{HeaderName, Message, Method, parse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -44,6 +44,8 @@ pub struct Tap {
     sequences: BTreeMap<(SocketAddr, String, String), Vec<(u32, String)>>,
     /// Call-IDs of INVITEs that a daemon took on: it said 100.
     begun: BTreeSet<(SocketAddr, String, u32)>,
+    /// Senders and Call-IDs of INVITEs that are to take the place of another dialog: they are part of its call, or none.
+    joining: BTreeSet<(SocketAddr, String)>,
     /// Dialogs that the gateway ended or heard the end of, by its address's wing, Call-ID and their tag, and the number of
     /// its last request then.
     ended: BTreeMap<(SocketAddr, String, String), End>,
@@ -66,9 +68,13 @@ impl Tap {
         }
         self.last.insert(from, text.clone());
         if !from_gateway {
+            if matches!(&message, Message::Request(request) if request.headers.value(&HeaderName::Replaces).is_some())
+            {
+                self.joining.insert((from, message.head().call_id.clone()));
+            }
             return;
         }
-        self.sessions.told(to, &message);
+        self.sessions.told(self.now, to, &message);
         self.sent.push((wing, text));
         self.follow_ends(to, &message);
         let head = message.head();
@@ -78,7 +84,8 @@ impl Tap {
                 let status = response.status.code();
                 let branch = head.via[0].branch().unwrap_or_default().to_owned();
                 let tag = head.to.tag().unwrap_or_default().to_owned();
-                if status == 100 && head.to.tag().is_none() {
+                if status == 100 && head.to.tag().is_none() && !self.joining.contains(&(to, call_id.clone()))
+                {
                     self.begun.insert((to, call_id, self.daemons));
                 } else if status >= 200 {
                     self.finals
@@ -100,9 +107,9 @@ impl Tap {
     }
 
     /// A message of a phone reached the gateway.
-    pub fn arrived(&mut self, from: SocketAddr, _to: SocketAddr, bytes: &[u8]) {
+    pub fn arrived(&mut self, now: Time, from: SocketAddr, bytes: &[u8]) {
         if let Ok(message) = parse(bytes) {
-            self.sessions.heard(from, &message);
+            self.sessions.heard(now, from, &message);
         }
     }
 

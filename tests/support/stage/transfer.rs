@@ -50,6 +50,11 @@ impl Scene {
     /// The Replaces header for the last dialog between the gateway and a phone, from the gateway's side: the INVITE that
     /// has it goes to the gateway.
     pub fn replaces(&self, phone: usize) -> String {
+        self.replaces_if_talking(phone).expect("the phone talks")
+    }
+
+    /// As [`Scene::replaces`], if there is such a dialog.
+    pub fn replaces_if_talking(&self, phone: usize) -> Option<String> {
         let read = |text: &String| parse(text.as_bytes()).ok();
         let dialog = self.phones[phone].inbox.iter().rev().filter_map(read).find_map(|message| {
             let head = message.head();
@@ -66,8 +71,8 @@ impl Scene {
                 _ => None,
             }
         });
-        let (call_id, ours, theirs) = dialog.expect("the phone talks");
-        format!("{call_id};to-tag={ours};from-tag={theirs}")
+        let (call_id, ours, theirs) = dialog?;
+        Some(format!("{call_id};to-tag={ours};from-tag={theirs}"))
     }
 
     /// The Replaces header for the early dialog of the INVITE that a phone rings by.

@@ -74,8 +74,10 @@ impl Established {
     ) -> Result<Dialling, Fault> {
         let (asking, waiting) = (self.legs.of(side), self.legs.of(side.other()));
         let (trunk, permit, way) = way(asking, &referral, context)?;
-        // Which is told to nobody at Teams; and a call to the target beside the one that it talks in would not do.
-        if referral.replaces.is_some() && trunk.service == Some(Service::Teams) {
+        // Which is told to nobody at Teams, nor behind another trunk, where it names nothing and tells of this one; and a
+        // call to the target beside the one that it talks in would not do.
+        let is_elsewhere = trunk.service == Some(Service::Teams) || trunk.name != asking.trunk.name;
+        if referral.replaces.is_some() && is_elsewhere {
             return Err(Fault::NoSuchDialog);
         }
         let caller = Caller::in_dialog(waiting.dialog.remote(), &waiting.trunk, asking.dialog.local());
