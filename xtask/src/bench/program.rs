@@ -77,6 +77,7 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
     let path = Path::up(&workspace, "benchprog")?;
     let mut causeway = Causeway::start(&path)?;
     let bench = Bench::read(&workspace.objects())?;
+    causeway.transmit()?;
     let relay = causeway.program()?;
     let arrival = Arrival::by(&path, Side::Caller)?;
     let in_gateway = |time: &(dyn Fn() -> Result<Turns> + Sync)| enter(&path.gateway_namespace(), time);

@@ -5,8 +5,10 @@ use super::lab::{CALLS_PER_ADDRESS, Path, Side, enter};
 use super::secured;
 use super::traffic::{CallPorts, endpoint_port, port_from};
 use anyhow::{Context, Result, bail, ensure};
+use aya::maps::{HashMap, Map, MapData};
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
+use gateway_common::abi::{Link, name};
 use gateway_common::flow::Latch;
 use gateway_common::verdict::Traffic;
 use gateway_userspace::base::id::{CoreId, FlowId, Side as CallSide};
@@ -22,6 +24,9 @@ use std::path::PathBuf;
 const RELAY_PORTS: u16 = 20_000;
 /// Expedited forwarding (RFC 3246), as trunks usually ask for.
 const EXPEDITED_FORWARDING: u8 = 46;
+
+/// [`Link`]: the interface to leave by, VLAN tags, the interface whose packets leave by XDP_TX.
+type LinkWords = [u32; size_of::<Link>() / 4];
 
 /// The attached program with its flows; detached when this is dropped.
 #[derive(Debug)]
@@ -102,6 +107,22 @@ impl Causeway {
         let pin = self.pins.join("program");
         Xdp::from_pin(&pin, XdpAttachType::Interface)
             .with_context(|| format!("program pinned at {}", pin.display()))
+    }
+
+    /// Lets packets leave by XDP_TX where they came in, as drivers other than that of veth do it. For test-run, whose
+    /// packets reach no far end.
+    ///
+    /// # Errors
+    /// The map of links is not where the daemon pins it.
+    pub(crate) fn transmit(&self) -> Result<()> {
+        let pin = self.pins.join("maps").join(name::LINKS);
+        let map = MapData::from_pin(&pin).with_context(|| format!("map pinned at {}", pin.display()))?;
+        let mut links = HashMap::<_, u32, LinkWords>::try_from(Map::HashMap(map))?;
+        let known = links.iter().collect::<Result<Vec<_>, _>>()?;
+        for (interface, [ifindex, vlans, _]) in known {
+            links.insert(interface, [ifindex, vlans, ifindex], 0)?;
+        }
+        Ok(())
     }
 
     /// The path in use, the same on both interfaces.
