@@ -92,22 +92,42 @@ pub struct Headers {
 /// Offset of the UDP payload behind headers that carry nothing extra.
 pub const PLAIN_PAYLOAD: usize = ETHERNET_LEN + IPV4_LEN + UDP_LEN;
 
-/// The headers of a frame with IPv4 and UDP and nothing extra: no VLAN tag, no option, no fragment; `None` of any
-/// other, and of one that breaks off. What [`parse`] says of such a frame, sooner: the payload begins at
+/// The headers of a frame with IPv4 and UDP and nothing extra: no VLAN tag, no option, no fragment, no fault; `None` of
+/// any other, and of one that breaks off. What [`parse`] says of such a frame, sooner: the payload begins at
 /// [`PLAIN_PAYLOAD`].
 #[inline(always)]
 pub fn parse_plain<C: Cursor + ?Sized>(packet: &C) -> Option<Headers> {
     const NOTHING_EXTRA: u8 = 0x45;
-    if packet.window::<ETHERNET_LEN>(0)?.be16::<12>() != Be16::new(ETHERTYPE_IPV4) {
+    let frame = packet.window::<PLAIN_PAYLOAD>(0)?;
+    if frame.be16::<12>() != Be16::new(ETHERTYPE_IPV4)
+        || frame.octet::<{ ETHERNET_LEN }>() != NOTHING_EXTRA
+        || frame.octet::<{ ETHERNET_LEN + 9 }>() != PROTOCOL_UDP
+    {
         return None;
     }
-    let header = packet.window::<IPV4_LEN>(ETHERNET_LEN)?;
-    let extra = header.be16::<6>().raw() & Be16::new(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET).raw() != 0;
-    if header.octet::<0>() != NOTHING_EXTRA || header.octet::<9>() != PROTOCOL_UDP || extra {
+    let fragment = Be16::new(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET).raw();
+    let total = usize::from(frame.be16::<{ ETHERNET_LEN + 2 }>().host());
+    let udp_len = usize::from(frame.be16::<{ ETHERNET_LEN + IPV4_LEN + 4 }>().host());
+    let source = Addr128::v4_from(frame.be32::<{ ETHERNET_LEN + 12 }>());
+    if frame.be16::<{ ETHERNET_LEN + 6 }>().raw() & fragment != 0
+        || udp_len < UDP_LEN
+        || udp_len + IPV4_LEN != total
+        || ETHERNET_LEN + total > packet.len()
+        || source.is_no_source()
+    {
         return None;
     }
-    let udp = packet.window::<UDP_LEN>(ETHERNET_LEN + IPV4_LEN)?;
-    Some(udp_over_ipv4(packet, &header, &udp, ETHERNET_LEN, IPV4_LEN, None))
+    Some(Headers {
+        source,
+        destination: Addr128::v4_from(frame.be32::<{ ETHERNET_LEN + 16 }>()),
+        source_port: frame.be16::<{ ETHERNET_LEN + IPV4_LEN }>(),
+        destination_port: frame.be16::<{ ETHERNET_LEN + IPV4_LEN + 2 }>(),
+        udp_checksum: frame.be16::<{ ETHERNET_LEN + IPV4_LEN + 6 }>(),
+        traffic_class: frame.octet::<{ ETHERNET_LEN + 1 }>(),
+        fault: None,
+        payload: PLAIN_PAYLOAD,
+        payload_len: udp_len - UDP_LEN,
+    })
 }
 
 /// Walks a frame from the start of its Ethernet header.

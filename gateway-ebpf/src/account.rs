@@ -32,14 +32,7 @@ pub fn dropped(packet: &Packet, reason: Reason) -> u32 {
 #[inline(always)]
 pub fn finished(packet: &Packet, flow: &mut Flow, verdict: Result<Relayed, Reason>) -> u32 {
     match verdict {
-        Ok(Relayed::Transmitted) => {
-            count(Traffic::Transmitted);
-            xdp_action::XDP_TX
-        }
-        Ok(Relayed::Redirected(action)) => {
-            count(Traffic::Redirected);
-            action
-        }
+        Ok(relayed) => left(relayed.action()),
         Err(reason) => {
             account::refuse(flow.state);
             dropped(packet, reason)

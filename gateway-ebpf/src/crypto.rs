@@ -2,14 +2,12 @@
 //! between never know. The rules are those of `gateway_common::srtp`; here is where their memory comes from.
 
 use crate::{
-    account, admit,
-    forward::{self, Relayed},
-    maps,
+    account, admit, forward, maps,
     packet::{Packet, bounded},
     steer::Flow,
 };
 use aya_ebpf::{
-    bindings::{xdp_action, xdp_md},
+    bindings::xdp_md,
     helpers::{bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
 };
 use core::hint::black_box;
@@ -115,10 +113,7 @@ pub fn relay(mut packet: Packet, mut headers: Headers, mut flow: Flow) -> u32 {
             offset: packet.len() as u32 - len,
             len,
             is_rtcp: u32::from(is_rtcp),
-            action: match relayed {
-                Relayed::Transmitted => xdp_action::XDP_TX,
-                Relayed::Redirected(action) => action,
-            },
+            action: relayed.action(),
         };
         go_on(&packet, stage::SEAL);
         not_sent(flow.state, headers.payload_len, is_rtcp);

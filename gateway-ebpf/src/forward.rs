@@ -2,16 +2,20 @@
 
 use crate::{
     crypto,
-    packet::{Packet, bounded},
+    packet::{Packet, PacketWindow, bounded},
     route,
     steer::{self, Flow},
 };
-use aya_ebpf::{bindings::xdp_md, helpers::bpf_redirect, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    helpers::bpf_redirect,
+    programs::XdpContext,
+};
 use gateway_common::{
     account::{self, Outgoing},
     cursor::{Cursor, Window},
     flow::{FlowConfig, NO_SLOT, Output},
-    headers::{ETHERNET_LEN, Headers, IPV4_LEN, IPV6_LEN, UDP_LEN, VLAN_TAG_LEN},
+    headers::{ETHERNET_LEN, Headers, IPV4_LEN, IPV6_LEN, PLAIN_PAYLOAD, UDP_LEN, VLAN_TAG_LEN},
     learned::{FlowState, NextHop},
     net::{Be16, Be32},
     rewrite::{self, Envelope, Sum},
@@ -27,8 +31,17 @@ const SUMMED_MAX: usize = 2048;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Relayed {
     Transmitted,
-    /// The action that the redirect helper gave.
-    Redirected(u32),
+    Redirected,
+}
+
+impl Relayed {
+    #[inline(always)]
+    pub fn action(self) -> u32 {
+        match self {
+            Self::Transmitted => xdp_action::XDP_TX,
+            Self::Redirected => xdp_action::XDP_REDIRECT,
+        }
+    }
 }
 
 /// `SECURED`: the payload may grow behind this stage.
@@ -40,10 +53,23 @@ pub fn rtp<const SECURED: bool>(
     rtp: &Rtp,
     payload_type: u8,
 ) -> Result<Relayed, Reason> {
-    let way = way_out::<false, SECURED>(packet, headers, flow)?;
-    let out = account::send_rtp(flow.state, rtp, headers.payload_len, flow.now);
-    let sum = rewrite_rtp(packet, way.payload, rtp, payload_type, &out, way.sum).ok_or(Reason::Truncated)?;
-    send(packet, headers, &way, sum)
+    let out = Out::of::<false, SECURED>(packet, headers, flow)?;
+    let sum = out.readdressed(headers);
+    if !SECURED && out.is_plain(packet, headers) {
+        // What nearly all packets are, compared with the packet's end once.
+        let frame = packet.window::<{ PLAIN_PAYLOAD + RTP_LEN }>(0).ok_or(Reason::Truncated)?;
+        let sent = account::send_rtp(flow.state, rtp, headers.payload_len, flow.now);
+        let sum = rewrite_rtp(&frame.part::<PLAIN_PAYLOAD, RTP_LEN>(), rtp, payload_type, &sent, sum);
+        let checksum = if headers.udp_checksum == Be16::new(0) { Be16::new(0) } else { sum.udp_checksum() };
+        write_ethernet(&frame.part::<0, ETHERNET_LEN>(), out.hop);
+        write_ipv4(&frame.part::<ETHERNET_LEN, { IPV4_LEN + UDP_LEN }>(), &out.envelope, checksum);
+        return Ok(leave(packet, out.hop));
+    }
+    let payload = out.make_room(packet, headers)?;
+    let sent = account::send_rtp(flow.state, rtp, headers.payload_len, flow.now);
+    let header = packet.window::<RTP_LEN>(payload).ok_or(Reason::Truncated)?;
+    let sum = rewrite_rtp(&header, rtp, payload_type, &sent, sum);
+    out.send(packet, headers, payload, sum)
 }
 
 #[inline(always)]
@@ -52,55 +78,92 @@ pub fn rtcp<const SECURED: bool>(
     headers: &Headers,
     flow: &mut Flow,
 ) -> Result<Relayed, Reason> {
-    let way = way_out::<true, SECURED>(packet, headers, flow)?;
+    let out = Out::of::<true, SECURED>(packet, headers, flow)?;
+    let payload = out.make_room(packet, headers)?;
     account::send_rtcp(flow.state);
-    let sum = rewrite_rtcp(packet, way.payload, headers.payload_len, flow.config, way.sum);
-    send(packet, headers, &way, sum)
+    let sum = rewrite_rtcp(packet, payload, headers.payload_len, flow.config, out.readdressed(headers));
+    out.send(packet, headers, payload, sum)
 }
 
-/// The way is clear, and the packet has room for its new headers.
-struct Way {
+/// A way that is clear.
+struct Out {
     envelope: Envelope,
     hop: &'static NextHop,
-    /// Offset of the UDP payload.
-    payload: usize,
-    /// UDP checksum that the new addresses and ports make of the old one.
-    sum: Sum,
+    /// Octets that link, IP and UDP headers take.
+    len: usize,
+}
+
+impl Out {
+    #[inline(always)]
+    fn of<const RTCP: bool, const SECURED: bool>(
+        packet: &Packet,
+        headers: &Headers,
+        flow: &mut Flow,
+    ) -> Result<Self, Reason> {
+        let config = flow.config;
+        let growth = if SECURED { crypto::growth::<RTCP>(flow)? } else { 0 };
+        let output = if RTCP { &config.rtcp } else { &config.rtp };
+        let envelope = envelope(headers, config.dscp, output, growth)?;
+        let hop = next_hop(packet, flow, &envelope, RTCP)?;
+        let ip_len = envelope.ip_len();
+        if hop.mtu != 0 && ip_len > hop.mtu as usize {
+            return Err(Reason::TooBig);
+        }
+        let len = hop.header_len as usize + ip_len - growth - headers.payload_len;
+        Ok(Self { envelope, hop, len })
+    }
+
+    /// Whether the new headers lie where the old ones do, Ethernet, IPv4 and UDP both, and nothing behind the packet is
+    /// to be cut.
+    #[inline(always)]
+    fn is_plain(&self, packet: &Packet, headers: &Headers) -> bool {
+        headers.payload == PLAIN_PAYLOAD
+            && self.hop.header_len == ETHERNET_LEN as u32
+            && self.envelope.source.is_v4()
+            && packet.len() == PLAIN_PAYLOAD + headers.payload_len
+    }
+
+    /// The UDP checksum that the new addresses and ports make of the old one.
+    #[inline(always)]
+    fn readdressed(&self, headers: &Headers) -> Sum {
+        let envelope = &self.envelope;
+        Sum::of_checksum(headers.udp_checksum)
+            .readdressed([&headers.source, &headers.destination], [&envelope.source, &envelope.destination])
+            .minus_ports(headers.source_port, headers.destination_port)
+            .plus_ports(envelope.source_port, envelope.destination_port)
+    }
+
+    /// Moves the start of the packet so that the headers fit in front of the payload, and cuts what lies behind it
+    /// (Ethernet padding). Gives the new offset of the payload.
+    #[inline(always)]
+    fn make_room(&self, packet: &mut Packet, headers: &Headers) -> Result<usize, Reason> {
+        let excess = packet.len() as i32 - (headers.payload + headers.payload_len) as i32;
+        if excess > 0 {
+            packet.trim(excess).map_err(|()| Reason::Truncated)?;
+        }
+        let delta = headers.payload as i32 - self.len as i32;
+        if delta != 0 {
+            packet.move_start(delta).map_err(|()| Reason::NoHeadroom)?;
+        }
+        Ok(bounded(self.len as u32))
+    }
+
+    #[inline(always)]
+    fn send(&self, packet: &Packet, headers: &Headers, payload: usize, sum: Sum) -> Result<Relayed, Reason> {
+        let checksum = udp_checksum(packet, headers, &self.envelope, payload, sum)?;
+        write_headers(packet, self.hop, &self.envelope, checksum).ok_or(Reason::Truncated)?;
+        Ok(leave(packet, self.hop))
+    }
 }
 
 #[inline(always)]
-fn way_out<const RTCP: bool, const SECURED: bool>(
-    packet: &mut Packet,
-    headers: &Headers,
-    flow: &mut Flow,
-) -> Result<Way, Reason> {
-    let config = flow.config;
-    let growth = if SECURED { crypto::growth::<RTCP>(flow)? } else { 0 };
-    let output = if RTCP { &config.rtcp } else { &config.rtp };
-    let envelope = envelope(headers, config.dscp, output, growth)?;
-    let hop = next_hop(packet, flow, &envelope, RTCP)?;
-    let ip_len = envelope.ip_len();
-    if hop.mtu != 0 && ip_len > hop.mtu as usize {
-        return Err(Reason::TooBig);
+fn leave(packet: &Packet, hop: &NextHop) -> Relayed {
+    if hop.transmits_from == packet.ingress() {
+        return Relayed::Transmitted;
     }
-    let payload =
-        make_room(packet, headers, hop.header_len as usize + ip_len - growth - headers.payload_len)?;
-    let sum = Sum::of_checksum(headers.udp_checksum)
-        .readdressed([&headers.source, &headers.destination], [&envelope.source, &envelope.destination])
-        .minus_ports(headers.source_port, headers.destination_port)
-        .plus_ports(envelope.source_port, envelope.destination_port);
-    Ok(Way { envelope, hop, payload, sum })
-}
-
-#[inline(always)]
-fn send(packet: &mut Packet, headers: &Headers, way: &Way, sum: Sum) -> Result<Relayed, Reason> {
-    let checksum = udp_checksum(packet, headers, &way.envelope, way.payload, sum)?;
-    write_headers(packet, way.hop, &way.envelope, checksum).ok_or(Reason::Truncated)?;
-    if way.hop.transmits_from == packet.ingress() {
-        return Ok(Relayed::Transmitted);
-    }
-    // SAFETY: the helper takes plain integers.
-    Ok(Relayed::Redirected(unsafe { bpf_redirect(way.hop.ifindex, 0) } as u32))
+    // SAFETY: the helper takes plain integers. Without flags its answer is always XDP_REDIRECT.
+    unsafe { bpf_redirect(hop.ifindex, 0) };
+    Relayed::Redirected
 }
 
 #[inline(always)]
@@ -151,32 +214,15 @@ fn next_hop(
     }
 }
 
-/// Moves the start of the packet so that headers of `len` octets fit in front of the payload, and cuts what
-/// lies behind it (Ethernet padding). Gives the new offset of the payload, which is `len`.
-#[inline(always)]
-fn make_room(packet: &mut Packet, headers: &Headers, len: usize) -> Result<usize, Reason> {
-    let excess = packet.len() as i32 - (headers.payload + headers.payload_len) as i32;
-    if excess > 0 {
-        packet.trim(excess).map_err(|()| Reason::Truncated)?;
-    }
-    let delta = headers.payload as i32 - len as i32;
-    if delta != 0 {
-        packet.move_start(delta).map_err(|()| Reason::NoHeadroom)?;
-    }
-    Ok(bounded(len as u32))
-}
-
 /// Payload type, sequence number, timestamp and SSRC, each only if it changes.
 #[inline(always)]
 fn rewrite_rtp(
-    packet: &mut Packet,
-    payload: usize,
+    header: &PacketWindow<RTP_LEN>,
     rtp: &Rtp,
     payload_type: u8,
     out: &Outgoing,
     mut sum: Sum,
-) -> Option<Sum> {
-    let header = packet.window::<RTP_LEN>(payload)?;
+) -> Sum {
     let first = |payload_type: u8, sequence: u16| {
         Be32::new(u32::from(rtp.marker | payload_type) << 16 | u32::from(sequence))
     };
@@ -194,7 +240,7 @@ fn rewrite_rtp(
         header.put32::<8>(out.ssrc.raw());
         sum = sum.minus(rtp.ssrc).plus(out.ssrc);
     }
-    Some(sum)
+    sum
 }
 
 #[inline(always)]
@@ -282,18 +328,10 @@ pub extern "C" fn cw_sum(context: *mut xdp_md, offset: u32, len: u32, sum: u64) 
 #[inline(always)]
 fn write_headers(packet: &Packet, hop: &NextHop, envelope: &Envelope, checksum: Be16) -> Option<()> {
     let at = write_link_header(packet, hop)?;
-    let [ports, rest] = envelope.udp(checksum);
     if envelope.source.is_v4() {
-        let window = packet.window::<{ IPV4_LEN + UDP_LEN }>(at)?;
-        let [a, b, c, d, e] = envelope.ipv4();
-        window.put32::<0>(a.raw());
-        window.put32::<4>(b.raw());
-        window.put32::<8>(c.raw());
-        window.put32::<12>(d.raw());
-        window.put32::<16>(e.raw());
-        window.put32::<20>(ports.raw());
-        window.put32::<24>(rest.raw());
+        write_ipv4(&packet.window(at)?, envelope, checksum);
     } else {
+        let [ports, rest] = envelope.udp(checksum);
         let window = packet.window::<{ IPV6_LEN + UDP_LEN }>(at)?;
         let [a, b] = envelope.ipv6();
         let ([c, d], [e, f]) = (envelope.source.raw(), envelope.destination.raw());
@@ -312,11 +350,8 @@ fn write_headers(packet: &Packet, hop: &NextHop, envelope: &Envelope, checksum: 
 /// Gives the offset of the IP header.
 #[inline(always)]
 fn write_link_header(packet: &Packet, hop: &NextHop) -> Option<usize> {
-    let [first, second, third] = hop.header;
-    let window = packet.window::<ETHERNET_LEN>(0)?;
-    window.put64::<0>(first);
-    window.put32::<8>(second as u32);
-    window.put16::<12>((second >> 32) as u16);
+    let [_, second, third] = hop.header;
+    write_ethernet(&packet.window(0)?, hop);
     let len = hop.header_len;
     if len == ETHERNET_LEN as u32 {
         return Some(ETHERNET_LEN);
@@ -331,4 +366,25 @@ fn write_link_header(packet: &Packet, hop: &NextHop) -> Option<usize> {
     window.put32::<16>(third as u32);
     window.put16::<20>((third >> 32) as u16);
     Some(ETHERNET_LEN + 2 * VLAN_TAG_LEN)
+}
+
+#[inline(always)]
+fn write_ethernet(window: &PacketWindow<ETHERNET_LEN>, hop: &NextHop) {
+    let [first, second, _] = hop.header;
+    window.put64::<0>(first);
+    window.put32::<8>(second as u32);
+    window.put16::<12>((second >> 32) as u16);
+}
+
+#[inline(always)]
+fn write_ipv4(window: &PacketWindow<{ IPV4_LEN + UDP_LEN }>, envelope: &Envelope, checksum: Be16) {
+    let [a, b, c, d, e] = envelope.ipv4();
+    let [ports, rest] = envelope.udp(checksum);
+    window.put32::<0>(a.raw());
+    window.put32::<4>(b.raw());
+    window.put32::<8>(c.raw());
+    window.put32::<12>(d.raw());
+    window.put32::<16>(e.raw());
+    window.put32::<20>(ports.raw());
+    window.put32::<24>(rest.raw());
 }

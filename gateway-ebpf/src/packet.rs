@@ -179,6 +179,13 @@ impl<const N: usize> PacketWindow<N> {
     access!(load16, put16, u16, "u16");
     access!(load32, put32, u32, "u32");
     access!(load64, put64, u64, "u64");
+
+    /// The `LEN` octets of it from `AT` on.
+    #[inline(always)]
+    pub fn part<const AT: usize, const LEN: usize>(&self) -> PacketWindow<LEN> {
+        const { assert!(AT + LEN <= N) };
+        PacketWindow { start: self.start.wrapping_add(AT) }
+    }
 }
 
 impl<const N: usize> Window for PacketWindow<N> {
