@@ -139,6 +139,34 @@ pub fn rtcp_not_sent(state: &mut FlowState) {
     state.statistics.rtcp_packets = state.statistics.rtcp_packets.wrapping_sub(1);
 }
 
+/// A packet that was made here, and not by the flow's source, leaves in its stream.
+pub fn send_made(state: &mut FlowState, rtp: &Rtp, octets: usize, now: u64) {
+    state.out_ssrc = rtp.ssrc;
+    state.out_sequence = rtp.sequence;
+    state.out_timestamp = rtp.timestamp;
+    state.sent_at = now;
+    state.statistics.packets = state.statistics.packets.wrapping_add(1);
+    state.statistics.octets = state.statistics.octets.wrapping_add(octets as u64);
+}
+
+/// How a packet that is made now has to look to follow on what the flow has sent, at `clock_rate`.
+pub fn next_made(state: &FlowState, clock_rate: u32, now: u64) -> Outgoing {
+    let elapsed = clock_units(now.saturating_sub(state.sent_at), clock_rate);
+    Outgoing {
+        ssrc: state.out_ssrc,
+        sequence: state.out_sequence.wrapping_add(1),
+        timestamp: state.out_timestamp.wrapping_add(elapsed),
+    }
+}
+
+/// Nothing is made here any more: the next packet of the source follows on what was, as that of another source would.
+pub fn take_over(state: &mut FlowState) {
+    if state.heard != 0 {
+        state.ssrc = Be32::new(!state.ssrc.host());
+        state.statistics.source_changes = state.statistics.source_changes.wrapping_sub(1);
+    }
+}
+
 /// A packet of the flow went nowhere.
 #[inline(always)]
 pub fn refuse(state: &mut FlowState) {

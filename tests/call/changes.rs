@@ -266,9 +266,9 @@ fn questions_inside_the_dialog_are_answered_and_unknown_methods_refused() {
     scene.talk();
     scene.asks(BOB, "OPTIONS", "");
     scene.run(200);
-    scene.asks(BOB, "INFO", "");
+    scene.asks(BOB, "MESSAGE", "");
     scene.run(200);
-    assert_eq!(scene.phones[BOB].answers, ["OPTIONS 200", "INFO 405"]);
+    assert_eq!(scene.phones[BOB].answers, ["OPTIONS 200", "MESSAGE 405"]);
     scene.hangs_up(BOB);
     scene.ends();
 }

@@ -40,6 +40,7 @@ mod setup;
 mod sides;
 mod simulation;
 mod srtp;
+mod transcoding;
 mod transfers;
 mod update;
 mod zoom;

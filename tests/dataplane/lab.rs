@@ -420,6 +420,7 @@ fn time_of(record: &mut Record) -> &mut u64 {
     match record {
         Record::EventStart { at, .. }
         | Record::EventEnd { at, .. }
+        | Record::Key { at, .. }
         | Record::Rtcp { at, .. }
         | Record::Latched { at, .. }
         | Record::NeighbourWanted { at, .. } => at,

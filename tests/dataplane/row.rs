@@ -82,7 +82,7 @@ impl Told {
             Record::EventEnd { event, duration, .. } => Self::EventEnd(*event, *duration),
             Record::Rtcp { payload, .. } => Self::Rtcp(payload.clone()),
             Record::Latched { .. } => Self::Latched,
-            Record::NeighbourWanted { .. } => return None,
+            Record::Key { .. } | Record::NeighbourWanted { .. } => return None,
         })
     }
 }
@@ -232,6 +232,7 @@ pub fn flow(at: &str, from: &str, to: &str) -> FlowSpec {
         protect: None,
         checks: None,
         userspace: None,
+        bridge: None,
     }
 }
 

@@ -15,5 +15,6 @@ mod start;
 mod survival;
 mod telephone;
 mod tls;
+mod transcoding;
 mod transfers;
 mod trunks;

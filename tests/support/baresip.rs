@@ -25,6 +25,8 @@ pub struct Setup<'a> {
     pub name: &'a str,
     /// Of its tone, in Hz.
     pub frequency: f64,
+    /// What it speaks, as its account says it.
+    pub codec: &'a str,
     /// Further lines of its configuration, each with its end.
     pub settings: &'a str,
     /// Further parameters of its account, each with its semicolon in front.
@@ -35,7 +37,7 @@ pub struct Setup<'a> {
 impl<'a> Setup<'a> {
     /// A phone without anything special that waits for calls.
     pub fn new(host: Host, name: &'a str, frequency: f64) -> Self {
-        Self { host, port: 5060, name, frequency, settings: "", account: "", dials: None }
+        Self { host, port: 5060, name, frequency, codec: "pcma,pcmu", settings: "", account: "", dials: None }
     }
 }
 
@@ -50,15 +52,14 @@ pub struct Baresip<'a> {
 
 impl<'a> Baresip<'a> {
     pub fn start(lab: &'a Lab, setup: Setup<'_>) -> Result<Self> {
-        let Setup { host, port, name, frequency, settings, account, dials } = setup;
+        let Setup { host, port, name, frequency, codec, settings, account, dials } = setup;
         let directory = lab.directory().join(name);
         fs::create_dir(&directory)?;
         let address = address(host);
         let config = config(&directory, (address, port), frequency)?;
         fs::write(directory.join("config"), format!("{config}{settings}"))?;
-        let account = format!(
-            "<sip:{name}@{address}:{port}>;regint=0;answermode=auto;audio_codecs=pcma,pcmu{account}\n"
-        );
+        let account =
+            format!("<sip:{name}@{address}:{port}>;regint=0;answermode=auto;audio_codecs={codec}{account}\n");
         fs::write(directory.join("accounts"), account)?;
         fs::write(directory.join("contacts"), "")?;
         let mut command = lab.command(host, "baresip");

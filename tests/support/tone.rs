@@ -12,27 +12,28 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Reads a RIFF/WAVE file of 16-bit PCM, one channel. A length of 0 or too much, as a program leaves it that
+    /// Reads a RIFF/WAVE file of 16-bit PCM; of several channels, the first. A length of 0 or too much, as a program leaves it that
     /// was ended while it recorded, means the rest of the file.
     pub fn read(path: &Path) -> Result<Self> {
         let file = std::fs::read(path).with_context(|| path.display().to_string())?;
         if file.get(..4) != Some(b"RIFF") || file.get(8..12) != Some(b"WAVE") {
             bail!("{} is no WAVE file", path.display());
         }
-        let (mut rest, mut rate) = (&file[12..], None);
+        let (mut rest, mut rate, mut channels) = (&file[12..], None, 1);
         while let Some((header, content)) = rest.split_at_checked(8) {
             let length = u32::from_le_bytes(header[4..8].try_into()?) as usize;
             match &header[..4] {
                 b"fmt " => {
                     let word = |at: usize| u16::from_le_bytes([content[at], content[at + 1]]);
-                    if (word(0), word(2), word(14)) != (1, 1, 16) {
-                        bail!("{}: not 16-bit PCM of one channel", path.display());
+                    if (word(0), word(14)) != (1, 16) || word(2) == 0 {
+                        bail!("{}: not 16-bit PCM", path.display());
                     }
+                    channels = usize::from(word(2));
                     rate = Some(u32::from_le_bytes(content[4..8].try_into()?));
                 }
                 b"data" => {
                     let length = if length == 0 { content.len() } else { length.min(content.len()) };
-                    let samples = content[..length].chunks_exact(2);
+                    let samples = content[..length].chunks_exact(2 * channels);
                     let samples = samples.map(|pair| f64::from(i16::from_le_bytes([pair[0], pair[1]])));
                     return Ok(Self { rate: rate.context("no format")?, samples: samples.collect() });
                 }

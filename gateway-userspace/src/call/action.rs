@@ -7,6 +7,7 @@ use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::media::plan::MediaPlan;
 use crate::observe::event::{CallEnd, Event};
+use crate::signal::dtmf::body::Press;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Draft, Response};
 use crate::sip::transaction::ServerId;
@@ -56,6 +57,11 @@ pub enum Action {
         claimant: Claimant,
         claim: Option<Box<Claim>>,
     },
+    /// A key goes to the peer of this side in its media.
+    Press {
+        to: Side,
+        press: Press,
+    },
     /// Make the data plane carry exactly this. If it refuses, the rest of the turn's actions are dropped and
     /// the call hears [`super::Event::FlowsRefused`].
     Relay(Box<MediaPlan>),
@@ -103,6 +109,8 @@ pub enum RequestKey {
     Refer { number: u8 },
     /// A NOTIFY of how a transfer goes, by its number.
     Notify { number: u8 },
+    /// An INFO or a NOTIFY that tells this side of a key.
+    Keys { to: Side },
     /// A BYE in the dialog that the transfer with this number took out of the call.
     Part { number: u8 },
 }

@@ -6,6 +6,7 @@ use super::{Action, Context};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, CoreId, Side};
 use crate::policy::{Permit, Snapshot};
+use crate::signal::dtmf::body::Press;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Draft, HeaderName, Method, Request, Response};
 use crate::sip::transaction::ServerId;
@@ -63,6 +64,11 @@ pub enum Event {
     MediaHeard {
         from_caller: Option<Duration>,
         from_callee: Option<Duration>,
+    },
+    /// A key of the other side is for the peer of `to`, who has keys by signalling.
+    Key {
+        to: Side,
+        press: Press,
     },
     /// Somebody calls to take the place of the peer of `side` (RFC 3891).
     Replace {

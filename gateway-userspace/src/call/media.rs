@@ -157,7 +157,11 @@ pub(super) fn plan(caller: &Leg, to_trunk: &TrunkRef, callee: &sdp::Leg) -> Medi
     let caller = LegMedia { negotiated: &near.media, policy: &caller.trunk.media };
     let callee = LegMedia { negotiated: &far.media, policy: &to_trunk.media };
     let (offering, answering, answerer) = match (near.unanswered, far.unanswered) {
-        (false, false) => return crate::media::plan(caller, callee, PLAN),
+        (false, false) => {
+            let plan = crate::media::plan(caller, callee, PLAN);
+            let both = near.is_agreed && far.is_agreed;
+            return if both { plan.bridged(caller, callee) } else { plan };
+        }
         (_, true) => (caller, callee, Side::Callee),
         (true, false) => (callee, caller, Side::Caller),
     };
@@ -172,14 +176,17 @@ struct View<'a> {
     media: Cow<'a, sdp::Negotiated>,
     /// Its peer has our offer and was never heard on it.
     unanswered: bool,
+    /// Something holds, and not only what the peer has offered.
+    is_agreed: bool,
 }
 
 impl<'a> View<'a> {
     fn of(leg: &'a sdp::Leg) -> Option<Self> {
         if let Some(media) = leg.media() {
-            return Some(Self { media: Cow::Borrowed(media), unanswered: false });
+            return Some(Self { media: Cow::Borrowed(media), unanswered: false, is_agreed: true });
         }
         let media = Cow::Owned(leg.prospect()?);
-        Some(Self { media, unanswered: leg.state() == sdp::State::LocalOffer })
+        let unanswered = leg.state() == sdp::State::LocalOffer;
+        Some(Self { media, unanswered, is_agreed: false })
     }
 }

@@ -2,12 +2,13 @@
 //! be told by itself. What a missing one means is said in `check`.
 
 use crate::dataplane::Mode;
+use crate::media::KeyTransport;
 use crate::policy::manipulation;
 use crate::policy::{
     AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, PreconditionPolicy,
     RedirectionForm, ReferPolicy, ReliableProvisional, Service, Spare,
 };
-use crate::sdp::MediaSecurity;
+use crate::sdp::{MediaSecurity, Transcoding};
 use crate::sip::auth::Password;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -338,6 +339,9 @@ pub(super) struct TrunkMedia {
     pub(super) packets_per_second: Field<u32>,
     pub(super) burst: Field<u32>,
     pub(super) codecs: Field<Vec<Spanned<String>>>,
+    pub(super) transcode: Field<Transcoding>,
+    pub(super) dtmf: Field<KeyTransport>,
+    pub(super) packet_ms: Field<u16>,
     pub(super) offer_rtcp_mux: Field<bool>,
     pub(super) security: Field<MediaSecurity>,
     pub(super) suites: Field<Vec<Spanned<String>>>,

@@ -265,6 +265,7 @@ mod tests {
             protect: None,
             checks: None,
             userspace: None,
+            bridge: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::compile::CompileFault;
 use crate::base::fault::Fault;
 use crate::base::id::FlowId;
+use crate::codec::LibraryRefused;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -101,6 +102,13 @@ pub enum DataplaneFault {
     Socket { at: SocketAddr, source: io::Error },
     #[error("{doing}: {source}")]
     System { doing: String, source: io::Error },
+    #[error(transparent)]
+    Codec(#[from] LibraryRefused),
+    #[error(
+        "the call needs a codec, tones or keys converted, which is done on plain sockets only: \
+         set [dataplane] mode = \"sockets\", or have both sides speak one codec"
+    )]
+    BridgeInKernel,
     #[error("{doing}: {why}")]
     Map { doing: String, why: String },
 }

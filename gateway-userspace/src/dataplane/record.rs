@@ -1,6 +1,7 @@
 //! What the data plane has to say of single flows, outside their figures.
 
 use crate::base::id::FlowId;
+use crate::signal::dtmf::body::Press;
 use gateway_common::net::Addr128;
 use gateway_common::record::{RecordHeader, RecordKind};
 use std::net::IpAddr;
@@ -12,6 +13,8 @@ pub enum Record {
     EventStart { flow: FlowId, at: u64, event: u8, duration: u16 },
     /// It ended; final `duration`.
     EventEnd { flow: FlowId, at: u64, event: u8, duration: u16 },
+    /// A key for the peer whom the flow hears, who has keys by signalling.
+    Key { flow: FlowId, at: u64, press: Press },
     /// A copy of an RTCP packet, cut at [`gateway_common::record::RTCP_COPY_MAX`] octets.
     Rtcp { flow: FlowId, at: u64, payload: Vec<u8> },
     /// The flow latched to a source, or to another one.
@@ -25,6 +28,7 @@ impl Record {
         match self {
             Self::EventStart { flow, .. }
             | Self::EventEnd { flow, .. }
+            | Self::Key { flow, .. }
             | Self::Rtcp { flow, .. }
             | Self::Latched { flow, .. }
             | Self::NeighbourWanted { flow, .. } => *flow,

@@ -8,17 +8,23 @@ use super::mmap::SharedArray;
 use super::neighbour::Neighbours;
 use super::record::Record;
 use super::reference::Counters;
+use super::reference::bridges::Member;
 use super::reference::sockets::SocketRelay;
 use super::report::{FlowReport, RelayPath};
 use super::slots::Slots;
 use super::table::{KernelFlows, TableFault};
 use super::userspace::Userspace;
 use crate::base::id::FlowId;
+use crate::base::time::Time;
+use crate::media::bridge::{Bridge, PlayUntil};
 use crate::media::plan::FlowSpec;
+use crate::signal::dtmf::body::Press;
+use crate::signal::tone::Source;
 use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, Punted, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::srtp::FlowCrypto;
 use mio::{Registry, Token};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -95,6 +101,7 @@ impl Dataplane {
     /// The kernel is asked for link addresses of far ends at once, so that the first packet finds them.
     pub fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>, DataplaneFault> {
         self.carried(flows)?;
+        let prepared = self.backend.prepare(&[], flows)?;
         let mut places = Vec::with_capacity(flows.len());
         for flow in flows {
             match self.fresh_place(flow) {
@@ -113,6 +120,7 @@ impl Dataplane {
             Ok(compiled) => {
                 compiled.iter().for_each(|compiled| self.remember(compiled));
                 self.backend.secure(&compiled, flows, false);
+                self.backend.host(&compiled, flows, prepared);
                 self.prepare(&compiled);
                 Ok(places.iter().map(id).collect())
             }
@@ -129,6 +137,7 @@ impl Dataplane {
     /// plan before stays in force.
     pub fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, DataplaneFault> {
         self.carried(flows)?;
+        let prepared = self.backend.prepare(ids, flows)?;
         let before = ids.iter().map(|id| self.compiled(*id)).collect::<Result<Vec<_>, _>>()?;
         // By the agreement before, and ahead of what the kernel may relay from now on.
         self.backend.settle(&before);
@@ -168,6 +177,7 @@ impl Dataplane {
         self.backend.secure(&after, flows, false);
         // What was under way while the table changed.
         self.backend.settle(&before);
+        self.backend.host(&after, flows, prepared);
         self.prepare(&after);
         let ended = (0..ids.len()).filter(|index| !heirs.contains(&Some(*index)));
         let ended = ended.filter_map(|index| Some((index, self.forget(*ids.get(index)?)?))).collect();
@@ -278,6 +288,36 @@ impl Dataplane {
         }
     }
 
+    /// Sends what calls that are more than a relay have to send by now.
+    pub fn run(&mut self, records: &mut Vec<Record>) {
+        if let Backend::Sockets(relay) = &mut self.backend {
+            relay.run(records);
+        }
+    }
+
+    /// When [`Self::run`] has something to do.
+    pub fn deadline(&self) -> Option<Time> {
+        match &self.backend {
+            Backend::Sockets(relay) => relay.bridges().deadline(),
+            Backend::Kernel(_) => None,
+        }
+    }
+
+    /// A key that signalling brought goes to the peer whom this flow hears. Nothing where no bridge is.
+    pub fn press(&mut self, flow: FlowId, press: Press) {
+        if let (Some(_), Backend::Sockets(relay)) = (self.lookup(flow), &mut self.backend) {
+            relay.press(flow.slot, press);
+        }
+    }
+
+    /// Plays to the peer whom this flow hears, in the place of what the other one sends, or stops. Nothing where no bridge
+    /// is.
+    pub fn play(&mut self, flow: FlowId, what: Option<(Source, PlayUntil)>) {
+        if let (Some(_), Backend::Sockets(relay)) = (self.lookup(flow), &mut self.backend) {
+            relay.play(flow.slot, what);
+        }
+    }
+
     fn lookup(&self, id: FlowId) -> Option<Installed> {
         self.installed.get(&id.slot).copied().filter(|installed| installed.epoch == id.epoch)
     }
@@ -376,6 +416,9 @@ impl Dataplane {
         match &self.backend {
             Backend::Kernel(_) if flows.iter().any(|flow| flow.checks.is_some()) => {
                 Err(DataplaneFault::ChecksInKernel)
+            }
+            Backend::Kernel(_) if flows.iter().any(|flow| flow.bridge.is_some()) => {
+                Err(DataplaneFault::BridgeInKernel)
             }
             Backend::Kernel(kernel) if flows.iter().any(|flow| kernel.punted(flow).is_some()) => {
                 kernel.userspace.available()
@@ -555,6 +598,26 @@ impl Backend {
     fn check(&mut self, flows: &[FlowSpec], places: &[Place]) {
         if let Self::Sockets(relay) = self {
             relay.configure_checks(flows, places);
+        }
+    }
+
+    /// What will stand between the peers of a plan in place of what `before` has.
+    fn prepare(&self, before: &[FlowId], flows: &[FlowSpec]) -> Result<Option<Bridge>, DataplaneFault> {
+        match self {
+            Self::Sockets(relay) => Ok(relay.bridges().prepare(before, flows)?),
+            Self::Kernel(_) => Ok(None),
+        }
+    }
+
+    /// Puts it there.
+    fn host(&mut self, compiled: &[Compiled], flows: &[FlowSpec], prepared: Option<Bridge>) {
+        if let Self::Sockets(relay) = self {
+            let member = |Compiled { key, config }: &Compiled| Member {
+                at: *key,
+                id: FlowId { slot: config.slot, epoch: config.epoch },
+            };
+            let members: SmallVec<[Member; 4]> = compiled.iter().map(member).collect();
+            relay.host(&members, flows, prepared);
         }
     }
 

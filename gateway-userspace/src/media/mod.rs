@@ -11,5 +11,5 @@ pub mod policy;
 pub mod ports;
 
 pub use plan::{LegMedia, MediaPlan, PlanSettings, plan, plan_before_answer};
-pub use policy::{GatePolicy, MediaPolicy};
+pub use policy::{GatePolicy, KeyTransport, MediaPolicy};
 pub use ports::{PortPair, PortPool};

@@ -2,7 +2,7 @@
 
 use super::plan::{GateSpec, RateLimit};
 use crate::rtp::Encoding;
-use crate::sdp::{IceTerms, SecurityTerms, Terms};
+use crate::sdp::{IceTerms, SecurityTerms, Terms, Transcoding};
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -21,9 +21,15 @@ pub struct MediaPolicy {
     pub dscp: Option<u8>,
     /// Limit on packets that arrive from this trunk, for each flow.
     pub rate: Option<RateLimit>,
-    /// Speech encodings that may pass, in any order (the offerer's preference rules); `None` lets all pass.
-    /// Telephone-events and comfort noise always pass.
+    /// Speech encodings that may pass, in the order in which its peers are offered them; `None` lets all pass as they
+    /// come. Telephone-events and comfort noise always pass.
     pub codecs: Option<Vec<Encoding>>,
+    /// When its peers may speak another codec than the other side of their call.
+    pub transcoding: Transcoding,
+    /// How keys travel between us and its peers.
+    pub keys: KeyTransport,
+    /// Milliseconds of audio in each packet to its peers, whatever the other side sends; `None` leaves it as it is.
+    pub packet_ms: Option<u16>,
     /// Offer RTP and RTCP on one port (RFC 5761). An offer of it is accepted either way.
     pub offer_rtcp_mux: bool,
     /// Whether media is secured, and by which suites.
@@ -39,6 +45,7 @@ impl MediaPolicy {
     pub fn terms(&self) -> Terms {
         Terms {
             codecs: self.codecs.clone(),
+            transcoding: self.transcoding,
             offer_rtcp_mux: self.offer_rtcp_mux,
             security: self.security.clone(),
             ice: self.ice,
@@ -56,11 +63,40 @@ impl Default for MediaPolicy {
             dscp: None,
             rate: None,
             codecs: None,
+            transcoding: Transcoding::default(),
+            keys: KeyTransport::default(),
+            packet_ms: None,
             offer_rtcp_mux: true,
             security: SecurityTerms::default(),
             ice: IceTerms::default(),
             userspace: false,
         }
+    }
+}
+
+/// How keys of a telephone travel between us and the peers of a trunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyTransport {
+    /// As their descriptions say: as events where both sides have those. Nothing is converted for it.
+    #[default]
+    AsNegotiated,
+    /// As telephone-events (RFC 4733); as tones with peers that have none.
+    Events,
+    /// As tones in the audio.
+    InBand,
+    /// In INFO requests with `application/dtmf-relay`.
+    InfoRelay,
+    /// In INFO requests with `application/dtmf`.
+    Info,
+    /// In NOTIFY requests with `audio/telephone-event`.
+    Notify,
+}
+
+impl KeyTransport {
+    /// Whether keys stay out of the media.
+    pub fn is_signalling(self) -> bool {
+        matches!(self, Self::InfoRelay | Self::Info | Self::Notify)
     }
 }
 

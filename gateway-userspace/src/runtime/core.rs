@@ -30,6 +30,7 @@ use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::{ProbeId, Prober, Registrant, RegistrationId, ServiceRoute, Snapshot, Turnout};
 use crate::resolve::Wanted;
+use crate::signal::dtmf::body::Press;
 use crate::sip::auth::Guard;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Message, NameAddr, ParseError, Response, shallow};
@@ -457,6 +458,16 @@ impl Core {
         let heard = self.calls.get(&call).and_then(|entry| entry.relay.side_of(flow));
         if let Some(from) = heard {
             self.publish(now, &observe::Event::Dtmf { call, from, event });
+        }
+    }
+
+    /// A key of the other side, for the peer whom this flow hears, who has keys by signalling.
+    pub fn key(&mut self, turn: &mut Turn<'_>, flow: FlowId, press: Press) {
+        let Some(call) = self.slots.get(&flow.slot).copied() else { return };
+        let to = self.calls.get(&call).and_then(|entry| entry.relay.side_of(flow));
+        if let Some(to) = to {
+            self.advance(turn, call, call::Event::Key { to, press });
+            self.settle(turn);
         }
     }
 

@@ -33,6 +33,11 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
                 guests::claim(core, turn, dialog, claimant);
             }
             Action::Surrender { claimant, claim } => guests::surrender(core, turn, claimant, claim),
+            Action::Press { to, press } => {
+                if let Some(entry) = core.calls.get(&id) {
+                    entry.relay.press(turn.flows, to, press);
+                }
+            }
             Action::Relay(plan) => {
                 if let Err(fault) = relay(core, turn, id, *plan) {
                     // What was still to come rested on these flows; the call decides anew.

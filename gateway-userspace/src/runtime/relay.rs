@@ -12,6 +12,7 @@ use crate::observe::quality::{
 use crate::rtp::Codec;
 use crate::rtp::quality::{self, Conditions};
 use crate::rtp::rtcp::{self, Opinion, RoundTrip};
+use crate::signal::dtmf::body::Press;
 use gateway_common::flow::FlowKind;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub trait FlowTable {
     fn update(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<Update, Fault>;
     /// Takes over flows that another daemon installed for the same plan.
     fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault>;
+    /// A key for the peer whom this flow hears goes to it in its media, where something stands between it and the other.
+    fn press(&mut self, flow: FlowId, press: Press);
     /// The last report of each, in order.
     fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport>;
     fn report(&self, id: FlowId) -> Option<FlowReport>;
@@ -204,6 +207,14 @@ impl Relay {
     /// From far end to far end and back, as far as it was measured.
     fn round_trip(&self) -> Duration {
         self.ways.iter().flat_map(|ways| ways.iter()).filter_map(|way| way.round_trip).sum()
+    }
+
+    /// A key goes to the peer of `to` in its media.
+    pub fn press(&self, table: &mut dyn FlowTable, to: Side, press: Press) {
+        let hears = |(_, (side, kind)): &(&FlowId, &(Side, FlowKind))| *side == to && *kind != FlowKind::Rtcp;
+        if let Some((flow, _)) = self.flows.iter().zip(&self.shape).find(hears) {
+            table.press(*flow, press);
+        }
     }
 
     pub fn side_of(&self, flow: FlowId) -> Option<Side> {

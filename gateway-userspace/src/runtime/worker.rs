@@ -17,6 +17,7 @@ use crate::dataplane::{Dataplane, FlowReport, Record, Update, monotonic};
 use crate::media::plan::FlowSpec;
 use crate::net::{self, Closed, Net, NetEvent};
 use crate::observe;
+use crate::signal::dtmf::body::Press;
 use crate::sip::message::{Limits, parse_within, shallow};
 use crate::sip::transport::Hop;
 use crate::store::Journal;
@@ -95,9 +96,10 @@ impl Worker {
                 } else if self.dataplane.owns(token) {
                     let mut records = Vec::new();
                     self.dataplane.ready(token, &mut records);
-                    records.into_iter().for_each(|record| self.record(now, &record));
+                    records.into_iter().for_each(|record| self.record(now, &record, &mut out));
                 }
             }
+            self.run_media(now, &mut out);
             self.net.expire(now, &mut arrived);
             for event in arrived.drain(..) {
                 self.arrived(now, event, &mut out);
@@ -131,7 +133,8 @@ impl Worker {
     }
 
     fn sleep(&self) -> Duration {
-        let deadline = [self.core.next_deadline(), self.net.next_deadline()].into_iter().flatten().min();
+        let deadlines = [self.core.next_deadline(), self.net.next_deadline(), self.dataplane.deadline()];
+        let deadline = deadlines.into_iter().flatten().min();
         deadline.map_or(LONGEST_SLEEP, |at| at.since(clock())).min(LONGEST_SLEEP)
     }
 
@@ -185,7 +188,7 @@ impl Worker {
                     self.turn(now, out, |core, turn| core.connection_closed(turn, hop));
                 }
                 Mail::Errand(errand) => self.turn(now, out, |core, turn| core.errand(turn, errand)),
-                Mail::Record(record) => self.record(now, &record),
+                Mail::Record(record) => self.record(now, &record, out),
                 Mail::Policy { policy, tls } => {
                     self.net.set_access(now, Arc::clone(&policy), Arc::clone(&tls));
                     self.core.set_policy(now, policy);
@@ -209,8 +212,18 @@ impl Worker {
         true
     }
 
-    fn record(&mut self, now: Time, record: &Record) {
+    /// Calls that are more than a relay send by themselves.
+    fn run_media(&mut self, now: Time, out: &mut Outbox) {
+        let mut records = Vec::new();
+        self.dataplane.run(&mut records);
+        records.into_iter().for_each(|record| self.record(now, &record, out));
+    }
+
+    fn record(&mut self, now: Time, record: &Record, out: &mut Outbox) {
         match record {
+            Record::Key { flow, press, .. } => {
+                self.turn(now, out, |core, turn| core.key(turn, *flow, *press));
+            }
             Record::EventStart { flow, event, .. } => self.core.telephone_event(now, *flow, *event),
             Record::Rtcp { flow, at, payload } => self.core.rtcp(Time(at / 1_000), *flow, payload),
             Record::EventEnd { .. } | Record::Latched { .. } | Record::NeighbourWanted { .. } => {}
@@ -325,6 +338,10 @@ impl FlowTable for Dataplane {
 
     fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault> {
         Dataplane::adopt(self, ids, flows).map_err(|error| told(&error))
+    }
+
+    fn press(&mut self, flow: FlowId, press: Press) {
+        Dataplane::press(self, flow, press);
     }
 
     fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport> {

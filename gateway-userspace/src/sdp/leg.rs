@@ -19,6 +19,7 @@ use super::numbering::Numbering;
 use super::offer_answer::{Event, OfferAnswer, State};
 use super::precondition::Preconditions;
 use super::print::print;
+use super::transcoding::Transcoding;
 use crate::base::machine::{Machine, Step};
 use crate::base::token::Tokens;
 use crate::ice::Mint;
@@ -29,8 +30,11 @@ use std::net::SocketAddr;
 /// What a trunk says about the descriptions of its legs.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Terms {
-    /// Speech encodings that may pass; `None` lets all pass. Telephone-events and comfort noise always do.
+    /// Speech encodings that may pass, in the order in which they are offered; `None` lets all pass as they come.
+    /// Telephone-events and comfort noise always pass.
     pub codecs: Option<Vec<Encoding>>,
+    #[serde(default)]
+    pub transcoding: Transcoding,
     /// Offer RTP and RTCP on one port (RFC 5761). An offer of it is accepted either way.
     pub offer_rtcp_mux: bool,
     #[serde(default)]
@@ -40,11 +44,12 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Without the encodings that telephone networks do not have.
+    /// Without the encodings that telephone networks do not have, and with none that the trunk does not name.
     fn slimmed(&self) -> Self {
+        let transcoding = if self.codecs.is_some() { self.transcoding } else { Transcoding::Never };
         let of_networks = self.codecs.clone().unwrap_or_else(|| Encoding::OF_NETWORKS.to_vec());
         let codecs = of_networks.into_iter().filter(|encoding| Encoding::OF_NETWORKS.contains(encoding));
-        Self { codecs: Some(codecs.collect()), ..self.clone() }
+        Self { codecs: Some(codecs.collect()), transcoding, ..self.clone() }
     }
 
     pub(super) fn allow(&self, format: &Format) -> bool {
@@ -166,8 +171,8 @@ impl Leg {
         Ok(())
     }
 
-    /// Writes the offer that carries the peer's of `from`: its formats as far as both trunks allow them, by
-    /// this leg's numbers, its direction and packet times, and nothing else of it.
+    /// Writes the offer that carries the peer's of `from`: its formats as far as both trunks allow them, codecs of our
+    /// own where the trunks say so, by this leg's numbers, its direction and packet times, and nothing else of it.
     pub fn relay_offer(&mut self, from: &Leg) -> Result<String, Refusal> {
         self.relay_offer_as(from, None)
     }
@@ -178,9 +183,7 @@ impl Leg {
         let Exchange::RemoteOffer { offer: Description { audio: theirs, .. }, .. } = &from.exchange else {
             return Err(Refusal::NothingToRelay);
         };
-        let allowed =
-            theirs.formats.iter().filter(|format| self.terms.allow(format) && from.terms.allow(format));
-        let allowed: Vec<Format> = allowed.cloned().collect();
+        let allowed = self.terms.offer(&from.terms, &theirs.formats, &self.spoken());
         if !speaks(allowed.iter()) {
             return Err(Refusal::NothingInCommon);
         }
@@ -257,7 +260,8 @@ impl Leg {
         };
         let (answer, agreed) = match from.answered()? {
             Some(media) if offer.port != 0 => {
-                let mut answer = accept(self.local, offer, media, self.answering(offer)?)?;
+                let crypto = self.answering(offer)?;
+                let mut answer = accept(self.local, offer, media, crypto, (&self.terms, &from.terms))?;
                 let at = (self.local, answer.rtcp_mux);
                 answer.ice = self
                     .mint
@@ -420,6 +424,11 @@ impl Leg {
     /// What an offer of ours says of ICE. No offer of ours restarts it.
     fn offering_ice(&self, rtcp_mux: bool) -> Option<Box<Ice>> {
         self.mint.as_ref().map(|mint| Box::new(Ice::own(mint.credentials(), self.local, rtcp_mux)))
+    }
+
+    /// What the peer has agreed to, as descriptions say it.
+    fn spoken(&self) -> Vec<Format> {
+        self.agreed.as_ref().map(terminated::formats_of).unwrap_or_default()
     }
 
     /// The line of our answer to this offer, with its tag and our key of the suite.

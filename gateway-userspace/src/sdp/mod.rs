@@ -19,6 +19,7 @@ mod offer_answer;
 mod parse;
 mod precondition;
 mod print;
+mod transcoding;
 
 pub use crypto::{Crypto, MediaSecurity, SecurityTerms};
 pub use fault::{Refusal, SdpFault};
@@ -30,3 +31,4 @@ pub use offer_answer::{Event, OfferAnswer, State};
 pub use parse::parse;
 pub use precondition::Preconditions;
 pub use print::print;
+pub use transcoding::Transcoding;

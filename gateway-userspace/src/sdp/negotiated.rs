@@ -4,6 +4,7 @@ use super::capability::{counterpart, same_payload};
 use super::crypto::{self, Crypto};
 use super::fault::Refusal;
 use super::ice::{self, Checks, IceTerms};
+use super::leg::Terms;
 use super::model::{Audio, Direction, Format};
 use crate::rtp::Codec;
 use crate::srtp::MasterKey;
@@ -93,6 +94,13 @@ pub struct NegotiatedFormat {
     pub to_peer: u8,
 }
 
+impl Negotiated {
+    /// The format that the peer is sent, and most likely sends: the answerer's first of speech.
+    pub fn preferred(&self) -> Option<&NegotiatedFormat> {
+        self.formats.iter().find(|format| format.codec.encoding.is_speech())
+    }
+}
+
 impl NegotiatedFormat {
     /// Whether it is this format of a description, whatever the number.
     pub fn is_of(&self, format: &Format) -> bool {
@@ -105,21 +113,30 @@ impl NegotiatedFormat {
     }
 }
 
-/// Our answer to `offer` that carries what the other leg's peer agreed to.
+/// Our answer to `offer` that carries what the other leg's peer agreed to; where `own` and `other`, the trunks' terms, let
+/// audio go through a codec of ours, what the peer speaks if the other one prefers something else: a peer sends the
+/// format that it names first.
 pub(super) fn accept(
     local: SocketAddr,
     offer: &Audio,
     media: &Negotiated,
     crypto: Vec<Crypto>,
+    (own, other): (&Terms, &Terms),
 ) -> Result<Audio, Refusal> {
+    let mut is_carried = false;
     let mut taken = Vec::with_capacity(media.formats.len());
     let mut formats = Vec::with_capacity(media.formats.len());
     for NegotiatedFormat { codec, fmtp, from_peer, .. } in &media.formats {
         let wanted = Format { payload_type: *from_peer, codec: codec.clone(), fmtp: fmtp.clone() };
         if let Some(position) = counterpart(&wanted, &offer.formats, &taken) {
             taken.push(position);
+            is_carried |= media.preferred().is_some_and(|preferred| preferred.is_of(&wanted));
             formats.push(Format { payload_type: offer.formats[position].payload_type, ..wanted });
         }
+    }
+    let translated = !is_carried && own.transcodes(other);
+    if translated {
+        formats = own.answer(offer);
     }
     if !speaks(formats.iter()) {
         return Err(Refusal::NothingInCommon);
@@ -132,8 +149,9 @@ pub(super) fn accept(
         rtcp: None,
         rtcp_mux: offer.rtcp_mux && may_share_port(&formats),
         formats,
-        ptime: media.ptime,
-        maxptime: media.maxptime,
+        // What packets to the other peer carry is made here, whatever comes.
+        ptime: media.ptime.filter(|_| !translated),
+        maxptime: media.maxptime.filter(|_| !translated),
         preconditions: offer.preconditions,
         crypto,
         ice: None,

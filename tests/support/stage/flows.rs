@@ -7,6 +7,7 @@ use gateway_userspace::base::time::Time;
 use gateway_userspace::dataplane::{FlowReport, RelayPath, Update};
 use gateway_userspace::media::plan::FlowSpec;
 use gateway_userspace::runtime::relay::FlowTable;
+use gateway_userspace::signal::dtmf::body::Press;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct MemoryFlows {
     pub silent_since: [Option<Time>; 2],
     /// What was done, for the ladder.
     pub log: Vec<String>,
+    /// Keys that signalling brought, and whose media they went to.
+    pub pressed: Vec<(Side, Press)>,
     flows: BTreeMap<u32, (FlowId, FlowSpec)>,
     /// Since when there is a flow at an address.
     since: BTreeMap<SocketAddr, Time>,
@@ -33,6 +36,7 @@ impl Default for MemoryFlows {
             room: usize::MAX,
             silent_since: [None; 2],
             log: Vec::new(),
+            pressed: Vec::new(),
             flows: BTreeMap::new(),
             since: BTreeMap::new(),
             epoch: 0,
@@ -62,6 +66,12 @@ impl MemoryFlows {
     /// Since when the flow at this address is there.
     pub fn since(&self, at: SocketAddr) -> Time {
         self.since.get(&at).copied().unwrap_or(Time::ZERO)
+    }
+
+    /// The flow that relays this side's media, by its identifier.
+    pub fn id_of(&self, side: Side) -> Option<FlowId> {
+        let mut flows = self.flows.values().filter(|(_, flow)| flow.kind != FlowKind::Rtcp);
+        flows.find(|(_, flow)| flow.from == side).map(|(id, _)| *id)
     }
 
     /// Every flow, in no order.
@@ -169,6 +179,12 @@ impl FlowTable for MemoryFlows {
         }
         self.put(ids, flows, "adopted:");
         Ok(())
+    }
+
+    fn press(&mut self, flow: FlowId, press: Press) {
+        let Some((_, heard)) = self.flows.get(&flow.slot).filter(|(own, _)| *own == flow) else { return };
+        self.log.push(format!("{} → {:?}", press.key.letter(), heard.from));
+        self.pressed.push((heard.from, press));
     }
 
     fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport> {

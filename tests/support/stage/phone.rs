@@ -233,6 +233,13 @@ impl Phone {
         *self.outbox.last_mut().expect("it was just sent") = client.text.clone().into();
     }
 
+    /// Sends a request with a body inside the last dialog, whose type `header` says.
+    pub fn tell(&mut self, now: Time, method: &'static str, header: &str, body: &str) {
+        let dialog = self.dialogs.len() - 1;
+        let body = (!header.is_empty()).then(|| body.to_owned());
+        self.request(now, dialog, method, body, header);
+    }
+
     /// Sends a request with an offer inside the last dialog.
     pub fn offer(&mut self, now: Time, method: &'static str, session: Session, header: &str) {
         let dialog = self.dialogs.len() - 1;

@@ -61,7 +61,16 @@ impl Sessions {
             if !told.is_empty() && !near.iter().all(known) {
                 broken.push(format!("the {side} was never told of {near:?} at {}", flow.at));
             }
-            let far: Vec<_> = flow.payload_types.iter().map(|one| one.far).collect();
+            let far: Vec<_> = match &flow.bridge {
+                None => flow.payload_types.iter().map(|one| one.far).collect(),
+                // What it sends it makes by itself.
+                Some(bridge) => {
+                    let leg = bridge.leg(flow.from.other());
+                    let beside =
+                        [leg.events.map(|events| events.types.to), leg.comfort_noise.map(|types| types.to)];
+                    std::iter::once(leg.speech_to).chain(beside.into_iter().flatten()).collect()
+                }
+            };
             if !said(&self.heard, &output.to.to_string(), &far) {
                 broken
                     .push(format!("nobody asked for {far:?} at {}, the other side of the {side}", output.to));

@@ -171,6 +171,7 @@ impl Ring {
             protect: None,
             checks: None,
             userspace: None,
+            bridge: None,
         };
         (0..self.count).map(flow).collect()
     }

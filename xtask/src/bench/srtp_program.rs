@@ -74,6 +74,7 @@ pub(super) fn measure(
         protect: None,
         checks: None,
         userspace: None,
+        bridge: None,
     };
     let [plain, protecting, unprotecting] = PORTS;
     let flows = [

@@ -3,7 +3,7 @@
 use crate::sip::message::{HeaderName, Headers, Method};
 
 /// Methods that this gateway serves, for Allow.
-pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, REFER, NOTIFY";
+pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, UPDATE, INFO, REFER, NOTIFY";
 
 /// Options that may be required of this gateway.
 const OPTIONS: [&str; 5] = [REL100, TIMER, PRECONDITION, REPLACES, NO_REFER_SUBSCRIPTION];

@@ -4,6 +4,7 @@ pub(super) mod ability;
 pub(super) mod correlation;
 pub(super) mod early_media;
 pub(super) mod hold;
+pub(super) mod keys;
 pub(super) mod local_answer;
 pub(super) mod reason;
 pub(super) mod reliable;

@@ -117,6 +117,7 @@ impl Ending {
             Event::Timer(_)
             | Event::Cancelled { .. }
             | Event::FlowsRefused(_)
+            | Event::Key { .. }
             | Event::MediaHeard { .. }
             | Event::HangUp(_) => {}
         }
@@ -163,6 +164,7 @@ impl Ending {
             | RequestKey::Prack
             | RequestKey::Notify { .. }
             | RequestKey::Refer { .. }
+            | RequestKey::Keys { .. }
             | RequestKey::Release => {}
         }
     }

@@ -4,6 +4,7 @@ mod agreement;
 mod change;
 mod end;
 mod own;
+mod pressed;
 mod refresh;
 mod transfer;
 mod watch;
@@ -15,6 +16,7 @@ use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::call::facts::{Ending as Outcome, Facts};
+use crate::call::feature::keys;
 use crate::call::feature::reason::Reasons;
 use crate::call::feature::transfer::{Referred, Subscription, notify};
 use crate::call::leg::Legs;
@@ -312,6 +314,10 @@ impl Established {
                 }
                 Phase::Established(self)
             }
+            Event::Key { to, press } => {
+                self.press(to, press, context);
+                Phase::Established(self)
+            }
             Event::HangUp(fault) => self.end(facts, Outcome::fault(fault, true), &BOTH, context),
             Event::Timer(timer @ (CallTimer::PeerSilent | CallTimer::NoAnswer)) => {
                 self.target_late(facts, timer, context)
@@ -348,6 +354,7 @@ impl Established {
             RequestKey::Reinvite { .. }
             | RequestKey::Update { .. }
             | RequestKey::Bye { .. }
+            | RequestKey::Keys { .. }
             | RequestKey::Prack
             | RequestKey::Release => {}
         }
@@ -414,6 +421,14 @@ impl Established {
                 Phase::Established(self)
             }
             Method::Refer => self.refer(facts, side, (server, &request), context),
+            Method::Info => {
+                self.pressed(side, (server, &request), context);
+                Phase::Established(self)
+            }
+            Method::Notify if keys::is_of_keys(&request) => {
+                self.pressed(side, (server, &request), context);
+                Phase::Established(self)
+            }
             Method::Notify => {
                 self.notification(facts, side, (server, &request), context);
                 Phase::Established(self)
@@ -460,7 +475,9 @@ impl Established {
             RequestKey::Reinvite { to } | RequestKey::Update { to } => {
                 self.change_answered(facts, to, response, context)
             }
-            RequestKey::Prack | RequestKey::Bye { .. } | RequestKey::Release => Phase::Established(self),
+            RequestKey::Prack | RequestKey::Bye { .. } | RequestKey::Keys { .. } | RequestKey::Release => {
+                Phase::Established(self)
+            }
         }
     }
 

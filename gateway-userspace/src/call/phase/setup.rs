@@ -250,6 +250,7 @@ impl Setup {
             | Event::Acknowledged { .. }
             | Event::NeverAcknowledged { .. }
             | Event::Claimed(_)
+            | Event::Key { .. }
             | Event::Timer(
                 CallTimer::Glare
                 | CallTimer::Parting

@@ -343,6 +343,9 @@ fn media(trunk: &file::Trunk, usual: &Usual, label: &str, errors: &mut ConfigErr
         dscp: written.dscp.as_ref().map(|dscp| *dscp.get_ref()),
         rate,
         codecs,
+        transcoding: super::value(&written.transcode, standard.transcoding),
+        keys: super::value(&written.dtmf, standard.keys),
+        packet_ms: packet_ms(&written.packet_ms, label, errors),
         offer_rtcp_mux: super::value(&written.offer_rtcp_mux, standard.offer_rtcp_mux),
         security: SecurityTerms { security, suites: suites(&written.suites, &usual.security, label, errors) },
         ice: IceTerms {
@@ -351,6 +354,17 @@ fn media(trunk: &file::Trunk, usual: &Usual, label: &str, errors: &mut ConfigErr
         },
         userspace: super::value(&written.relay, file::Relay::Kernel) == file::Relay::Userspace,
     })
+}
+
+fn packet_ms(field: &Field<u16>, label: &str, errors: &mut ConfigErrors) -> Option<u16> {
+    let written = field.as_ref()?;
+    let milliseconds = *written.get_ref();
+    if !(10..=120).contains(&milliseconds) || milliseconds % 10 != 0 {
+        let message = format!("packets of {milliseconds} ms cannot be made");
+        let fix = "write a multiple of 10 up to 120; 20 is what nearly all peers expect";
+        errors.add(Some(written.span()), format!("{label} media.packet_ms"), message, fix);
+    }
+    Some(milliseconds)
 }
 
 fn suites(

@@ -20,6 +20,7 @@
 //!   carrier.
 //! * [`Engine::leave`] is the one way out: it protects with the keys of the flow and counts what could not be sent.
 
+use super::bridges::{Bridges, Exit, Member};
 use super::checks::Checks;
 use super::counters::Counters;
 use super::relay::{Arrival, Outcome, Relay};
@@ -28,7 +29,10 @@ use super::states::States;
 use crate::dataplane::compile::{Place, arrival};
 use crate::dataplane::record::Record;
 use crate::ice::is_stun;
+use crate::media::bridge::{Bridge, PlayUntil};
 use crate::media::plan::FlowSpec;
+use crate::signal::dtmf::body::Press;
+use crate::signal::tone::Source;
 use crate::srtp::MasterKey;
 use gateway_common::admit;
 use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT};
@@ -72,6 +76,7 @@ pub(in crate::dataplane) struct Engine {
     relay: Relay,
     secured: Secured,
     checks: Checks,
+    bridges: Bridges,
     /// The payload being relayed.
     payload: Vec<u8>,
 }
@@ -82,6 +87,7 @@ impl Engine {
             relay: Relay::new(counters),
             secured: Secured::default(),
             checks: Checks::default(),
+            bridges: Bridges::default(),
             payload: Vec::with_capacity(DATAGRAM_MAX),
         }
     }
@@ -162,6 +168,7 @@ impl Engine {
         self.relay.forget(slot);
         self.secured.forget(slot);
         self.checks.forget(slot);
+        self.bridges.forget(slot);
     }
 
     /// Agents answer the checks of these flows as the plan says, and tell apart whose packets are of which key.
@@ -179,8 +186,47 @@ impl Engine {
     }
 
     /// What flows had to say since the last call.
-    pub(in crate::dataplane) fn records(&mut self) -> std::vec::Drain<'_, Record> {
-        self.relay.records()
+    pub(in crate::dataplane) fn records(&mut self) -> impl Iterator<Item = Record> {
+        self.relay.records().chain(self.bridges.records())
+    }
+
+    /// Calls that are more than a relay.
+    pub(in crate::dataplane) fn bridges(&self) -> &Bridges {
+        &self.bridges
+    }
+
+    /// Flows of one plan are as it says from now on, with what stands between their peers ([`Bridges::prepare`]).
+    pub(in crate::dataplane) fn host(
+        &mut self,
+        now: u64,
+        members: &[Member],
+        flows: &[FlowSpec],
+        prepared: Option<Bridge>,
+    ) {
+        self.bridges.host(now, (members, flows), prepared, &mut self.relay);
+    }
+
+    /// Sends what bridges have to send at `now` (monotonic nanoseconds).
+    pub(in crate::dataplane) fn run(&mut self, now: u64, carrier: &mut impl Carrier) {
+        let Self { relay, secured, bridges, .. } = self;
+        bridges.run(now, Exit { relay, secured, carrier });
+    }
+
+    /// A key that signalling brought, for the peer whom the flow of this slot hears.
+    pub(in crate::dataplane) fn press(
+        &mut self,
+        now: u64,
+        slot: u32,
+        press: Press,
+        carrier: &mut impl Carrier,
+    ) {
+        let Self { relay, secured, bridges, .. } = self;
+        bridges.press(now, slot, press, Exit { relay, secured, carrier });
+    }
+
+    /// Plays to the peer whom the flow of this slot hears, or stops.
+    pub(in crate::dataplane) fn play(&mut self, now: u64, slot: u32, what: Option<(Source, PlayUntil)>) {
+        self.bridges.play(now, slot, what);
     }
 
     /// A UDP payload came at `now` (monotonic nanoseconds): the first `octets` of `buffer`, behind which there are
@@ -211,6 +257,15 @@ impl Engine {
         }
         self.payload.clear();
         self.payload.extend_from_slice(plain);
+        if self.bridges.take(config.slot) {
+            let Self { relay, secured, bridges, payload, .. } = self;
+            // Reports of a stream that ends here end here too.
+            let is_rtp = relay.judge(now, arrived, None, payload).is_ok_and(|passage| passage.is_rtp());
+            if is_rtp {
+                bridges.receive(now, config.slot, payload, Exit { relay, secured, carrier });
+            }
+            return;
+        }
         let outcome = self.relay.relay(now, arrived, &mut self.payload);
         let Outcome::Send { from, to, traffic_class, octets: counted } = outcome else {
             return;

@@ -6,6 +6,7 @@
 //! `engine` puts the keys of SRTP around it, for whoever carries packets; [`sockets`] puts sockets in front of that, as
 //! the fall-back where XDP is not to be had.
 
+pub(super) mod bridges;
 mod checks;
 pub mod counters;
 mod crypto;

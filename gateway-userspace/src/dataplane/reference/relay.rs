@@ -4,8 +4,10 @@ use super::super::compile::arrival;
 use super::super::record::Record;
 use super::counters::Counters;
 use super::crypto::Crypto;
+use super::engine::Way;
 use super::states::States;
 use crate::base::id::FlowId;
+use crate::media::bridge::Stream;
 use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::net::{Addr128, Be16};
@@ -58,6 +60,12 @@ pub(super) struct Passage {
     pub(super) from: (Addr128, Be16),
     pub(super) to: (Addr128, Be16),
     pub(super) traffic_class: u8,
+}
+
+impl Passage {
+    pub(super) fn is_rtp(&self) -> bool {
+        matches!(self.media, Media::Rtp(_))
+    }
 }
 
 /// Flows and their states. Configurations are compiled as for the kernel.
@@ -254,6 +262,48 @@ impl Relay {
             });
             self.counters.refuse(*reason);
         })
+    }
+
+    /// An RTP packet that was made here is to leave in the stream of the flow at `at`: counts it, and says by which way.
+    /// `None` while the flow is muted.
+    ///
+    /// # Errors
+    /// Nobody has said yet where it is to go.
+    pub(super) fn send_made(&mut self, now: u64, at: FlowKey, packet: &[u8]) -> Result<Option<Way>, Reason> {
+        let config = *self.flows.get(&at).ok_or(Reason::StateMissing)?;
+        if config.flags & flag::MUTED != 0 {
+            return Ok(None);
+        }
+        let Media::Rtp(rtp) = rtp::parse(packet, 0, packet.len(), FlowKind::Rtp)? else { return Ok(None) };
+        let (to, to_port) = config.rtp.destination(self.learned(config.rtp.learned_slot).as_ref())?;
+        if to.is_v4() != config.rtp.local.is_v4() {
+            return Err(Reason::NoDestination);
+        }
+        self.states.change(config.slot, |state| {
+            admit::begin(&config, state);
+            account::send_made(state, &rtp, packet.len(), now);
+        });
+        self.counters.count(Traffic::Transmitted);
+        Ok(Some(Way {
+            from: arrival(FlowKey::new(config.rtp.local, config.rtp.local_port)),
+            to: arrival(FlowKey::new(to, to_port)),
+            traffic_class: traffic_class(0, config.dscp),
+        }))
+    }
+
+    /// What follows on what a flow has sent so far, at `clock_rate`; `None` where it has sent nothing.
+    pub(super) fn stream(&self, now: u64, flow: FlowId, clock_rate: u32) -> Option<Stream> {
+        let state = self.states.read(flow.slot);
+        if state.epoch != flow.epoch || state.sent_at == 0 {
+            return None;
+        }
+        let next = account::next_made(&state, clock_rate, now);
+        Some(Stream { ssrc: next.ssrc.host(), sequence: next.sequence, timestamp: next.timestamp })
+    }
+
+    /// What peers send is relayed again, behind what was made here.
+    pub(super) fn take_over(&mut self, flow: FlowId) {
+        self.states.change(flow.slot, account::take_over);
     }
 
     fn hear(

@@ -73,6 +73,11 @@ impl Bridge {
         Ok(Self { caller: Leg::new(caller, callee)?, callee: Leg::new(callee, caller)? })
     }
 
+    /// Where the stream to the peer of `to` begins, before anything of it was sent.
+    pub fn begin(&mut self, to: Side, stream: Stream) {
+        self.legs(to).0.outbound.begin(stream);
+    }
+
     /// Takes an RTP packet from the peer of `from`; RTCP is not this room's, and ignored.
     pub fn receive(&mut self, now: Time, from: Side, packet: &[u8], output: &mut impl Output) {
         let mut keys = Keys::new();

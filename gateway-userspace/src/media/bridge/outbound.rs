@@ -83,6 +83,10 @@ impl Outbound {
         })
     }
 
+    pub(super) fn begin(&mut self, stream: Stream) {
+        self.stream = stream;
+    }
+
     /// Time from one packet to the next.
     pub(super) fn interval(&self) -> Duration {
         Duration::from_millis(self.packet_ms.into())

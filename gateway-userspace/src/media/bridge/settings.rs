@@ -6,7 +6,7 @@ use crate::sdp::Negotiated;
 use std::time::Duration;
 
 /// One leg as negotiated, and what its trunk wants beside.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LegSettings {
     pub coding: Coding,
     /// Payload types of speech in packets from the peer, and in those to it.
@@ -108,7 +108,7 @@ impl LegSettings {
         Some(Self {
             speech_from: [Some(speech.from_peer), speech.also_from_peer],
             speech_to: speech.to_peer,
-            packet_ms: negotiated.ptime.map_or(20, u32::from),
+            packet_ms: packet_ms(negotiated),
             comfort_noise: beside(Encoding::ComfortNoise).map(types),
             events: events.map(|format| Events { types: types(format), clock_rate: format.codec.clock_rate }),
             keys_from: if events.is_some() { KeysFrom::Packets } else { KeysFrom::Tones },
@@ -118,4 +118,10 @@ impl LegSettings {
             jitter: JitterSettings::default(),
         })
     }
+}
+
+/// What the peer asks for, of what it takes at most (RFC 8866 section 6.4); else what RFC 3551 section 4.2 has.
+fn packet_ms(negotiated: &Negotiated) -> u32 {
+    let most = negotiated.maxptime.filter(|most| *most > 0).unwrap_or(u16::MAX);
+    u32::from(negotiated.ptime.filter(|wished| *wished > 0).unwrap_or(20).min(most))
 }

@@ -363,6 +363,7 @@ fn keys_in(audio: &[i16]) -> Vec<Key> {
     keys
 }
 
+// Statement 159.
 #[test]
 fn keys_in_tones_become_events_and_nothing_of_the_tones_is_heard() {
     for codec in ["PCMA/8000", "PCMU/8000", "G722/8000"] {

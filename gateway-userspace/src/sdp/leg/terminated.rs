@@ -10,27 +10,28 @@ use super::super::negotiated::{
 use super::super::offer_answer::Event;
 use super::super::parse::parse;
 use super::super::precondition::Preconditions;
-use super::{Exchange, Finality, Leg};
+use super::super::transcoding;
+use super::{Exchange, Finality, Leg, Terms};
 
 impl Leg {
     /// Writes an offer of what the peer of `other` has agreed to: for a caller that offered nothing itself, or when
     /// the other side's answer has changed behind a peer that has had its own.
     pub fn offer_agreed(&mut self, other: &Leg) -> Result<String, Refusal> {
         let media = other.agreed.as_ref().ok_or(Refusal::NothingToRelay)?;
-        self.offer_formats(&formats_of(media), media.direction, (media.ptime, media.maxptime))
+        self.offer_formats(&self.beside(other, media), media.direction, (media.ptime, media.maxptime))
     }
 
     /// As [`Leg::offer_agreed`], in both directions: to a peer that was held by somebody who has left, say.
     pub fn offer_resumed(&mut self, other: &Leg) -> Result<String, Refusal> {
         let media = other.agreed.as_ref().ok_or(Refusal::NothingToRelay)?;
-        self.offer_formats(&formats_of(media), Direction::SendReceive, (media.ptime, media.maxptime))
+        self.offer_formats(&self.beside(other, media), Direction::SendReceive, (media.ptime, media.maxptime))
     }
 
     /// Writes an offer to a peer that comes to a call in which the peer of `other` waits: what that one has agreed to
     /// with somebody else, then those of `own` that both trunks allow, which it may be asked for then.
     pub fn offer_joining(&mut self, other: &Leg, own: &[Format]) -> Result<String, Refusal> {
         let agreed = other.agreed.as_ref();
-        let mut formats = agreed.map(formats_of).unwrap_or_default();
+        let mut formats = agreed.map(|media| self.beside(other, media)).unwrap_or_default();
         for format in own.iter().filter(|format| other.terms.allow(format)) {
             if !formats.iter().any(|known| known.codec == format.codec) {
                 formats.push(format.clone());
@@ -47,7 +48,7 @@ impl Leg {
         self.allowed(Event::SendAnswer)?;
         let Some(mut media) = other.agreed.clone() else { return self.answer_own(other) };
         media.direction = Direction::SendReceive;
-        match self.answer_as(&media, None) {
+        match self.answer_as(&media, None, &other.terms) {
             Err(Refusal::NothingInCommon) => self.answer_own(other),
             answer => answer,
         }
@@ -66,7 +67,11 @@ impl Leg {
         self.allowed(Event::SendAnswer)?;
         let mut media = other.prospect().ok_or(Refusal::NothingToRelay)?;
         media.direction = Direction::SendReceive;
-        self.answer_as(&media, None)
+        // An offer prefers nothing yet: what is common goes first.
+        match self.answer_as(&media, None, &Terms::default()) {
+            Err(Refusal::NothingInCommon) => self.answer_as(&media, None, &other.terms),
+            answer => answer,
+        }
     }
 
     /// Offers once more what this leg said last, word for word, so that nothing changes (RFC 4028 section 7.4).
@@ -89,7 +94,7 @@ impl Leg {
         let mut position = 0..;
         media.formats.retain(|format| position.next() == first || !is_speech(format));
         media.direction = Direction::SendReceive;
-        self.answer_as(&media, None)
+        self.answer_as(&media, None, &other.terms)
     }
 
     /// Answers the peer's offer by what the peer of `other` agreed to before, which is not asked again; `direction`,
@@ -97,7 +102,7 @@ impl Leg {
     pub fn answer_agreed(&mut self, other: &Leg, direction: Option<Direction>) -> Result<String, Refusal> {
         self.allowed(Event::SendAnswer)?;
         let media = other.agreed.clone().ok_or(Refusal::NothingToRelay)?;
-        self.answer_as(&media, direction)
+        self.answer_as(&media, direction, &other.terms)
     }
 
     /// Says the answer once more that a provisional response previewed: an answer does not change on its way to the
@@ -121,11 +126,17 @@ impl Leg {
         Ok(self.sent.0.clone())
     }
 
-    /// Whether media of `other`'s peer passes to this leg's and back without a codec and without another answer: each
-    /// speech format that this peer may send is one that the other takes, and the one that the other prefers is
-    /// agreed here.
+    /// Whether media of `other`'s peer passes to this leg's and back without another answer: each speech format that this
+    /// peer may send is one that the other takes, and the one that the other prefers is agreed here; or a codec may stand
+    /// between them.
     pub fn carries(&self, other: &Leg) -> bool {
         let (Some(near), Some(far)) = (&self.agreed, &other.agreed) else { return false };
+        let is_codable = |media: &Negotiated| {
+            media.preferred().is_some_and(|format| transcoding::is_codable(&format_of(format)))
+        };
+        if self.terms.transcodes(&other.terms) && is_codable(near) && is_codable(far) {
+            return true;
+        }
         let speech = |media: &Negotiated| {
             media
                 .formats
@@ -180,6 +191,11 @@ impl Leg {
         parse(self.sent.0.as_bytes()).ok()
     }
 
+    /// What the peer of `other` has agreed to, and codecs of our own where the trunks say so.
+    fn beside(&self, other: &Leg, media: &Negotiated) -> Vec<Format> {
+        self.terms.offer(&other.terms, &formats_of(media), &self.spoken())
+    }
+
     fn offer_formats(
         &mut self,
         formats: &[Format],
@@ -215,13 +231,19 @@ impl Leg {
         Ok(body)
     }
 
-    fn answer_as(&mut self, media: &Negotiated, direction: Option<Direction>) -> Result<String, Refusal> {
+    fn answer_as(
+        &mut self,
+        media: &Negotiated,
+        direction: Option<Direction>,
+        other: &Terms,
+    ) -> Result<String, Refusal> {
         let Exchange::RemoteOffer { offer: Description { before, audio: offer, after, .. }, before: held } =
             &self.exchange
         else {
             return Err(Refusal::Illegal { state: self.state(), event: Event::SendAnswer });
         };
-        let mut answer = accept(self.local, offer, media, self.answering(offer)?)?;
+        let crypto = self.answering(offer)?;
+        let mut answer = accept(self.local, offer, media, crypto, (&self.terms, other))?;
         if let Some(direction) = direction {
             answer.direction = direction;
         }
@@ -239,7 +261,7 @@ impl Leg {
 }
 
 /// What a leg agreed on, as descriptions say it.
-fn formats_of(media: &Negotiated) -> Vec<Format> {
+pub(super) fn formats_of(media: &Negotiated) -> Vec<Format> {
     media.formats.iter().map(format_of).collect()
 }
 

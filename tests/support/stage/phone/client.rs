@@ -85,7 +85,7 @@ impl Phone {
         self.dialogs[dialog].sequence += 1;
         let sequence = self.dialogs[dialog].sequence;
         let branch = self.branch();
-        let offered = body.is_some();
+        let offered = body.is_some() && !header.contains("Content-Type");
         let text = self.text(dialog, method, sequence, &branch, body.as_deref(), header);
         self.outbox.push(text.clone().into());
         let client = Client::new(now, (method, sequence), branch, dialog, text);
@@ -114,6 +114,9 @@ impl Phone {
             _ => String::new(),
         };
         let content = match body {
+            Some(body) if header.contains("Content-Type") => {
+                format!("Content-Length: {}\r\n\r\n{body}", body.len())
+            }
             Some(body) => {
                 format!("Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}", body.len())
             }

@@ -4,7 +4,9 @@ use super::{ALICE, ALICES_NUMBER, BOB, BOBS_NUMBER, CAROL, Scene};
 use crate::stage::phone::Phone;
 use crate::stage::session::Session;
 use gateway_userspace::base::fault::Fault;
+use gateway_userspace::base::id::Side;
 use gateway_userspace::runtime::core::Core;
+use gateway_userspace::signal::dtmf::body::Press;
 use gateway_userspace::sip::transport::{Hop, Transport};
 
 impl Scene {
@@ -86,6 +88,22 @@ impl Scene {
         let now = self.now;
         self.phones[phone].ask(now, method, header);
         self.post();
+    }
+
+    /// A phone sends a request with a body inside its last dialog, whose type `header` says; without a header, none.
+    pub fn tells(&mut self, phone: usize, method: &'static str, header: &str, body: &str) {
+        let now = self.now;
+        self.phones[phone].tell(now, method, header, body);
+        self.run(1_000);
+    }
+
+    /// The data plane heard a key of the other side, for this one, which has keys by signalling.
+    pub fn hears_key(&mut self, side: Side, press: Press) {
+        let flow = self.flows.id_of(side).expect("media of the side is relayed");
+        for core in 0..self.cores.len() {
+            self.turn(core, |core, turn| core.key(turn, flow, press));
+        }
+        self.run(1_000);
     }
 
     /// A phone sends an UPDATE inside its last dialog.
