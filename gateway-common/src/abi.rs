@@ -33,6 +33,7 @@ pub const FINGERPRINT: u64 = {
         offset_of!(srtp::Keys, rtcp),
         size_of::<srtp::FlowCrypto>(),
         size_of::<Queues>(),
+        size_of::<record::CaptureRecord>(),
     ];
     let mut index = 0;
     while index < parts.len() {
@@ -50,6 +51,9 @@ pub const SECURED_FLOWS_DEFAULT: u32 = 20_000;
 
 /// Octets of the ring to userspace.
 pub const RING_BYTES: u32 = 1 << 20;
+
+/// Octets of the ring for captures.
+pub const CAPTURE_RING_BYTES: u32 = 1 << 20;
 
 /// Names of maps, globals and programs in the object, at most 15 octets each (the kernel cuts longer ones).
 pub mod name {
@@ -90,6 +94,8 @@ pub mod name {
     pub const XSKS: &str = "CW_XSKS";
     /// Programs that [`PROGRAM`] hands packets to, by [`super::stage`]. Written by the control plane.
     pub const STAGES: &str = "CW_STAGES";
+    /// Ring buffer of [`crate::record::CaptureRecord`]. Written by the kernel.
+    pub const CAPTURES: &str = "CW_CAPTURES";
     /// Ring buffer of [`crate::record`]. Written by the kernel.
     pub const RECORDS: &str = "CW_RECORDS";
     /// Array of one u64: [`super::FINGERPRINT`] of whoever loaded the maps.
@@ -100,7 +106,7 @@ pub mod name {
     pub const PROGRAM: &str = "causeway";
     /// The programs for packets of flows that are not like most, by [`super::stage`].
     pub const STAGE_PROGRAMS: [&str; super::stage::COUNT as usize] =
-        ["causeway_open", "causeway_relay", "causeway_seal", "causeway_punt"];
+        ["causeway_open", "causeway_relay", "causeway_seal", "causeway_punt", "causeway_capture"];
     /// An empty program: lets a veth peer or an output-only interface take redirected packets.
     pub const PASS: &str = "causeway_pass";
 }
@@ -115,8 +121,10 @@ pub mod stage {
     pub const SEAL: u32 = 2;
     /// Hands to userspace.
     pub const PUNT: u32 = 3;
+    /// Copies for a capture, and hands on.
+    pub const CAPTURE: u32 = 4;
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }
 
 /// How packets leave by an interface that the route look-up may name: itself, or as VLANs on a parent.

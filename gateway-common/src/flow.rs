@@ -96,8 +96,12 @@ pub mod flag {
     pub const SECURED: u16 = UNPROTECT | PROTECT;
     /// Userspace relays: packets leave the program for the socket of their receive queue.
     pub const PUNT: u16 = 1 << 6;
+    /// A capture of the call takes copies of what comes and leaves.
+    pub const CAPTURE: u16 = 1 << 10;
+    /// Of whole packets, not of headers alone.
+    pub const CAPTURE_AUDIO: u16 = 1 << 11;
     /// Any of these, and packets take a longer way than that of all others: the one question that those are asked.
-    pub const UNUSUAL: u16 = SECURED | PUNT;
+    pub const UNUSUAL: u16 = SECURED | PUNT | CAPTURE;
 }
 
 /// Why userspace relays a flow that has [`flag::PUNT`].

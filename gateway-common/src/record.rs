@@ -1,9 +1,20 @@
 //! What the kernel tells userspace through its ring buffer.
 
-use crate::net::{Addr128, Be16};
+use crate::{
+    net::{Addr128, Be16},
+    rtp::RTP_LEN,
+};
 
 /// Longest copy of an RTCP packet; longer ones are cut and say so by `length`.
 pub const RTCP_COPY_MAX: usize = 256;
+
+/// How much of a UDP payload of `len` octets a capture takes: all of it with `audio`, and of RTCP, which the second octet
+/// tells (RFC 5761 section 4); of RTP the fixed header, since extensions tell who speaks (RFC 6464).
+#[inline(always)]
+pub const fn captured(second: u8, len: usize, audio: bool) -> usize {
+    let is_rtcp = matches!(second, 192..=223);
+    if audio || is_rtcp || len < RTP_LEN { len } else { RTP_LEN }
+}
 
 /// What a record is about.
 #[repr(u8)]
@@ -21,6 +32,8 @@ pub enum RecordKind {
     /// No neighbour entry for the next hop: userspace has to resolve it, as [`NeighbourWanted`] in the payload
     /// says. One record a second and flow at most.
     NeighbourWanted = 5,
+    /// A copy of a packet for a capture: a [`CaptureHead`], and the frame's first octets. In a ring of its own.
+    Captured = 6,
 }
 
 /// What every record begins with; `length` octets of payload follow it, and then possibly unused room.
@@ -58,6 +71,28 @@ pub struct NeighbourWanted {
 pub struct RtcpRecord {
     pub header: RecordHeader,
     pub payload: [u8; RTCP_COPY_MAX],
+}
+
+/// Longest copy for a capture: a frame with 40 ms of G.711 and whatever headers.
+pub const CAPTURE_COPY_MAX: usize = 512;
+
+/// What the copy in a [`RecordKind::Captured`] is of.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(any(test, feature = "std"), derive(Debug))]
+pub struct CaptureHead {
+    /// Octets of the frame.
+    pub wire: u32,
+    /// 1 for a frame that leaves.
+    pub sent: u32,
+}
+
+/// A record as the kernel reserves it for [`RecordKind::Captured`].
+#[repr(C)]
+pub struct CaptureRecord {
+    pub header: RecordHeader,
+    pub head: CaptureHead,
+    pub payload: [u8; CAPTURE_COPY_MAX],
 }
 
 /// A record as the kernel reserves it for [`RecordKind::NeighbourWanted`].

@@ -159,6 +159,8 @@ pub enum Traffic {
     Punted = 5,
     /// Connectivity checks (RFC 8445) that were answered.
     ChecksAnswered = 6,
+    /// Copies for captures that found no room; the packets themselves went their way.
+    CapturesLost = 7,
 }
 
 impl Traffic {
@@ -171,6 +173,7 @@ impl Traffic {
         Self::LaterFragments,
         Self::Punted,
         Self::ChecksAnswered,
+        Self::CapturesLost,
     ];
 
     /// Metric label and the word in logs.
@@ -183,6 +186,7 @@ impl Traffic {
             Self::LaterFragments => "later_fragments",
             Self::Punted => "punted",
             Self::ChecksAnswered => "checks_answered",
+            Self::CapturesLost => "captures_lost",
         }
     }
 }

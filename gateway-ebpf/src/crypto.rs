@@ -2,7 +2,7 @@
 //! between never know. The rules are those of `gateway_common::srtp`; here is where their memory comes from.
 
 use crate::{
-    account, admit, forward, maps,
+    account, admit, capture, forward, maps,
     packet::{Packet, bounded},
     steer::Flow,
 };
@@ -31,13 +31,24 @@ use gateway_common::{
 /// Out of the first program into those of flows that are not like most. Comes back only where they are not loaded.
 #[inline(always)]
 pub fn hand_over(packet: &Packet, flow: &Flow) {
-    let flags = flow.config.flags;
-    let to = match flags & flag::PUNT {
-        0 if flags & flag::UNPROTECT != 0 => stage::OPEN,
-        0 => stage::RELAY,
-        _ => stage::PUNT,
+    let to = match flow.config.flags & (flag::PUNT | flag::CAPTURE) {
+        0 => after_capture(flow),
+        // Whoever relays a packet takes its copies.
+        flags if flags & flag::PUNT != 0 => stage::PUNT,
+        _ => stage::CAPTURE,
     };
     go_on(packet, to);
+}
+
+/// Out of the capture into the programs that unprotect, relay and protect.
+#[inline(always)]
+pub fn enter(packet: &Packet, flow: &Flow) {
+    go_on(packet, after_capture(flow));
+}
+
+#[inline(always)]
+fn after_capture(flow: &Flow) -> u32 {
+    if flow.config.flags & flag::UNPROTECT != 0 { stage::OPEN } else { stage::RELAY }
 }
 
 #[inline(always)]
@@ -102,6 +113,9 @@ pub fn relay(mut packet: Packet, mut headers: Headers, mut flow: Flow) -> u32 {
     };
     let verdict = verdict.and_then(|(relayed, is_rtcp)| {
         if flow.config.flags & flag::PROTECT == 0 {
+            if flow.config.flags & flag::CAPTURE != 0 {
+                capture::sent(&packet, capture::Of::flow(&flow), headers.payload_len, is_rtcp);
+            }
             return Ok(relayed);
         }
         let scratch = scratch().ok_or(Reason::StateMissing)?;
@@ -114,6 +128,8 @@ pub fn relay(mut packet: Packet, mut headers: Headers, mut flow: Flow) -> u32 {
             len,
             is_rtcp: u32::from(is_rtcp),
             action: relayed.action(),
+            epoch: flow.config.epoch,
+            flags: flow.config.flags.into(),
         };
         go_on(&packet, stage::SEAL);
         not_sent(flow.state, headers.payload_len, is_rtcp);
@@ -139,7 +155,13 @@ pub fn seal(packet: Packet) -> u32 {
     let Some(scratch) = scratch() else { return account::dropped(&packet, Reason::StateMissing) };
     let sealing = scratch.sealing;
     match protect(&packet, &sealing) {
-        Ok(()) => account::left(sealing.action),
+        Ok(len) => {
+            let of = capture::Of { slot: sealing.slot, epoch: sealing.epoch, flags: sealing.flags };
+            if of.is_captured() {
+                capture::sent(&packet, of, len, sealing.is_rtcp == 1);
+            }
+            account::left(sealing.action)
+        }
         Err(reason) => {
             if let Some(state) = maps::CW_STATES.get_ptr_mut(sealing.slot) {
                 // SAFETY: as of `steer`.
@@ -152,10 +174,11 @@ pub fn seal(packet: Packet) -> u32 {
     }
 }
 
+/// Gives the octets of payload that there are then.
 #[inline(always)]
-fn protect(packet: &Packet, sealing: &Sealing) -> Result<(), Reason> {
+fn protect(packet: &Packet, sealing: &Sealing) -> Result<usize, Reason> {
     let outcome = Outcome(cw_protect(packet.raw_context(), sealing.crypto_slot, sealing.offset, sealing.len));
-    let Changed { sum, .. } = outcome.result()?;
+    let Changed { len, sum } = outcome.result()?;
     // The last field of the UDP header.
     let at = bounded(sealing.offset.wrapping_sub(2));
     let field = packet.window::<2>(at).ok_or(Reason::Truncated)?;
@@ -163,7 +186,7 @@ fn protect(packet: &Packet, sealing: &Sealing) -> Result<(), Reason> {
     if checksum != Be16::new(0) {
         field.put16::<0>(Sum::of_checksum(checksum).plus_sum(sum).udp_checksum().raw());
     }
-    Ok(())
+    Ok(len)
 }
 
 #[inline(always)]

@@ -19,6 +19,7 @@
 
 mod account;
 mod admit;
+mod capture;
 mod crypto;
 mod forward;
 mod guard;
@@ -116,6 +117,20 @@ pub fn causeway_seal(context: XdpContext) -> u32 {
 pub fn causeway_punt(context: XdpContext) -> u32 {
     match steered(context) {
         Ok((packet, headers, flow)) => punt::punt(packet, headers, flow),
+        Err(action) => action,
+    }
+}
+
+/// For flows of a call that is captured, in front of the other three.
+#[xdp]
+#[inline(always)]
+pub fn causeway_capture(context: XdpContext) -> u32 {
+    match steered(context) {
+        Ok((packet, headers, mut flow)) => {
+            capture::received(&packet, &headers, &flow);
+            crypto::enter(&packet, &flow);
+            account::finished(&packet, &mut flow, Err(Reason::NoSrtp))
+        }
         Err(action) => action,
     }
 }

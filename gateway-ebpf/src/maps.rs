@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use gateway_common::{
     abi::{
-        self, ADDRESSES_MAX, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, INTERFACES_MAX, LINKS_MAX, Link, Queues,
+        self, ADDRESSES_MAX, CAPTURE_RING_BYTES, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, INTERFACES_MAX, LINKS_MAX, Link, Queues,
         RING_BYTES, SECURED_FLOWS_DEFAULT, SOCKETS_MAX, SOURCES_MAX, stage,
     },
     flow::FlowVersions,
@@ -92,6 +92,10 @@ pub static CW_PACES: LruHashMap<Source, u64, { ADDRESSES_MAX as usize }> = LruHa
 /// Of `()`: libbpf refuses a ring whose value type has a size.
 #[btf_map]
 pub static CW_RECORDS: RingBuf<(), { RING_BYTES as usize }> = RingBuf::new();
+
+/// As above.
+#[btf_map]
+pub static CW_CAPTURES: RingBuf<(), { CAPTURE_RING_BYTES as usize }> = RingBuf::new();
 
 #[btf_map]
 pub static CW_ABI: Array<u64, 1> = Array::new();

@@ -423,6 +423,7 @@ fn time_of(record: &mut Record) -> &mut u64 {
         | Record::Key { at, .. }
         | Record::Rtcp { at, .. }
         | Record::Latched { at, .. }
+        | Record::Captured { at, .. }
         | Record::NeighbourWanted { at, .. } => at,
     }
 }

@@ -334,6 +334,19 @@ fn plain_sockets_relay_by_the_same_rules() -> Result<()> {
     }
     let report = dataplane.report(ids[0]).context("installed")?;
     ensure!((report.packets, report.lost, report.path) == (20, 0, RelayPath::Sockets), "{report:?}");
+
+    dataplane.capture(&ids, Some(false))?;
+    let packet = caller.say()?;
+    let records = turn(&mut poll, &mut dataplane)?;
+    callee.hears(&packet, FAR)?;
+    let copies = records.iter().filter_map(|record| match record {
+        Record::Captured { sent, length, octets, .. } => Some((*sent, *length, octets.len())),
+        _ => None,
+    });
+    // IPv4, UDP and the fixed header of RTP; 160 octets of audio are left out.
+    ensure!(copies.eq([(false, 200, 40), (true, 200, 40)]), "{records:?}");
+    dataplane.capture(&ids, None)?;
+
     let mut stranger = Phone::new(&wires.caller, "192.0.2.10:4666", NEAR)?;
     stranger.say()?;
     turn(&mut poll, &mut dataplane)?;

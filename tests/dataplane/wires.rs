@@ -128,6 +128,14 @@ impl Phone {
         Ok(())
     }
 
+    /// The next packet, whoever sent it.
+    pub fn next(&self) -> Result<Vec<u8>> {
+        let mut buffer = [0; 2048];
+        self.socket.set_read_timeout(Some(PATIENCE))?;
+        let (length, _) = self.socket.recv_from(&mut buffer).context("nothing came")?;
+        Ok(buffer[..length].to_vec())
+    }
+
     pub fn hears_nothing(&self) -> Result<()> {
         self.socket.set_read_timeout(Some(IMPATIENCE))?;
         let mut buffer = [0; 2048];

@@ -7,6 +7,7 @@ mod hostile;
 mod ice;
 mod media;
 mod names;
+mod observation;
 mod operation;
 mod panics;
 mod registration;

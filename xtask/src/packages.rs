@@ -23,7 +23,7 @@ pub(crate) enum Need {
     Kernel,
     /// The lab of network namespaces: ip, ethtool, and a file system for pinned maps
     Lab,
-    /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, stunnel, dnsmasq, tcpdump, aioice
+    /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, stunnel, dnsmasq, tcpdump, tshark, aioice
     Peers,
     /// Other kernels under emulation: QEMU and busybox
     Verify,
@@ -71,6 +71,7 @@ impl Need {
                     "python3-aioice",
                     Probe::Files(&["/usr/lib/python3/dist-packages/aioice/__init__.py"]),
                 ),
+                Package("tshark", Probe::Program("tshark")),
             ],
             Self::Verify => &[
                 Package("qemu-system-x86", Probe::Program("qemu-system-x86_64")),

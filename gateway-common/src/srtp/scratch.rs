@@ -54,6 +54,9 @@ pub struct Sealing {
     pub is_rtcp: u32,
     /// By which it leaves.
     pub action: u32,
+    /// Epoch and flags of its flow.
+    pub epoch: u32,
+    pub flags: u32,
 }
 
 impl Default for Scratch {
@@ -64,7 +67,8 @@ impl Default for Scratch {
 
 impl Scratch {
     pub const fn new() -> Self {
-        let sealing = Sealing { slot: 0, crypto_slot: 0, offset: 0, len: 0, is_rtcp: 0, action: 0 };
+        let sealing =
+            Sealing { slot: 0, crypto_slot: 0, offset: 0, len: 0, is_rtcp: 0, action: 0, epoch: 0, flags: 0 };
         Self {
             words: [0; WORDS + SLACK],
             counter: [0; 4],

@@ -109,6 +109,29 @@ impl Client {
         self.read("/v1/denied", &[])
     }
 
+    /// A file in the pcapng format, after `span`.
+    pub fn capture(
+        &self,
+        call: CallId,
+        span: Duration,
+        sip: bool,
+        audio: bool,
+    ) -> Result<Vec<u8>, ClientFault> {
+        let [seconds, sip, audio] = [span.as_secs().to_string(), sip.to_string(), audio.to_string()];
+        let query = [("seconds", seconds), ("sip", sip), ("audio", audio)];
+        let request = self.agent.post(self.url(&format!("/v1/calls/{call}/capture"))).query_pairs(query);
+        let request = request.config().timeout_global(Some(span + PATIENCE * 2)).build();
+        let response = request.send_empty();
+        if response.as_ref().is_ok_and(|response| !response.status().is_success()) {
+            self.body(response)?;
+            return Ok(Vec::new());
+        }
+        let not_running =
+            |error: ureq::Error| ClientFault::NotRunning { address: self.address, error: error.to_string() };
+        let mut response = response.map_err(not_running)?;
+        response.body_mut().with_config().limit(64 << 20).read_to_vec().map_err(not_running)
+    }
+
     pub fn hang_up(&self, call: CallId) -> Result<Done, ClientFault> {
         self.order(&format!("/v1/calls/{call}/hang-up"))
     }

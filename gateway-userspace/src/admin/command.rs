@@ -3,6 +3,7 @@
 use super::answer::{FlowLine, TrunkLine};
 use crate::base::id::CallId;
 use crate::observe::calls::{CallDetail, CallSummary, Progress};
+use crate::observe::capture::{Captured, Wanted};
 use crate::observe::sources::SilencedSource;
 use ipnet::IpNet;
 use std::fmt;
@@ -18,6 +19,13 @@ pub enum AdminCommand {
         limit: usize,
     },
     Call(CallId),
+    /// Takes packets of a call down for so long, its messages and whole packets if wanted.
+    Capture {
+        call: CallId,
+        span: Duration,
+        sip: bool,
+        audio: bool,
+    },
     /// Ends a call in progress with BYE on both legs.
     HangUp(CallId),
     /// Makes the call panic, to see that it ends alone.
@@ -98,6 +106,13 @@ pub enum CoreCommand {
         limit: usize,
     },
     Call(CallId),
+    /// Begins to take packets of a call down; it ends by `Captured`, or by itself when nobody asks for that.
+    Capture {
+        call: CallId,
+        wanted: Wanted,
+        span: Duration,
+    },
+    Captured(CallId),
     HangUp(CallId),
     /// Makes the call panic, to see that it ends alone.
     #[cfg(debug_assertions)]
@@ -129,6 +144,9 @@ pub enum CoreAnswer {
     Calls(Vec<CallSummary>),
     /// `None`: not on this core.
     Call(Option<Box<CallDetail>>),
+    /// Whether it begins; if not, whether for want of room, not of the call.
+    Capture(Result<(), bool>),
+    Captured(Option<Box<Captured>>),
     /// Whether the call was in progress on this core.
     HangUp(bool),
     Flows(Vec<FlowLine>),

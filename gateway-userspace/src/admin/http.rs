@@ -126,6 +126,7 @@ fn router(served: Served) -> Router {
         .route("/v1/calls", get(calls))
         .route("/v1/calls/{id}", get(call))
         .route("/v1/calls/{id}/hang-up", post(hang_up))
+        .route("/v1/calls/{id}/capture", post(capture))
         .route("/v1/flows", get(flows))
         .route("/v1/drops", get(async |State(served): Shared| served.answer(AdminCommand::Drops).await))
         .route("/v1/reload", post(async |State(served): Shared| served.answer(AdminCommand::Reload).await))
@@ -155,6 +156,9 @@ async fn refuse_browsers(request: Request, next: Next) -> Response {
 impl Served {
     async fn answer(&self, command: AdminCommand) -> Response {
         match self.port.execute(command).await {
+            Ok(super::Answer::Capture(file)) => {
+                ([(header::CONTENT_TYPE, "application/vnd.tcpdump.pcap")], file).into_response()
+            }
             Ok(answer) => Json(answer).into_response(),
             Err(fault) => fault.into_response(),
         }
@@ -166,7 +170,9 @@ impl IntoResponse for AdminFault {
         let status = match self {
             Self::NoSuchCall(_) | Self::NoSuchTrunk(_) => StatusCode::NOT_FOUND,
             Self::BadQuestion(_) => StatusCode::BAD_REQUEST,
-            Self::ReloadRefused(_) | Self::DefenceRefused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::ReloadRefused(_) | Self::DefenceRefused(_) | Self::CaptureRefused(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::CoreSilent(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Listen { .. } | Self::Thread(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -331,6 +337,35 @@ async fn hang_up(State(served): Shared, Path(id): Path<String>) -> Response {
     }
 }
 
+/// Query of `/v1/calls/{id}/capture`.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaptureQuery {
+    seconds: u64,
+    #[serde(default)]
+    sip: bool,
+    #[serde(default)]
+    audio: bool,
+}
+
+async fn capture(
+    State(served): Shared,
+    Path(id): Path<String>,
+    query: Result<Query<CaptureQuery>, QueryRejection>,
+) -> Response {
+    let Query(CaptureQuery { seconds, sip, audio }) = match query {
+        Ok(query) => query,
+        Err(rejection) => return AdminFault::BadQuestion(rejection.body_text()).into_response(),
+    };
+    match call_id(&id) {
+        Ok(call) => {
+            let span = Duration::from_secs(seconds);
+            served.answer(AdminCommand::Capture { call, span, sip, audio }).await
+        }
+        Err(fault) => fault.into_response(),
+    }
+}
+
 #[cfg(debug_assertions)]
 async fn panic_in(State(served): Shared, Path(id): Path<String>) -> Response {
     match call_id(&id) {
@@ -352,10 +387,13 @@ mod tests {
     use super::super::port::{CorePort, DefencePort};
     use super::super::table::samples;
     use super::*;
+    use crate::base::time::Time;
+    use crate::observe::capture::{Capture, Captured, Wanted};
+    use crate::observe::clock::WallClock;
     use crate::observe::metrics::{CoreMetrics, Metrics, NodeReadings};
     use crossbeam::channel;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::time::Instant;
+    use std::time::{Instant, UNIX_EPOCH};
 
     /// A node whose only core answers as `core` does, on a thread of its own.
     fn node(core: impl Fn(CoreCommand) -> Option<CoreAnswer> + Send + 'static) -> (AdminThread, Client) {
@@ -391,6 +429,7 @@ mod tests {
             metrics: Arc::new(metrics),
             reload: Box::new(|| Err("causeway.toml:3:1: no such field".into())),
             defence: guard(),
+            capture: crate::admin::CapturePermissions::default(),
         };
         let admin = AdminThread::start("127.0.0.1:0".parse().unwrap(), port, None).unwrap();
         let client = Client::new(admin.address());
@@ -426,6 +465,14 @@ mod tests {
             CoreCommand::Call(call) => {
                 CoreAnswer::Call((call == CallId(7)).then(|| Box::new(samples::detail())))
             }
+            CoreCommand::Capture { call, wanted, .. } => {
+                assert!(!wanted.audio && !wanted.secrets);
+                CoreAnswer::Capture(if call == CallId(7) { Ok(()) } else { Err(call == CallId(8)) })
+            }
+            CoreCommand::Captured(call) => CoreAnswer::Captured((call == CallId(7)).then(|| {
+                let capture = Capture::new(Wanted::default(), Time::ZERO, Duration::from_secs(1));
+                Box::new(Captured { capture, clock: WallClock::new(Time::ZERO, UNIX_EPOCH) })
+            })),
             CoreCommand::HangUp(call) => CoreAnswer::HangUp(call == CallId(7)),
             #[cfg(debug_assertions)]
             CoreCommand::Panic(call) => CoreAnswer::HangUp(call == CallId(7)),
@@ -463,6 +510,24 @@ mod tests {
         assert_eq!(client.denied().unwrap(), samples::denied());
         assert!(client.text("/metrics").unwrap().contains("causeway_calls_started_total 0"));
         assert_eq!(client.text("/health").unwrap(), "alive\n");
+    }
+
+    #[test]
+    fn a_capture_is_a_file_or_a_refusal_that_says_why() {
+        let (_admin, client) = node(one_call);
+        let capture =
+            |call, seconds, audio| client.capture(CallId(call), Duration::from_secs(seconds), true, audio);
+        let file = capture(7, 1, false).unwrap();
+        assert_eq!(file[..4], [0x0a, 0x0d, 0x0d, 0x0a], "a section header block");
+        for (call, seconds, audio, why) in [
+            (7, 1, true, "audio = true"),
+            (7, 0, false, "1 to 3600 seconds"),
+            (8, 1, false, "captured already"),
+            (9, 1, false, "no such call"),
+        ] {
+            let refused = capture(call, seconds, audio).unwrap_err().to_string();
+            assert!(refused.contains(why), "{refused}");
+        }
     }
 
     #[test]
@@ -520,6 +585,7 @@ mod tests {
             metrics: Arc::new(Metrics { cores: Vec::new(), read_node: Box::new(NodeReadings::default) }),
             reload: Box::new(|| Ok(String::new())),
             defence: guard(),
+            capture: crate::admin::CapturePermissions::default(),
         };
         let told = AdminThread::start(admin.address(), port, None).unwrap_err().to_string();
         assert!(told.contains("set [admin] listen to another port"), "{told}");

@@ -18,7 +18,7 @@ pub mod table;
 
 pub use command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand, DrainTarget};
 pub use http::AdminThread;
-pub use port::{AdminPort, Answer, CorePort, DefencePort};
+pub use port::{AdminPort, Answer, CAPTURE_MAX, CapturePermissions, CorePort, DefencePort};
 
 use std::net::SocketAddr;
 
@@ -33,6 +33,8 @@ pub enum AdminFault {
     BadQuestion(String),
     #[error("core {0} does not answer: it is overloaded or stuck")]
     CoreSilent(u16),
+    #[error("{0}")]
+    CaptureRefused(String),
     #[error("{0}")]
     DefenceRefused(String),
     #[error("the new configuration is refused, the old one stays in force:\n{0}")]

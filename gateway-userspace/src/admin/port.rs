@@ -8,6 +8,7 @@ use super::answer::{
 use super::command::{AdminCommand, Ask, CallFilter, CoreAnswer, CoreCommand, DrainTarget};
 use crate::base::id::CallId;
 use crate::observe::calls::{CallDetail, CallSummary, Progress};
+use crate::observe::capture::{Wanted, write};
 use crate::observe::metrics::{CertificateReading, Metrics};
 use ipnet::IpNet;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub struct AdminPort {
     /// Reads the configuration again and hands it to the cores; the error is told to whoever asked.
     pub reload: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
     pub defence: DefencePort,
+    pub capture: CapturePermissions,
 }
 
 /// Denies a network for so long; one that trunks use only if forced.
@@ -60,7 +62,20 @@ pub enum Answer {
     Trunks(TrunkList),
     Denied(DeniedList),
     Done(Done),
+    /// A file in the pcapng format, which is no JSON.
+    #[serde(skip)]
+    Capture(Vec<u8>),
 }
+
+/// What captures may hold, as the configuration says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CapturePermissions {
+    pub audio: bool,
+    pub secrets: bool,
+}
+
+/// The longest capture of a call.
+pub const CAPTURE_MAX: Duration = Duration::from_secs(3_600);
 
 fn defended(outcome: Result<String, String>) -> Result<Done, AdminFault> {
     outcome.map(|done| Done { done }).map_err(AdminFault::DefenceRefused)
@@ -88,6 +103,9 @@ impl AdminPort {
             AdminCommand::Status => Answer::Status(Box::new(self.status().await)),
             AdminCommand::Calls { filter, limit } => Answer::Calls(self.calls(filter, limit).await?),
             AdminCommand::Call(call) => Answer::Call(Box::new(self.call(call).await?)),
+            AdminCommand::Capture { call, span, sip, audio } => {
+                Answer::Capture(self.capture(call, span, sip, audio).await?)
+            }
             AdminCommand::HangUp(call) => Answer::Done(self.end(call, CoreCommand::HangUp(call)).await?),
             #[cfg(debug_assertions)]
             AdminCommand::Panic(call) => Answer::Done(self.end(call, CoreCommand::Panic(call)).await?),
@@ -175,6 +193,47 @@ impl AdminPort {
             }
         }
         Err(silent.unwrap_or_else(|| AdminFault::NoSuchCall(call.to_string())))
+    }
+
+    /// Takes as long as the capture.
+    async fn capture(
+        &self,
+        call: CallId,
+        span: Duration,
+        sip: bool,
+        audio: bool,
+    ) -> Result<Vec<u8>, AdminFault> {
+        if audio && !self.capture.audio {
+            return Err(AdminFault::CaptureRefused(
+                "audio is not permitted: [capture] audio = true in the configuration permits it".to_owned(),
+            ));
+        }
+        if span.is_zero() || span > CAPTURE_MAX {
+            let most = CAPTURE_MAX.as_secs();
+            return Err(AdminFault::BadQuestion(format!("a capture takes 1 to {most} seconds")));
+        }
+        let wanted = Wanted { sip, audio, secrets: self.capture.secrets };
+        let begun = self.ask_all(&CoreCommand::Capture { call, wanted, span }).await;
+        let begun = begun.into_iter().flatten();
+        let begun: Vec<_> = begun
+            .filter_map(|answer| if let CoreAnswer::Capture(begun) = answer { Some(begun) } else { None })
+            .collect();
+        if begun.contains(&Err(true)) {
+            let busy = "this call is captured already, or four others of its core are";
+            return Err(AdminFault::CaptureRefused(busy.to_owned()));
+        }
+        if !begun.contains(&Ok(())) {
+            return Err(AdminFault::NoSuchCall(call.to_string()));
+        }
+        tokio::time::sleep(span).await;
+        for answer in self.ask_all(&CoreCommand::Captured(call)).await.into_iter().flatten() {
+            if let CoreAnswer::Captured(Some(captured)) = answer {
+                let comment = format!("call {call} on {}", self.node);
+                return write(&captured, &comment)
+                    .map_err(|fault| AdminFault::CaptureRefused(fault.to_string()));
+            }
+        }
+        Err(AdminFault::NoSuchCall(call.to_string()))
     }
 
     async fn end(&self, call: CallId, command: CoreCommand) -> Result<Done, AdminFault> {

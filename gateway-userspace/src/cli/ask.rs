@@ -2,6 +2,7 @@
 
 use super::{CONFIG, Daemon, Failure, print};
 use clap::{Args, Subcommand, ValueEnum};
+use gateway_userspace::admin::answer::Done;
 use gateway_userspace::admin::client::{Client, ClientFault};
 use gateway_userspace::admin::{CallFilter, DrainTarget};
 use gateway_userspace::admin::{plot, table};
@@ -10,9 +11,12 @@ use gateway_userspace::config::{AdminSettings, Config};
 use gateway_userspace::observe::calls::Progress;
 use gateway_userspace::runtime::offline;
 use serde::Serialize;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Lines of a list unless asked for more.
 const LIMIT: usize = 100;
@@ -50,6 +54,27 @@ pub(super) struct Flows {
     limit: usize,
     #[command(flatten)]
     pins: Pins,
+    #[command(flatten)]
+    pub(super) daemon: Daemon,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Capture {
+    /// Its id, as `causeway calls` lists it
+    id: CallId,
+    /// How long
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    seconds: u64,
+    /// The pcapng file to write; only its owner may read it
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// SIP messages as well, each as a datagram, its passwords and keys blotted out unless the configuration permits
+    /// them
+    #[arg(long)]
+    sip: bool,
+    /// Whole packets instead of their headers, where the configuration permits it
+    #[arg(long)]
+    audio: bool,
     #[command(flatten)]
     pub(super) daemon: Daemon,
 }
@@ -125,6 +150,21 @@ impl Calls {
         let filter = CallFilter { progress, trunk: self.trunk, number: self.number };
         let list = self.daemon.client()?.calls(&filter, self.limit).map_err(Failure::other)?;
         self.daemon.show(&list, table::calls)
+    }
+}
+
+impl Capture {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let span = Duration::from_secs(self.seconds);
+        let failed = |error| Failure::other(format!("{}: {error}", self.output.display()));
+        // Made before the capture: it would be lost to a directory that is not there.
+        let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.output);
+        let mut file = made.map_err(failed)?;
+        let capture = self.daemon.client()?.capture(self.id, span, self.sip, self.audio);
+        let capture = capture.map_err(Failure::other)?;
+        file.write_all(&capture).map_err(failed)?;
+        let done = Done { done: format!("{} octets in {}", capture.len(), self.output.display()) };
+        self.daemon.show(&done, |done| done.done.clone())
     }
 }
 

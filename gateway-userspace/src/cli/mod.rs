@@ -49,6 +49,8 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Take packets of one call down into a file for Wireshark, those that XDP relays too
+    Capture(ask::Capture),
     /// List media flows with what they relayed; works without the daemon
     Flows(ask::Flows),
     /// Show what was not relayed or not answered, and why; works without the daemon
@@ -127,6 +129,7 @@ impl Cli {
             Command::Status(daemon) => daemon.status(),
             Command::Calls(calls) => calls.run(),
             Command::Call { id, svg, daemon } => daemon.call(id, svg.as_deref()),
+            Command::Capture(capture) => capture.run(),
             Command::Flows(flows) => flows.run(),
             Command::Drops { pins, daemon } => daemon.drops(&pins),
             Command::Reload(daemon) => daemon.reload(),
@@ -164,6 +167,7 @@ impl Command {
             Self::Rules(rules) => rules.json(),
             Self::Calls(calls) => calls.daemon.json,
             Self::Flows(flows) => flows.daemon.json,
+            Self::Capture(capture) => capture.daemon.json,
             Self::Deny(deny) => deny.daemon.json,
             Self::Allow(allow) => allow.daemon.json,
             Self::Denied(denied) => denied.daemon.json,

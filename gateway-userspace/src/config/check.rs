@@ -7,6 +7,7 @@ use super::{
     AdminSettings, CdrSettings, Config, DnsSettings, Host, MediaSettings, NodeSettings, SipSettings,
     dataplane,
 };
+use crate::admin::CapturePermissions;
 use crate::media::ports::PortPool;
 use crate::policy::CallRate;
 use crate::sip::transaction::{self, Intervals};
@@ -51,6 +52,10 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
     let admin = admin(file, errors);
     let cdr = file.cdr.path.as_ref().map(|path| path.get_ref().clone());
     let cdr = CdrSettings { path: cdr.unwrap_or_else(|| node.state_directory.join(CDR_FILE)) };
+    let capture = CapturePermissions {
+        audio: value(&file.capture.audio, false),
+        secrets: value(&file.capture.secrets, false),
+    };
     let surroundings =
         policy::Surroundings { region: node.region.as_deref(), ports: &media.ports, admin: admin.listen };
     let policy = policy::snapshot(file, &surroundings, errors)?;
@@ -67,6 +72,7 @@ pub(super) fn check(file: &File, host: &Host, errors: &mut ConfigErrors) -> Opti
         dns,
         admin,
         cdr,
+        capture,
         policy,
         tls,
         warnings: Vec::new(),

@@ -32,6 +32,7 @@ pub(super) struct File {
     pub(super) dns: Dns,
     pub(super) admin: Admin,
     pub(super) cdr: Cdr,
+    pub(super) capture: Capture,
     pub(super) emergency: Emergency,
     pub(super) trunks: Vec<(Span, Trunk)>,
     pub(super) routes: Vec<(Span, Route)>,
@@ -138,6 +139,13 @@ pub(super) struct Admin {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Cdr {
     pub(super) path: Field<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Capture {
+    pub(super) audio: Field<bool>,
+    pub(super) secrets: Field<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -17,6 +17,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use rules::{load_rules, parse_rules};
 pub use summary::Summary;
 
+use crate::admin::CapturePermissions;
 use crate::dataplane;
 use crate::net::{self, tls::TlsTable};
 use crate::policy::{CallRate, DefenceSettings, Snapshot};
@@ -46,6 +47,7 @@ pub struct Config {
     pub dns: DnsSettings,
     pub admin: AdminSettings,
     pub cdr: CdrSettings,
+    pub capture: CapturePermissions,
     /// Trunks and routes.
     pub policy: Arc<Snapshot>,
     /// Certificates of the trunks that use TLS.
@@ -182,6 +184,7 @@ impl Config {
             ("[dns]", self.dns != new.dns),
             ("[admin] listen", self.admin != new.admin),
             ("[cdr] path", self.cdr != new.cdr),
+            ("[capture]", self.capture != new.capture),
             ("[[trunk]] listen", self.listeners() != new.listeners()),
         ];
         changes.into_iter().filter(|(_, changed)| *changed).map(|(field, _)| field).collect()

@@ -7,8 +7,19 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Error, ValueDeserializer};
 
-const TABLES: [&str; 10] =
-    ["node", "dataplane", "media", "sip", "connections", "defence", "dns", "admin", "cdr", "emergency"];
+const TABLES: [&str; 11] = [
+    "node",
+    "dataplane",
+    "media",
+    "sip",
+    "connections",
+    "defence",
+    "dns",
+    "admin",
+    "cdr",
+    "capture",
+    "emergency",
+];
 const LISTS: [&str; 3] = ["interface", "trunk", "route"];
 
 /// `None` when something in it is no TOML, no known field or of a wrong type; `errors` says what.
@@ -35,6 +46,7 @@ pub(super) fn read(text: &str, errors: &mut ConfigErrors) -> Option<File> {
             "dns" => file.dns = table(name, value, errors),
             "admin" => file.admin = table(name, value, errors),
             "cdr" => file.cdr = table(name, value, errors),
+            "capture" => file.capture = table(name, value, errors),
             "emergency" => file.emergency = table(name, value, errors),
             "interface" => file.interfaces = list(name, value, errors),
             "trunk" => file.trunks = list(name, value, errors),

@@ -334,6 +334,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[dns]", fields_of::<file::Dns>()),
         ("[admin]", fields_of::<file::Admin>()),
         ("[cdr]", fields_of::<file::Cdr>()),
+        ("[capture]", fields_of::<file::Capture>()),
         ("[[trunk]]", fields_of::<file::Trunk>()),
         ("peers", fields_of::<file::Peer>()),
         ("[emergency]", fields_of::<file::Emergency>()),

@@ -23,7 +23,7 @@ const INTERRUPTED_MAX: usize = 20;
 const LOG_LINES: usize = 24;
 
 /// Maps that outlive the daemon.
-pub(super) const PINNED_MAPS: [&str; 19] = [
+pub(super) const PINNED_MAPS: [&str; 20] = [
     name::INDEX,
     name::FLOWS,
     name::STATES,
@@ -42,6 +42,7 @@ pub(super) const PINNED_MAPS: [&str; 19] = [
     name::OFFENDERS,
     name::PACES,
     name::RECORDS,
+    name::CAPTURES,
     name::ABI,
 ];
 

@@ -1,6 +1,7 @@
 //! What the data plane has to say of single flows, outside their figures.
 
 use crate::base::id::FlowId;
+use crate::observe::capture::Link;
 use crate::signal::dtmf::body::Press;
 use gateway_common::net::Addr128;
 use gateway_common::record::{RecordHeader, RecordKind};
@@ -19,6 +20,8 @@ pub enum Record {
     Rtcp { flow: FlowId, at: u64, payload: Vec<u8> },
     /// The flow latched to a source, or to another one.
     Latched { flow: FlowId, at: u64 },
+    /// A packet that a capture asked for, as it came or as it leaves; `length` octets on the wire.
+    Captured { flow: FlowId, at: u64, sent: bool, link: Link, length: u32, octets: Vec<u8> },
     /// A packet found no link address for `next_hop` on interface `ifindex`.
     NeighbourWanted { flow: FlowId, at: u64, next_hop: IpAddr, ifindex: u32 },
 }
@@ -31,6 +34,7 @@ impl Record {
             | Self::Key { flow, .. }
             | Self::Rtcp { flow, .. }
             | Self::Latched { flow, .. }
+            | Self::Captured { flow, .. }
             | Self::NeighbourWanted { flow, .. } => *flow,
         }
     }
@@ -50,6 +54,12 @@ impl Record {
             k if k == RecordKind::EventStart as u8 => Self::EventStart { flow, at, event, duration },
             k if k == RecordKind::EventEnd as u8 => Self::EventEnd { flow, at, event, duration },
             k if k == RecordKind::Rtcp as u8 => Self::Rtcp { flow, at, payload: payload.to_owned() },
+            k if k == RecordKind::Captured as u8 => {
+                let mut fields = Fields(payload);
+                let (length, sent) = (fields.native_u32()?, fields.native_u32()? == 1);
+                let (link, octets) = (Link::Ethernet, fields.0.to_owned());
+                Self::Captured { flow, at, sent, link, length, octets }
+            }
             k if k == RecordKind::Latched as u8 => Self::Latched { flow, at },
             k if k == RecordKind::NeighbourWanted as u8 => {
                 let mut fields = Fields(payload);
@@ -91,7 +101,7 @@ impl Fields<'_> {
 mod tests {
     use super::*;
 
-    fn octets(kind: RecordKind, payload: &[u8]) -> Vec<u8> {
+    fn octets_of(kind: RecordKind, payload: &[u8]) -> Vec<u8> {
         let mut octets = vec![kind as u8, 5, 0x03, 0x20];
         for field in [7u32, 9, payload.len() as u32] {
             octets.extend(field.to_ne_bytes());
@@ -107,25 +117,31 @@ mod tests {
     #[test]
     fn every_kind_of_record_is_read_back() {
         assert_eq!(
-            Record::parse(&octets(RecordKind::EventEnd, &[])),
+            Record::parse(&octets_of(RecordKind::EventEnd, &[])),
             Some(Record::EventEnd { flow: FLOW, at: 77, event: 5, duration: 800 })
         );
         assert_eq!(
-            Record::parse(&octets(RecordKind::Rtcp, &[1, 2, 3])),
+            Record::parse(&octets_of(RecordKind::Rtcp, &[1, 2, 3])),
             Some(Record::Rtcp { flow: FLOW, at: 77, payload: vec![1, 2, 3] })
+        );
+        let frame = [&214u32.to_ne_bytes()[..], &1u32.to_ne_bytes(), &[7; 54]].concat();
+        let (link, octets) = (Link::Ethernet, vec![7; 54]);
+        assert_eq!(
+            Record::parse(&octets_of(RecordKind::Captured, &frame)),
+            Some(Record::Captured { flow: FLOW, at: 77, sent: true, link, length: 214, octets })
         );
         let mut hop = [[0; 10].as_slice(), &[0xff, 0xff, 192, 0, 2, 1]].concat();
         hop.extend(4u32.to_ne_bytes());
         let next_hop = "192.0.2.1".parse().unwrap();
         assert_eq!(
-            Record::parse(&octets(RecordKind::NeighbourWanted, &hop)),
+            Record::parse(&octets_of(RecordKind::NeighbourWanted, &hop)),
             Some(Record::NeighbourWanted { flow: FLOW, at: 77, next_hop, ifindex: 4 })
         );
     }
 
     #[test]
     fn a_record_cut_short_is_none() {
-        let whole = octets(RecordKind::Rtcp, &[1, 2, 3]);
+        let whole = octets_of(RecordKind::Rtcp, &[1, 2, 3]);
         for length in 0..whole.len() {
             assert_eq!(Record::parse(&whole[..length]), None, "{length} octets");
         }

@@ -24,6 +24,7 @@ pub struct Watch(Option<Sources>);
 
 struct Sources {
     ring: RingBuf<MapData>,
+    captures: RingBuf<MapData>,
     events: Events,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
     generation: Array<MapData, u32>,
@@ -35,7 +36,7 @@ struct Sources {
 
 impl Watch {
     /// Tokens that [`Watch::register`] uses.
-    pub const TOKENS: usize = 3;
+    pub const TOKENS: usize = 4;
 
     pub(super) fn kernel(
         pins: &PinDirectory,
@@ -43,9 +44,10 @@ impl Watch {
         attachments: Attachments,
     ) -> Result<Self, DataplaneFault> {
         let netlink = |error| DataplaneFault::system("listen to changes of routes and neighbours")(error);
-        let ring = Map::RingBuf(inspect::map(pins.path(), name::RECORDS)?)
-            .try_into()
-            .map_err(|error| DataplaneFault::map("open the ring of records", &error))?;
+        let ring = |name| {
+            let failed = |error| DataplaneFault::map("open the ring of records", &error);
+            Map::RingBuf(inspect::map(pins.path(), name)?).try_into().map_err(failed)
+        };
         // Heard of before they are listed, so that no change falls in between.
         let events = Events::open().map_err(netlink)?;
         let mut requests = Requests::open().map_err(netlink)?;
@@ -54,7 +56,8 @@ impl Watch {
             known.learn(entry.hop, entry.link_address);
         }
         Ok(Self(Some(Sources {
-            ring,
+            ring: ring(name::RECORDS)?,
+            captures: ring(name::CAPTURES)?,
             events,
             // Only the traced program has a log.
             logger: program.and_then(|id| EbpfLogger::init_from_id(id).ok()),
@@ -75,7 +78,8 @@ impl Watch {
     pub fn register(&self, registry: &Registry, first: Token) -> io::Result<()> {
         let Some(sources) = &self.0 else { return Ok(()) };
         let logger = sources.logger.as_ref().map(|logger| logger.as_raw_fd());
-        let all = [Some(sources.ring.as_raw_fd()), Some(sources.events.as_raw_fd()), logger];
+        let [ring, captures] = [&sources.ring, &sources.captures].map(|ring| Some(ring.as_raw_fd()));
+        let all = [ring, captures, Some(sources.events.as_raw_fd()), logger];
         for (index, fd) in all.into_iter().enumerate() {
             if let Some(fd) = fd {
                 registry.register(&mut SourceFd(&fd), Token(first.0 + index), Interest::READABLE)?;
@@ -89,6 +93,9 @@ impl Watch {
     pub fn drain(&mut self, records: &mut Vec<Record>) -> Result<(), DataplaneFault> {
         let Some(sources) = &mut self.0 else { return Ok(()) };
         sources.records(records);
+        while let Some(item) = sources.captures.next() {
+            records.extend(Record::parse(&item));
+        }
         if let Some(logger) = &mut sources.logger {
             logger.flush();
         }

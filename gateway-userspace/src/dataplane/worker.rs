@@ -30,6 +30,9 @@ use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// What no plan says of a flow.
+const CAPTURES: u16 = flag::CAPTURE | flag::CAPTURE_AUDIO;
+
 /// What [`Dataplane::update`] made of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Update {
@@ -228,6 +231,22 @@ impl Dataplane {
         reports
     }
 
+    /// Copies packets of these flows to records from now on, whole with `audio`, or no more with `None`. Identifiers that
+    /// are not installed are passed over. It lasts until the flow goes, or this daemon.
+    pub fn capture(&mut self, ids: &[FlowId], audio: Option<bool>) -> Result<(), DataplaneFault> {
+        let flags = match audio {
+            None => 0,
+            Some(false) => flag::CAPTURE,
+            Some(true) => flag::CAPTURE | flag::CAPTURE_AUDIO,
+        };
+        for id in ids {
+            let Ok(Compiled { key, config }) = self.compiled(*id) else { continue };
+            let config = FlowConfig { flags: config.flags & !CAPTURES | flags, ..config };
+            self.backend.replace(&Compiled { key, config }, self.capacity)?;
+        }
+        Ok(())
+    }
+
     /// The figures of a flow now; `None` when it is not installed here. Costs no system call.
     pub fn report(&self, id: FlowId) -> Option<FlowReport> {
         let installed = self.lookup(id)?;
@@ -406,6 +425,11 @@ impl Dataplane {
                 place.latch_epoch = place.latch_epoch.wrapping_add(u32::from(moved));
             }
             after = self.compile(flows, places)?;
+        }
+        for (heir, after) in heirs.iter().zip(&mut after) {
+            // A capture goes on.
+            let before = heir.and_then(|index| before.get(index));
+            after.config.flags |= before.map_or(0, |before| before.config.flags & CAPTURES);
         }
         self.replace_all(before, &after)?;
         Ok(after)

@@ -18,9 +18,14 @@ impl WallClock {
         Self { origin: wall.saturating_sub(now.since(Time::ZERO)) }
     }
 
+    /// Wall-clock time of a moment, since 1970-01-01 UTC.
+    pub fn since_unix_epoch(&self, at: Time) -> Duration {
+        self.origin.saturating_add(at.since(Time::ZERO))
+    }
+
     /// RFC 3339, UTC, milliseconds: `2026-11-22T15:28:14.071Z`.
     pub fn rfc3339(&self, at: Time) -> String {
-        let wall = self.origin.saturating_add(at.since(Time::ZERO));
+        let wall = self.since_unix_epoch(at);
         let seconds = wall.as_secs();
         let (year, month, day) = civil_date(seconds / 86_400);
         let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);

@@ -5,6 +5,7 @@
 //! `/metrics` reads the cores' counters while they run.
 
 pub mod calls;
+pub mod capture;
 pub mod cdr;
 pub mod clock;
 pub mod event;

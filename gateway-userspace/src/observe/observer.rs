@@ -70,6 +70,10 @@ impl Observer {
         self.calls.detail(call, now, &self.settings.clock)
     }
 
+    pub fn clock(&self) -> WallClock {
+        self.settings.clock
+    }
+
     pub fn silenced(&self) -> Vec<SilencedSource> {
         self.sources.list()
     }

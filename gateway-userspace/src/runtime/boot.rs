@@ -401,13 +401,14 @@ fn start_admin(
     metrics: Arc<Metrics>,
     (names, wanted): (Names, NamesWanted),
 ) -> Result<AdminThread, RunError> {
-    let (listen, node, calls_max, servers) = {
+    let (listen, node, calls_max, servers, capture) = {
         let (_, config) = &*config.lock();
         (
             config.admin.listen,
             config.node.name.to_string(),
             config.node.max_calls as u64,
             config.dns.servers.clone(),
+            config.capture,
         )
     };
     let cores = mailboxes
@@ -423,7 +424,8 @@ fn start_admin(
     let guard = defence_port(defence);
     let defence = Arc::clone(defence);
     let reload = Box::new(move || reload(&config, &mailboxes, &names, &defence));
-    let port = AdminPort { node, started: Instant::now(), calls_max, cores, metrics, reload, defence: guard };
+    let started = Instant::now();
+    let port = AdminPort { node, started, calls_max, cores, metrics, reload, defence: guard, capture };
     Ok(AdminThread::start(listen, port, Some(dns))?)
 }
 

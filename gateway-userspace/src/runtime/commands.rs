@@ -1,5 +1,6 @@
 //! What the admin thread asks of one core.
 
+use super::captures;
 use super::core::{Core, Turn};
 use super::relay::FlowTable;
 use crate::admin::answer::{FlowLine, PeerLine, TrunkLine};
@@ -21,6 +22,10 @@ pub(super) fn execute(core: &mut Core, turn: &mut Turn<'_>, command: CoreCommand
             CoreAnswer::Calls(core.observer().calls(turn.now, limit, |call| filter.accepts(call)))
         }
         CoreCommand::Call(id) => CoreAnswer::Call(call(core, turn, id).map(Box::new)),
+        CoreCommand::Capture { call, wanted, span } => CoreAnswer::Capture(
+            captures::begin(core, turn, call, wanted, span).map_err(|why| why == captures::NotCaptured::Busy),
+        ),
+        CoreCommand::Captured(call) => CoreAnswer::Captured(captures::end(core, turn, call).map(Box::new)),
         CoreCommand::HangUp(id) => CoreAnswer::HangUp(core.hang_up(turn, id, Fault::HungUp)),
         #[cfg(debug_assertions)]
         CoreCommand::Panic(id) => {

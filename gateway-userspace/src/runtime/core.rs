@@ -6,6 +6,7 @@
 use super::admission::{self, Quota};
 use super::adopt;
 use super::callers;
+use super::captures;
 use super::dispatch;
 use super::execute;
 use super::fuse::Fuse;
@@ -26,6 +27,8 @@ use crate::base::token::Tokens;
 use crate::call::{
     self, Action, Call, CallSettings, CallTimer, Checkpoint, Claim, Claimant, MediaPorts, RequestKey,
 };
+use crate::dataplane::Record;
+use crate::observe::capture::Capture;
 use crate::observe::event::{Direction, Method, SipSummary, StartLine};
 use crate::observe::{self, Observer};
 use crate::policy::{ProbeId, Prober, Registrant, RegistrationId, ServiceRoute, Snapshot, Turnout};
@@ -135,6 +138,8 @@ pub struct Core {
     pub(super) slots: HashMap<u32, CallId>,
     pub(super) timers: TimerTable<(CallId, CallTimer)>,
     pub(super) sampling: Sampling,
+    /// Calls whose packets are taken down.
+    pub(super) captures: Vec<(CallId, Capture)>,
     pub(super) ports: MediaPorts,
     /// Call-IDs of this core whose calls live on others.
     pub(super) guests: Guests,
@@ -214,6 +219,7 @@ impl Core {
             slots: HashMap::new(),
             timers: TimerTable::default(),
             sampling: Sampling::default(),
+            captures: Vec::new(),
             ports,
             guests: Guests::default(),
             guard: None,
@@ -321,6 +327,7 @@ impl Core {
         self.guests.expire(turn.now);
         registrations::expire(self, turn);
         sampling::expire(self, turn);
+        captures::expire(self, turn);
         self.settle(turn);
         while let Some((id, timer)) = self.timers.expire(turn.now) {
             self.advance(turn, id, call::Event::Timer(timer));
@@ -479,6 +486,16 @@ impl Core {
         {
             entry.relay.rtcp(from, compound, now);
         }
+    }
+
+    /// A packet of a call that is captured.
+    pub fn captured(&mut self, record: Record) {
+        captures::packet(self, record);
+    }
+
+    /// A message as it came or goes, for captures.
+    pub fn tap(&mut self, now: Time, direction: Direction, hop: &Hop, bytes: &[u8]) {
+        captures::message(self, now, direction, hop, bytes);
     }
 
     pub(super) fn publish(&mut self, now: Time, event: &observe::Event) {

@@ -10,6 +10,7 @@ use super::wreck;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Call, Context, Event, Invitation, Replacement, Replaces, TrunkRef};
+use crate::observe::event::Direction;
 use crate::observe::{self, ProbeOutcome};
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{HeaderName, Method, Request, Response, StatusCode};
@@ -21,6 +22,7 @@ pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
     match output {
         Output::Send { hop, bytes, again } => {
             core.note_sent(turn.now, &bytes, again);
+            core.tap(turn.now, Direction::Sent, &hop, &bytes);
             turn.out.sends.push((hop, bytes));
         }
         Output::Request { id, mut request, hop } => {

@@ -1,5 +1,6 @@
 //! Carries out what a call wants, in order, once.
 
+use super::captures;
 use super::core::{CheckpointChange, Core, Entry, Turn};
 use super::guests;
 use super::registrations;
@@ -92,6 +93,7 @@ fn relay(core: &mut Core, turn: &mut Turn<'_>, id: CallId, plan: MediaPlan) -> R
         core.sampling.begin(id, turn.now);
     }
     core.slots.extend(entry.relay.flows().iter().map(|flow| (flow.slot, id)));
+    captures::carried(core, turn, id);
     outcome
 }
 

@@ -9,6 +9,7 @@ pub mod admission;
 mod adopt;
 pub mod boot;
 mod callers;
+mod captures;
 mod commands;
 pub mod core;
 mod defence;

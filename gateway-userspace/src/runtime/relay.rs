@@ -29,6 +29,8 @@ pub trait FlowTable {
     /// The last report of each, in order.
     fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport>;
     fn report(&self, id: FlowId) -> Option<FlowReport>;
+    /// Copies packets of these flows to records ([`crate::dataplane::Dataplane::capture`]).
+    fn capture(&mut self, ids: &[FlowId], audio: Option<bool>) -> Result<(), Fault>;
 }
 
 /// The flows of one call.

@@ -17,6 +17,7 @@ use crate::dataplane::{Dataplane, FlowReport, Record, Update, monotonic};
 use crate::media::plan::FlowSpec;
 use crate::net::{self, Closed, Net, NetEvent};
 use crate::observe;
+use crate::observe::event::Direction;
 use crate::signal::dtmf::body::Press;
 use crate::sip::message::{Limits, parse_within, shallow};
 use crate::sip::transport::Hop;
@@ -96,7 +97,7 @@ impl Worker {
                 } else if self.dataplane.owns(token) {
                     let mut records = Vec::new();
                     self.dataplane.ready(token, &mut records);
-                    records.into_iter().for_each(|record| self.record(now, &record, &mut out));
+                    records.into_iter().for_each(|record| self.record(now, record, &mut out));
                 }
             }
             self.run_media(now, &mut out);
@@ -172,6 +173,7 @@ impl Worker {
     }
 
     fn message(&mut self, now: Time, hop: Hop, bytes: &[u8], out: &mut Outbox) {
+        self.core.tap(now, Direction::Received, &hop, bytes);
         match parse_within(bytes, &self.limits) {
             Ok(message) => self.turn(now, out, |core, turn| core.receive(turn, message, hop)),
             Err(error) => self.turn(now, out, |core, turn| core.refuse_malformed(turn, &error, hop)),
@@ -188,7 +190,7 @@ impl Worker {
                     self.turn(now, out, |core, turn| core.connection_closed(turn, hop));
                 }
                 Mail::Errand(errand) => self.turn(now, out, |core, turn| core.errand(turn, errand)),
-                Mail::Record(record) => self.record(now, &record, out),
+                Mail::Record(record) => self.record(now, record, out),
                 Mail::Policy { policy, tls } => {
                     self.net.set_access(now, Arc::clone(&policy), Arc::clone(&tls));
                     self.core.set_policy(now, policy);
@@ -216,16 +218,17 @@ impl Worker {
     fn run_media(&mut self, now: Time, out: &mut Outbox) {
         let mut records = Vec::new();
         self.dataplane.run(&mut records);
-        records.into_iter().for_each(|record| self.record(now, &record, out));
+        records.into_iter().for_each(|record| self.record(now, record, out));
     }
 
-    fn record(&mut self, now: Time, record: &Record, out: &mut Outbox) {
-        match record {
+    fn record(&mut self, now: Time, record: Record, out: &mut Outbox) {
+        match &record {
             Record::Key { flow, press, .. } => {
                 self.turn(now, out, |core, turn| core.key(turn, *flow, *press));
             }
             Record::EventStart { flow, event, .. } => self.core.telephone_event(now, *flow, *event),
             Record::Rtcp { flow, at, payload } => self.core.rtcp(Time(at / 1_000), *flow, payload),
+            Record::Captured { .. } => self.core.captured(record),
             Record::EventEnd { .. } | Record::Latched { .. } | Record::NeighbourWanted { .. } => {}
         }
     }
@@ -350,6 +353,10 @@ impl FlowTable for Dataplane {
 
     fn report(&self, id: FlowId) -> Option<FlowReport> {
         Dataplane::report(self, id)
+    }
+
+    fn capture(&mut self, ids: &[FlowId], audio: Option<bool>) -> Result<(), Fault> {
+        Dataplane::capture(self, ids, audio).map_err(|error| told(&error))
     }
 }
 

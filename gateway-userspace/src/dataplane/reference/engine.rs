@@ -26,16 +26,18 @@ use super::counters::Counters;
 use super::relay::{Arrival, Outcome, Relay};
 use super::secured::{CountedSource, Secured};
 use super::states::States;
+use crate::base::id::FlowId;
 use crate::dataplane::compile::{Place, arrival};
 use crate::dataplane::record::Record;
 use crate::ice::is_stun;
 use crate::media::bridge::{Bridge, PlayUntil};
 use crate::media::plan::FlowSpec;
+use crate::observe::capture::{Link, datagram, shortened};
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
 use crate::srtp::MasterKey;
 use gateway_common::admit;
-use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT};
+use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::srtp::{FlowCrypto, FlowKeys, Stream};
 use gateway_common::verdict::{Reason, Traffic};
@@ -79,7 +81,12 @@ pub(in crate::dataplane) struct Engine {
     bridges: Bridges,
     /// The payload being relayed.
     payload: Vec<u8>,
+    /// Copies for captures, until they are taken.
+    captured: Vec<Record>,
 }
+
+/// Copies that may wait for the host to take them: what a second of one call amounts to.
+const CAPTURED_MAX: usize = 1_024;
 
 impl Engine {
     pub(in crate::dataplane) fn new(counters: Arc<Counters>) -> Self {
@@ -89,6 +96,7 @@ impl Engine {
             checks: Checks::default(),
             bridges: Bridges::default(),
             payload: Vec::with_capacity(DATAGRAM_MAX),
+            captured: Vec::new(),
         }
     }
 
@@ -187,7 +195,7 @@ impl Engine {
 
     /// What flows had to say since the last call.
     pub(in crate::dataplane) fn records(&mut self) -> impl Iterator<Item = Record> {
-        self.relay.records().chain(self.bridges.records())
+        self.relay.records().chain(self.bridges.records()).chain(self.captured.drain(..))
     }
 
     /// Calls that are more than a relay.
@@ -241,6 +249,14 @@ impl Engine {
     ) {
         let at = arrived.at;
         let Some(config) = self.relay.config(at).copied() else { return };
+        if config.flags & flag::CAPTURE != 0 {
+            let way = Way {
+                from: arrival(FlowKey::new(arrived.source, arrived.source_port)),
+                to: arrival(at),
+                traffic_class: arrived.traffic_class,
+            };
+            self.capture(&config, now, false, way, buffer.get(..octets).unwrap_or_default());
+        }
         if self.checks.take(config.slot) && is_stun(buffer.get(..octets).unwrap_or_default()) {
             return self.check(now, &arrived, config.slot, buffer.get(..octets).unwrap_or_default(), carrier);
         }
@@ -275,7 +291,7 @@ impl Engine {
             return self.relay.not_sent(at, &self.payload, counted, Reason::NoTailroom);
         };
         leaving.copy_from_slice(&self.payload);
-        self.leave(at, Way { from, to, traffic_class }, (buffer, length), counted, carrier);
+        self.leave(now, at, Way { from, to, traffic_class }, (buffer, length), counted, carrier);
     }
 
     /// The first `octets` of `buffer`, counted as `counted` sent by the flow at this key, leave: protected
@@ -283,13 +299,15 @@ impl Engine {
     /// counts as dropped after all.
     pub(in crate::dataplane) fn leave(
         &mut self,
+        now: u64,
         at: FlowKey,
         way: Way,
         (buffer, octets): (&mut [u8], usize),
         counted: usize,
         carrier: &mut impl Carrier,
     ) {
-        let Some(FlowConfig { slot, crypto_slot, .. }) = self.relay.config(at).copied() else { return };
+        let Some(config) = self.relay.config(at).copied() else { return };
+        let FlowConfig { slot, crypto_slot, .. } = config;
         let sent = self.secured.protect(slot, buffer, octets).and_then(|leaving| {
             if crypto_slot != NO_SLOT
                 && let Some(CountedSource { ssrc, is_rtcp, counted }) = self.secured.left(slot, buffer)
@@ -299,6 +317,9 @@ impl Engine {
                 return Err(Reason::TooManySources);
             }
             let leaving = buffer.get(..leaving).unwrap_or_default();
+            if config.flags & flag::CAPTURE != 0 {
+                self.capture(&config, now, true, way, leaving);
+            }
             carrier.send(way.from, way.to, way.traffic_class, leaving)
         });
         if let Err(reason) = sent {
@@ -327,6 +348,17 @@ impl Engine {
                 self.relay.insert(at, config);
             }
         }
+    }
+
+    fn capture(&mut self, config: &FlowConfig, now: u64, sent: bool, way: Way, payload: &[u8]) {
+        if self.captured.len() >= CAPTURED_MAX {
+            return self.relay.counters().count(Traffic::CapturesLost);
+        }
+        let keep = shortened(payload, config.flags & flag::CAPTURE_AUDIO != 0);
+        let octets = datagram(way.from, way.to, way.traffic_class, payload, keep);
+        let length = u32::try_from(octets.len() + payload.len() - keep).unwrap_or(u32::MAX);
+        let flow = FlowId { slot: config.slot, epoch: config.epoch };
+        self.captured.push(Record::Captured { flow, at: now, sent, link: Link::Ip, length, octets });
     }
 
     fn unprotect(
