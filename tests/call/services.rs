@@ -58,6 +58,34 @@ fn an_invite_to_teams_names_us_by_name_and_numbers_as_telephone_numbers() {
     scene.ends();
 }
 
+// Statement 146.
+#[test]
+fn descriptions_to_teams_have_one_audio_line_and_attributes_of_a_closed_list() {
+    const ALLOWED: [&str; 8] =
+        ["rtpmap", "fmtp", "ptime", "maxptime", "sendrecv", "sendonly", "recvonly", "rtcp-mux"];
+    let mut scene = Scene::new(teams());
+    let mut session = scene.phones[ALICE].session.clone();
+    session.attributes = "a=silenceSupp:off - - - -\r\na=ssrc:1 cname:alice\r\na=msid:a b\r\na=label:1\r\n\
+        a=X-made-up:Alice\r\na=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\na=mid:audio\r\n\
+        a=rtcp-fb:* nack\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\nm=video 0 RTP/AVP 34\r\n";
+    scene.phones[ALICE].session = session;
+    scene.talk();
+    let mut seen = 0;
+    for text in to_bob(&scene, "INVITE ") {
+        let (_, description) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(description.lines().filter(|line| line.starts_with("m=audio ")).count(), 1, "{description}");
+        for line in description.lines().filter_map(|line| line.strip_prefix("a=")) {
+            let name = line.split(':').next().unwrap();
+            assert!(ALLOWED.contains(&name), "a={line}");
+            seen += 1;
+        }
+        assert!(!description.contains("m=video"), "{description}");
+    }
+    assert!(seen > 3);
+    scene.hangs_up(ALICE);
+    scene.ends();
+}
+
 // Statements 37, 39, 47.
 #[test]
 fn every_message_of_a_dialog_with_teams_has_the_same_contact() {
