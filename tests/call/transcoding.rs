@@ -193,7 +193,8 @@ fn a_key_in_info_goes_into_the_media_of_the_other_side_once_and_with_its_duratio
 fn a_key_in_the_media_goes_to_a_side_that_has_keys_by_signalling_in_one_request() {
     let notify = |trunk: &mut Trunk| trunk.media.keys = KeyTransport::Notify;
     let info = |trunk: &mut Trunk| trunk.media.keys = KeyTransport::Info;
-    let table: [(fn(&mut Trunk), &str, &str, &str); 3] = [
+    type Change = fn(&mut Trunk);
+    let table: [(Change, &str, &str, &str); 3] = [
         (by_info, "INFO ", "application/dtmf-relay", "Signal=#\r\nDuration=200\r\n"),
         (info, "INFO ", "application/dtmf", "#"),
         (notify, "NOTIFY ", "audio/telephone-event", "\u{b}"),
