@@ -73,7 +73,11 @@ fn descriptions_to_teams_have_one_audio_line_and_attributes_of_a_closed_list() {
     let mut seen = 0;
     for text in to_bob(&scene, "INVITE ") {
         let (_, description) = text.split_once("\r\n\r\n").unwrap();
-        assert_eq!(description.lines().filter(|line| line.starts_with("m=audio ")).count(), 1, "{description}");
+        assert_eq!(
+            description.lines().filter(|line| line.starts_with("m=audio ")).count(),
+            1,
+            "{description}"
+        );
         for line in description.lines().filter_map(|line| line.strip_prefix("a=")) {
             let name = line.split(':').next().unwrap();
             assert!(ALLOWED.contains(&name), "a={line}");
