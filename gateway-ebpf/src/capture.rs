@@ -40,7 +40,12 @@ impl Of {
 #[inline(always)]
 pub fn received(packet: &Packet, headers: &Headers, flow: &Flow) {
     let second = packet.window::<2>(headers.payload).map_or(0, |window| window.octet::<1>());
-    copy(packet, Of::flow(flow), headers.payload + kept(second, headers.payload_len, flow.config.flags.into()), false);
+    copy(
+        packet,
+        Of::flow(flow),
+        headers.payload + kept(second, headers.payload_len, flow.config.flags.into()),
+        false,
+    );
 }
 
 /// The packet as it leaves, with its payload of `len` octets at its end.

@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use gateway_common::{
     abi::{
-        self, ADDRESSES_MAX, CAPTURE_RING_BYTES, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, INTERFACES_MAX, LINKS_MAX, Link, Queues,
-        RING_BYTES, SECURED_FLOWS_DEFAULT, SOCKETS_MAX, SOURCES_MAX, stage,
+        self, ADDRESSES_MAX, CAPTURE_RING_BYTES, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, INTERFACES_MAX,
+        LINKS_MAX, Link, Queues, RING_BYTES, SECURED_FLOWS_DEFAULT, SOCKETS_MAX, SOURCES_MAX, stage,
     },
     flow::FlowVersions,
     guard::{Denial, Guarded, Service, Source},
