@@ -78,8 +78,8 @@ fn s3_1_3_a_bye_of_the_early_dialog_that_crosses_the_200_ends_the_call() {
     insta::assert_snapshot!(scene.ends().ladder);
 }
 
-/// RFC 5407 section 3.1.4: offer and answer were exchanged by INVITE and 200. The RFC would have it served at once, as the
-/// answer is known; Causeway puts it off like that of section 3.1.5, and serves it when it comes again.
+/// RFC 5407 section 3.1.4: offer and answer were exchanged by INVITE and 200, so that it could be served at once. The RFC
+/// prefers that and takes 491 as well; Causeway puts it off like that of section 3.1.5, and serves it when it comes again.
 #[test]
 fn s3_1_4_a_reinvite_that_comes_before_the_ack_is_put_off_until_the_ack_has_come() {
     let mut scene = answered_without_ack(Stage::default());

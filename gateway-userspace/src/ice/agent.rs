@@ -91,6 +91,8 @@ struct Generation {
     peers: Vec<Peer>,
     /// Of those far ends, the one that the session is with.
     chosen: Option<Ufrag>,
+    /// Of several, the one whose media came first.
+    streaming: Option<Ufrag>,
     pairs: Vec<Pair>,
 }
 
@@ -126,6 +128,21 @@ impl LiteAgent {
         }
         self.current.peers = peers.to_vec();
         self.current.chosen = chosen.cloned();
+        if !self.current.streaming.as_ref().is_some_and(|streaming| self.current.rings_at(streaming)) {
+            self.current.streaming = None;
+        }
+        self.settle()
+    }
+
+    /// Media came from this address that only a far end of ours can have protected. Of several that an offer of ours rings
+    /// at, the first to send is heard alone from now on, nominated or not, until signalling knows who answers: two streams
+    /// in one are no early media. Whether that was news.
+    pub fn heard_media(&mut self, source: SocketAddr) -> bool {
+        if !self.current.is_undecided() {
+            return false;
+        }
+        let pair = self.current.known().find(|pair| pair.remote == source);
+        self.current.streaming = pair.map(|pair| pair.ufrag.clone());
         self.settle()
     }
 
@@ -155,10 +172,12 @@ impl LiteAgent {
         }
     }
 
-    /// From whom media is heard: from everyone who was checked until one of them is nominated.
+    /// From whom media is heard: from everyone who was checked until one of them is nominated, and from every far end that
+    /// an offer of ours rings at until one of them sends.
     pub fn sources(&self) -> Sources {
         let mut checked = self.generations().flat_map(Generation::known);
-        match (self.current.selected(), checked.next()) {
+        let nominated = self.current.selected().filter(|_| !self.current.is_undecided());
+        match (nominated, checked.next()) {
             (Some(nominated), _) => Sources::Only(nominated.remote),
             (None, None) => Sources::Nobody,
             (None, Some(first)) => match checked.all(|pair| pair.remote == first.remote) {
@@ -269,7 +288,17 @@ impl LiteAgent {
 
 impl Generation {
     fn new(local: Credentials) -> Self {
-        Self { local, peers: Vec::new(), chosen: None, pairs: Vec::new() }
+        Self { local, peers: Vec::new(), chosen: None, streaming: None, pairs: Vec::new() }
+    }
+
+    /// Our offer rings at several far ends, and none of them has sent media yet.
+    fn is_undecided(&self) -> bool {
+        self.peers.len() > 1 && self.streaming.is_none()
+    }
+
+    /// Whether this is one of several that our offer rings at.
+    fn rings_at(&self, ufrag: &Ufrag) -> bool {
+        self.peers.len() > 1 && self.peers.iter().any(|peer| peer.ufrag == *ufrag)
     }
 
     /// A check was right. What was nominated stays so: a later check without the word takes nothing back.
@@ -299,10 +328,12 @@ impl Generation {
         Ok(())
     }
 
-    /// Of far ends that signalling knows; of anybody's while it knows none.
+    /// Of far ends that signalling knows, or of the one of them that sends; of anybody's while it knows none.
     fn known(&self) -> impl Iterator<Item = &Pair> {
-        let is_known =
-            |ufrag: &Ufrag| self.peers.is_empty() || self.peers.iter().any(|peer| peer.ufrag == *ufrag);
+        let is_known = |ufrag: &Ufrag| match &self.streaming {
+            Some(streaming) => streaming == ufrag,
+            None => self.peers.is_empty() || self.peers.iter().any(|peer| peer.ufrag == *ufrag),
+        };
         self.pairs.iter().filter(move |pair| is_known(&pair.ufrag))
     }
 
@@ -313,7 +344,8 @@ impl Generation {
     /// The nominated pair of the far end that the session is with. Of several the one of the highest priority: those who
     /// nominate aggressively mean that one (RFC 5245 section 8.1.1.2).
     fn selected(&self) -> Option<&Pair> {
-        let is_chosen = |pair: &&Pair| self.chosen.as_ref().is_none_or(|chosen| *chosen == pair.ufrag);
+        let chosen = self.streaming.as_ref().or(self.chosen.as_ref());
+        let is_chosen = |pair: &&Pair| chosen.is_none_or(|chosen| *chosen == pair.ufrag);
         self.known()
             .filter(|pair| pair.is_nominated)
             .filter(is_chosen)

@@ -325,11 +325,42 @@ fn forks_are_told_apart_at_one_port_and_the_chosen_one_gets_the_media() {
     for (chosen, expected) in [("fork2", "198.51.100.2:1000"), ("fork1", "198.51.100.1:1000")] {
         let chosen = chosen.parse().unwrap();
         assert!(agent.configure(&local, &peers, Some(&chosen)));
-        assert_eq!((agent.way_out(), agent.sources()), (Some(at(expected)), Sources::Only(at(expected))));
+        assert_eq!((agent.way_out(), agent.sources()), (Some(at(expected)), Sources::Checked));
     }
     // The other one was released.
     agent.configure(&local, &peers[..1], Some(&peers[0].ufrag));
     assert_eq!(fork(&agent, "198.51.100.2:1000"), None);
+}
+
+// Statement 66.
+#[test]
+fn of_forks_the_first_to_send_is_heard_alone_until_one_answers() {
+    let mut agent = agent();
+    let local = agent.local().clone();
+    let peers = [peer("fork1", &[]), peer("fork2", &[])];
+    let (mut first, mut second) = (Far::of(&agent, "fork1"), Far::of(&agent, "fork2"));
+    agent.configure(&local, &peers, Some(&peers[0].ufrag));
+    let checks = [first.check(&[NOMINATED]), second.check(&[]), second.check(&[])];
+    let all = ["198.51.100.1:1000", "198.51.100.2:1000", "198.51.100.2:2000"];
+    for (source, check) in all.iter().zip(&checks) {
+        told(&mut agent, source, check);
+    }
+    assert!(!agent.heard_media(at("203.0.113.9:50000")), "that is nobody's");
+    assert!(all.iter().all(|source| agent.hears(at(source))));
+
+    // The one that was not nominated sends first: it is heard at all its addresses, and gets what there is to hear.
+    assert!(agent.heard_media(at(all[1])));
+    assert_eq!(all.map(|source| agent.hears(at(source))), [false, true, true]);
+    assert!(agent.way_out().is_some_and(|to| to.ip() == at(all[1]).ip()));
+    assert!(!agent.heard_media(at(all[0])), "too late");
+    // A further fork rings, and changes nothing.
+    let three = [peers[0].clone(), peers[1].clone(), peer("fork3", &[])];
+    agent.configure(&local, &three, Some(&three[2].ufrag));
+    assert_eq!(all.map(|source| agent.hears(at(source))), [false, true, true]);
+
+    // The other one answers.
+    assert!(agent.configure(&local, &peers[..1], Some(&peers[0].ufrag)));
+    assert_eq!((agent.way_out(), agent.sources()), (Some(at(all[0])), Sources::Only(at(all[0]))));
 }
 
 // Statement 177.

@@ -105,6 +105,13 @@ impl Checks {
         checked.and_then(|checked| checked.agent.place_of(source_of(arrived))).unwrap_or(0)
     }
 
+    /// A packet from there was proven to be of a far end's by its tag. Flows whose configuration is to be written anew by
+    /// [`Checks::write`]: the first far end to send is heard alone.
+    pub(in crate::dataplane) fn heard_media(&mut self, slot: u32, arrived: &Arrival) -> &[FlowKey] {
+        let Some(checked) = self.agents.get_mut(&slot) else { return &[] };
+        if checked.agent.heard_media(source_of(arrived)) { &checked.concerned } else { &[] }
+    }
+
     /// Something that looks like STUN came to the flow of this slot; the answer, if there is one, is to go back.
     pub(in crate::dataplane) fn receive(
         &mut self,

@@ -342,10 +342,15 @@ impl Engine {
             }
         }
         let concerned = answer.concerned.to_vec();
+        self.rewrite(&concerned);
+    }
+
+    /// Flows are as agents say from now on.
+    fn rewrite(&mut self, concerned: &[FlowKey]) {
         for at in concerned {
-            if let Some(mut config) = self.relay.config(at).copied() {
+            if let Some(mut config) = self.relay.config(*at).copied() {
                 self.checks.write(&mut config);
-                self.relay.insert(at, config);
+                self.relay.insert(*at, config);
             }
         }
     }
@@ -373,7 +378,12 @@ impl Engine {
         match opens {
             true => {
                 let fork = self.checks.fork(config.slot, arrived);
-                self.secured.unprotect(config.slot, fork, packet)
+                let unprotected = self.secured.unprotect(config.slot, fork, packet)?;
+                if unprotected < packet.len() {
+                    let concerned = self.checks.heard_media(config.slot, arrived).to_vec();
+                    self.rewrite(&concerned);
+                }
+                Ok(unprotected)
             }
             false => Err(Reason::SourceRefused),
         }

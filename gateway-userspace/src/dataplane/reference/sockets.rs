@@ -497,45 +497,58 @@ mod tests {
         assert!(stranger.recv(&mut [0; 100]).is_err(), "nobody answers a stranger");
     }
 
-    // Statement 181.
+    // Statements 66, 181.
     #[test]
-    fn forks_with_keys_of_their_own_are_told_apart_at_one_port() {
-        let (first, second, plain) = (peer(), peer(), peer());
-        let (checked_port, plain_port) = (free_address(), free_address());
-        let local = Mint::new(&mut Tokens::seeded(1)).credentials();
-        let fork = |ufrag: &str, octet| Fork {
-            peer: Peer { ufrag: ufrag.parse().unwrap(), candidates: Vec::new() },
-            unprotect: Some(key(octet)),
-        };
-        let near = FlowSpec {
-            latch: Latch::Signalled,
-            checks: Some(ChecksSpec {
-                local: local.clone(),
-                unknown: UnknownAttributes::Refuse,
-                forks: vec![fork("fork1", 1), fork("fork2", 2)],
-            }),
-            unprotect: Some(key(1)),
-            ..flow(checked_port, (plain_port, plain.local_addr().unwrap()), None)
-        };
-        let mut running = Running::new(&[near]);
-        let mut ends = [(&first, "fork1", Protect::new(&key(1))), (&second, "fork2", Protect::new(&key(2)))];
-        for (socket, ufrag, _) in &ends {
-            socket.send_to(&check(&local, ufrag, false), checked_port).unwrap();
-            waits(&mut running, socket);
-        }
-        for sequence in [1, 2] {
-            for (socket, _, protect) in &mut ends {
-                let mut buffer = [packet(sequence), vec![0; 10]].concat();
-                protect.rtp(&mut buffer, 172).unwrap();
-                socket.send_to(&buffer, checked_port).unwrap();
-                assert_eq!(waits(&mut running, &plain)[12..], packet(sequence)[12..]);
+    fn forks_with_keys_of_their_own_are_told_apart_and_the_first_to_send_has_the_port_for_itself() {
+        for leader in [0, 1] {
+            let (first, second, plain) = (peer(), peer(), peer());
+            let (checked_port, plain_port) = (free_address(), free_address());
+            let local = Mint::new(&mut Tokens::seeded(1)).credentials();
+            let fork = |ufrag: &str, octet| Fork {
+                peer: Peer { ufrag: ufrag.parse().unwrap(), candidates: Vec::new() },
+                unprotect: Some(key(octet)),
+            };
+            let near = FlowSpec {
+                latch: Latch::Signalled,
+                checks: Some(ChecksSpec {
+                    local: local.clone(),
+                    unknown: UnknownAttributes::Refuse,
+                    forks: vec![fork("fork1", 1), fork("fork2", 2)],
+                }),
+                unprotect: Some(key(1)),
+                ..flow(checked_port, (plain_port, plain.local_addr().unwrap()), None)
+            };
+            let nowhere = (checked_port, free_address());
+            let far = FlowSpec { latch: Latch::Signalled, ..flow(plain_port, nowhere, Some(0)) };
+            let mut running = Running::new(&[near, far]);
+            let mut ends =
+                [(&first, "fork1", Protect::new(&key(1))), (&second, "fork2", Protect::new(&key(2)))];
+            for (socket, ufrag, _) in &ends {
+                socket.send_to(&check(&local, ufrag, false), checked_port).unwrap();
+                waits(&mut running, socket);
             }
+            let mut protected = |end: usize, sequence| {
+                let mut buffer = [packet(sequence), vec![0; 10]].concat();
+                ends[end].2.rtp(&mut buffer, 172).unwrap();
+                buffer
+            };
+            let sockets = [&first, &second];
+            let other = 1 - leader;
+
+            // The key of one is of no use to the other, and wins it nothing.
+            sockets[other].send_to(&protected(leader, 1), checked_port).unwrap();
+            running.one();
+            assert_eq!(running.counters.drops().get(&Reason::BadTag), Some(&1));
+
+            for sequence in [2, 3] {
+                sockets[leader].send_to(&protected(leader, sequence), checked_port).unwrap();
+                assert_eq!(waits(&mut running, &plain)[12..], packet(sequence)[12..]);
+                sockets[other].send_to(&protected(other, sequence), checked_port).unwrap();
+                running.one();
+            }
+            assert_eq!(running.counters.drops().get(&Reason::SourceRefused), Some(&2));
+            plain.send_to(&packet(4), plain_port).unwrap();
+            assert_eq!(waits(&mut running, sockets[leader])[3], 4, "and is sent to");
         }
-        // The key of one is of no use to the other.
-        let mut buffer = [packet(3), vec![0; 10]].concat();
-        ends[0].2.rtp(&mut buffer, 172).unwrap();
-        second.send_to(&buffer, checked_port).unwrap();
-        running.one();
-        assert_eq!(running.counters.drops().get(&Reason::BadTag), Some(&1));
     }
 }
