@@ -40,6 +40,7 @@ mod setup;
 mod sides;
 mod simulation;
 mod srtp;
+mod tenants;
 mod transcoding;
 mod transfers;
 mod update;

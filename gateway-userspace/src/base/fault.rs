@@ -109,6 +109,10 @@ faults! {
     WrongCredentials, PolicyRefused, 403, 21, "wrong_credentials";
     /// No route for the called number.
     NoRoute, PolicyRefused, 404, 3, "no_route";
+    /// The called number belongs to no tenant of the trunk that it leads to.
+    NumberNotAssigned, PolicyRefused, 404, 1, "number_not_assigned";
+    /// The caller shows a number that is not its tenant's, or belongs to no tenant at all.
+    CallerNotAssigned, PolicyRefused, 403, 21, "caller_not_assigned";
     /// The gateway is draining: calls in progress finish, new ones are refused.
     Draining, PolicyRefused, 503, 42, "draining";
     /// The trunk is draining: its calls in progress finish, new ones are refused.

@@ -34,6 +34,8 @@ pub struct Checkpoint {
     caller_number: String,
     called_number: String,
     source: SocketAddr,
+    #[serde(default)]
+    tenants: [Option<Box<str>>; 2],
     started: Time,
     alerted: Option<Time>,
     answered: Option<Time>,
@@ -113,6 +115,7 @@ impl Checkpoint {
             caller_number: facts.start.caller.reveal().to_owned(),
             called_number: facts.start.called.reveal().to_owned(),
             source: facts.start.source,
+            tenants: facts.start.tenants.clone().map(|tenant| tenant.as_deref().map(Into::into)),
             started: facts.started,
             alerted: facts.alerted,
             answered: facts.answered,
@@ -145,6 +148,7 @@ impl Checkpoint {
             called: Number::new(self.called_number),
             trunk: Arc::from(self.caller.trunk.as_str()),
             source: self.source,
+            tenants: self.tenants.map(|tenant| tenant.map(Arc::from)),
         };
         let to_trunk = Arc::from(self.callee.trunk.as_str());
         let caller = self.caller.restore(context)?;

@@ -29,6 +29,7 @@ mod peer;
 mod policy;
 mod registration;
 pub(super) mod rule;
+mod tenant;
 mod tls;
 mod trunk;
 

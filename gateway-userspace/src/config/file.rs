@@ -34,6 +34,7 @@ pub(super) struct File {
     pub(super) cdr: Cdr,
     pub(super) capture: Capture,
     pub(super) emergency: Emergency,
+    pub(super) tenants: Vec<(Span, Tenant)>,
     pub(super) trunks: Vec<(Span, Trunk)>,
     pub(super) routes: Vec<(Span, Route)>,
 }
@@ -157,6 +158,16 @@ pub(super) struct Emergency {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Tenant {
+    pub(super) name: Field<String>,
+    pub(super) numbers: Vec<Spanned<String>>,
+    pub(super) hosts: Vec<Spanned<String>>,
+    pub(super) id: Field<String>,
+    pub(super) screening: Field<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Trunk {
     pub(super) name: Field<String>,
     pub(super) service: Field<Service>,
@@ -168,6 +179,7 @@ pub(super) struct Trunk {
     pub(super) default_to: Field<String>,
     pub(super) peer_timeout_ms: Field<u32>,
     pub(super) progress_timeout_ms: Field<u32>,
+    pub(super) tenants: Field<bool>,
     pub(super) numbers: TrunkNumbers,
     pub(super) identity: TrunkIdentity,
     pub(super) digest: Option<TrunkDigest>,

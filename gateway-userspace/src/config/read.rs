@@ -20,7 +20,7 @@ const TABLES: [&str; 11] = [
     "capture",
     "emergency",
 ];
-const LISTS: [&str; 3] = ["interface", "trunk", "route"];
+const LISTS: [&str; 4] = ["interface", "tenant", "trunk", "route"];
 
 /// `None` when something in it is no TOML, no known field or of a wrong type; `errors` says what.
 pub(super) fn read(text: &str, errors: &mut ConfigErrors) -> Option<File> {
@@ -49,6 +49,7 @@ pub(super) fn read(text: &str, errors: &mut ConfigErrors) -> Option<File> {
             "capture" => file.capture = table(name, value, errors),
             "emergency" => file.emergency = table(name, value, errors),
             "interface" => file.interfaces = list(name, value, errors),
+            "tenant" => file.tenants = list(name, value, errors),
             "trunk" => file.trunks = list(name, value, errors),
             "route" => file.routes = list(name, value, errors),
             unknown => {

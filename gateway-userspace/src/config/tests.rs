@@ -227,6 +227,15 @@ fn each_mistake_is_told_with_its_place_and_its_fix() {
             "an emergency to nowhere",
             spoilt("[cdr]", "[emergency]\nnumbers = [\"one-one-two\"]\nto = \"psap\"\n[cdr]"),
         ),
+        (
+            "tenants that cannot be told apart",
+            spoilt(
+                "[cdr]",
+                "[[tenant]]\nname = \"a\"\nnumbers = [\"+44\"]\n[[tenant]]\nname = \"b\"\nnumbers = [\"+44\"]\n\
+                 [[tenant]]\nnumbers = [\"0207946\"]\n[cdr]",
+            ),
+        ),
+        ("tenants of nobody", spoilt("peer_timeout_ms = 2000", "tenants = true")),
         ("no network", spoilt("192.0.2.16/28", "192.0.2.16/33")),
         ("bits behind the prefix", spoilt("192.0.2.16/28", "192.0.2.17/28")),
         ("missing name", spoilt("name = \"service\"\n", "")),
@@ -337,6 +346,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[capture]", fields_of::<file::Capture>()),
         ("[[trunk]]", fields_of::<file::Trunk>()),
         ("peers", fields_of::<file::Peer>()),
+        ("[[tenant]]", fields_of::<file::Tenant>()),
         ("[emergency]", fields_of::<file::Emergency>()),
         ("[trunk.numbers]", fields_of::<file::TrunkNumbers>()),
         ("[trunk.registration]", fields_of::<file::TrunkRegistration>()),

@@ -20,6 +20,11 @@ pub struct CallRecord {
     pub from_trunk: String,
     /// Absent when no route was found.
     pub to_trunk: Option<String>,
+    /// Customers whose users the caller and the callee are; absent where their trunk is not shared by tenants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_tenant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callee_tenant: Option<String>,
     pub source: SocketAddr,
     pub peer: Option<SocketAddr>,
     pub peers_tried: u8,
@@ -88,6 +93,8 @@ impl CallRecord {
             called: end.start.called.reveal().to_owned(),
             from_trunk: text(&end.start.trunk),
             to_trunk: end.to_trunk.as_ref().map(text),
+            caller_tenant: end.start.tenants[Side::Caller.index()].as_ref().map(text),
+            callee_tenant: end.start.tenants[Side::Callee.index()].as_ref().map(text),
             source: end.start.source,
             peer: end.peer,
             peers_tried: end.peers_tried,

@@ -77,6 +77,8 @@ pub struct CallStart {
     pub trunk: Arc<str>,
     /// Where the INVITE came from.
     pub source: SocketAddr,
+    /// Whose user the caller is and whose the callee, where their trunks are shared by tenants.
+    pub tenants: [Option<Arc<str>>; 2],
 }
 
 /// A SIP message in a line.
@@ -314,6 +316,7 @@ pub(crate) mod samples {
             called: Number::new("+12025550147"),
             trunk: "operator".into(),
             source: source(),
+            tenants: [None, Some("contoso".into())],
         }
     }
 

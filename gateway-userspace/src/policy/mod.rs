@@ -23,6 +23,7 @@ mod service;
 mod sip;
 mod source;
 pub mod standing;
+mod tenant;
 mod trunk;
 
 pub use admission::{CallRate, Limits, Meter, Permit};
@@ -43,13 +44,14 @@ pub use route::{Candidate, Candidates, Route, retries};
 pub use service::{Service, Usual};
 pub use sip::{EarlyMedia, HoldForm, PreconditionPolicy, ReferPolicy, ReliableProvisional, SipPolicy};
 pub use standing::{Drainable, PeerStanding, RegistrationState, TargetState, TrunkStanding};
+pub use tenant::{Tenant, Tenants};
 pub use trunk::{Advertised, MAX_PRIORITY, Peer, Trunk};
 
 use crate::base::fault::Fault;
 use crate::base::id::TrunkId;
 use crate::base::time::Time;
 use crate::resolve::Findings;
-use crate::sip::message::Host;
+use crate::sip::message::{Host, Request};
 use crate::sip::transport::Transport;
 use ipnet::IpNet;
 use route::RouteTable;
@@ -66,6 +68,7 @@ pub struct Snapshot {
     sources: Arc<SourceTable>,
     routes: Arc<RouteTable>,
     emergency: Arc<Emergency>,
+    tenants: Arc<Tenants>,
     /// By trunk.
     live: Vec<LiveTrunk>,
     names: Arc<Findings>,
@@ -93,6 +96,8 @@ pub struct Decision {
     pub candidates: Candidates,
     /// Of the trunk that it goes to, for as long as the call lasts.
     pub permit: Permit,
+    /// Whose number is called, where the trunk that it goes to is the tenants'.
+    pub tenant: Option<Arc<str>>,
 }
 
 /// One peer with what is known of it now.
@@ -118,9 +123,10 @@ impl Snapshot {
         let sources = Arc::new(SourceTable::new(&trunks)?);
         let routes = Arc::new(RouteTable::new(&trunks, routes)?);
         let live = trunks.iter().map(LiveTrunk::new).collect();
-        let emergency = Arc::default();
+        let (emergency, tenants) = (Arc::default(), Arc::default());
         let has_rules = trunks.iter().any(|trunk| trunk.rules != manipulation::Manipulation::default());
-        Ok(Self { trunks: trunks.into(), sources, routes, emergency, live, names: Arc::default(), has_rules })
+        let (trunks, names) = (trunks.into(), Arc::default());
+        Ok(Self { trunks, sources, routes, emergency, tenants, live, names, has_rules })
     }
 
     /// With emergency calls known and routed so.
@@ -139,6 +145,29 @@ impl Snapshot {
 
     pub fn emergency(&self) -> &Emergency {
         &self.emergency
+    }
+
+    /// With these customers behind the trunks that are theirs.
+    pub fn with_tenants(self, tenants: Tenants) -> Self {
+        Self { tenants: Arc::new(tenants), ..self }
+    }
+
+    /// Whose call an INVITE is that came by this trunk; `None` where the trunk is not the tenants'.
+    ///
+    /// # Errors
+    /// As [`Tenants::screen`].
+    pub fn screen(
+        &self,
+        from: &Trunk,
+        request: &Request,
+        caller: &Caller,
+        emergency: bool,
+    ) -> Result<Option<Arc<str>>, Fault> {
+        if !from.tenants {
+            return Ok(None);
+        }
+        let tenant = self.tenants.screen(request, caller, emergency)?;
+        Ok(tenant.map(|tenant| Arc::clone(&tenant.name)))
     }
 
     /// Goes on with what `old` knows of trunks and peers that keep their names.
@@ -245,12 +274,18 @@ impl Snapshot {
     /// Where a call goes: the peers to try, in order.
     ///
     /// # Errors
-    /// [`Fault::NoRoute`]; [`Fault::TrunkDraining`]; [`Fault::PeersDown`] when no peer of the trunk serves now;
+    /// [`Fault::NoRoute`]; [`Fault::NumberNotAssigned`] when the trunk is the tenants' and the number is none of theirs;
+    /// [`Fault::TrunkDraining`]; [`Fault::PeersDown`] when no peer of the trunk serves now;
     /// [`Fault::TrunkCallsExhausted`] and [`Fault::CallRateExceeded`] where it is at its limits.
     pub fn decide(&self, inquiry: &Inquiry<'_>) -> Result<Decision, Fault> {
         let by_route = || self.routes.find(inquiry.from, inquiry.called);
         let to = self.emergency.to.filter(|_| inquiry.emergency).or_else(by_route).ok_or(Fault::NoRoute)?;
         let (trunk, live) = self.trunk(to).zip(self.live.get(usize::from(to.0))).ok_or(Fault::NoRoute)?;
+        let tenant = self.tenants.of_number(inquiry.called).filter(|_| trunk.tenants);
+        if trunk.tenants && tenant.is_none() && !inquiry.emergency {
+            return Err(Fault::NumberNotAssigned);
+        }
+        let tenant = tenant.map(|tenant| Arc::clone(&tenant.name));
         if live.standing.is_drained() {
             return Err(Fault::TrunkDraining);
         }
@@ -260,11 +295,11 @@ impl Snapshot {
         }
         let meter = &live.standing.meter;
         if inquiry.emergency {
-            return Ok(Decision { candidates, permit: meter.enter_above(&trunk.limits) });
+            return Ok(Decision { candidates, permit: meter.enter_above(&trunk.limits), tenant });
         }
         let permit = meter.enter(&trunk.limits)?;
         meter.take_turn(&trunk.limits, inquiry.now)?;
-        Ok(Decision { candidates, permit })
+        Ok(Decision { candidates, permit, tenant })
     }
 
     /// What changes about a trunk.
@@ -393,6 +428,10 @@ pub enum PolicyError {
     UnknownTrunk { prefix: String, trunk: u16 },
     #[error("the route for prefix {prefix:?} leads to trunk {trunk:?}, which has no peers")]
     NoPeers { prefix: String, trunk: String },
+    #[error("two tenants have the {what} {value:?}")]
+    TenantTwice { what: &'static str, value: String },
+    #[error("tenant {tenant:?} has {number:?}, which is no number: a + and up to 15 digits")]
+    TenantNumber { tenant: String, number: String },
     #[error("two routes from the same trunks have the prefix {0:?}")]
     DuplicateRoute(String),
 }

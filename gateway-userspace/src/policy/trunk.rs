@@ -34,6 +34,8 @@ pub struct Trunk {
     /// The address of this host that media of this trunk's legs uses.
     pub media_address: IpAddr,
     pub media: MediaPolicy,
+    /// Users of several customers are behind it: whose a call is, is asked of the table of [`Tenants`](super::Tenants).
+    pub tenants: bool,
     /// How its far end writes numbers.
     pub numbers: NumberPlan,
     pub identity: IdentityPolicy,
@@ -89,6 +91,7 @@ impl Trunk {
             advertised: None,
             media_address: listen.ip(),
             media: MediaPolicy::default(),
+            tenants: false,
             numbers: NumberPlan::default(),
             identity: usual.identity,
             redirection: usual.redirection,

@@ -53,13 +53,14 @@ pub(super) fn snapshot(
     let names = TrunkNames::of(file);
     let routes = routes(file, &names, errors);
     let emergency = emergency(file, &names, errors);
+    let tenants = super::tenant::tenants(file, errors);
     if errors.errors.len() > before {
         return None;
     }
     listeners(file, &trunks, surroundings.admin, errors);
     media_ports(file, &trunks, surroundings.ports, errors);
     match Snapshot::new(trunks, routes).and_then(|snapshot| snapshot.with_emergency(emergency)) {
-        Ok(snapshot) => Some(snapshot),
+        Ok(snapshot) => Some(snapshot.with_tenants(tenants)),
         Err(error) => {
             let about = about(&error, file, &labels);
             refuse(&error, about, errors);
@@ -346,6 +347,8 @@ fn refuse(error: &PolicyError, about: Option<Written<'_>>, errors: &mut ConfigEr
         PolicyError::TooManyTrunks(_)
         | PolicyError::Prefix(_)
         | PolicyError::UnknownTrunk { .. }
+        | PolicyError::TenantTwice { .. }
+        | PolicyError::TenantNumber { .. }
         | PolicyError::DuplicateRoute(_) => (Some(entry.clone()), "", "see docs/configuration.md"),
     };
     let place = place.unwrap_or_else(|| entry.clone());

@@ -95,6 +95,7 @@ pub(super) fn trunk(
         sip: sip(&written.sip, usual.sip, label, errors),
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
         service,
+        tenants: super::value(&written.tenants, false),
         numbers: numbers(&written.numbers, usual.format),
         redirection: super::value(&written.identity.redirection, usual.redirection),
         registration: match &written.registration {

@@ -4,7 +4,7 @@ use super::{OPERATOR, SERVICE};
 use crate::stage::weather::Weather;
 use gateway_userspace::base::id::TrunkId;
 use gateway_userspace::media::MediaPolicy;
-use gateway_userspace::policy::{Emergency, Peer, Route, Snapshot, Trunk};
+use gateway_userspace::policy::{Emergency, Peer, Route, Snapshot, Tenant, Tenants, Trunk};
 use gateway_userspace::runtime::admission::Quota;
 use gateway_userspace::sip::transport::Transport;
 use std::ops::RangeInclusive;
@@ -19,6 +19,8 @@ pub struct Stage {
     pub max_calls: usize,
     pub quota: Quota,
     pub emergency_numbers: &'static [&'static str],
+    /// Customers behind the trunks that are theirs.
+    pub tenants: fn() -> Vec<Tenant>,
     pub media_timeout: Duration,
     pub ports: RangeInclusive<u16>,
     /// Ends the scenario without asking whether the phones complain, for those who misbehave on purpose.
@@ -37,6 +39,7 @@ impl Default for Stage {
             max_calls: 100,
             quota: Quota::default(),
             emergency_numbers: &[],
+            tenants: Vec::new,
             media_timeout: Duration::from_secs(60),
             ports: 20_000..=20_099,
             phones_may_complain: false,
@@ -66,6 +69,7 @@ pub(super) fn policy(stage: &Stage) -> Snapshot {
     let emergency = Emergency { numbers, to: None };
     Snapshot::new(trunks, routes())
         .and_then(|policy| policy.with_emergency(emergency))
+        .and_then(|policy| Ok(policy.with_tenants(Tenants::new((stage.tenants)())?)))
         .expect("a sound policy")
 }
 

@@ -28,7 +28,7 @@ pub(in crate::call) fn begin(
 ) -> Result<(Facts, Setup), (Fault, Box<Request>)> {
     let Invitation { id, server, request, hop, trunk, permit, emergency } = invitation;
     let prepared = prepare(&request, hop, trunk.clone(), emergency, context);
-    let Prepared { caller, callee, decision, offered } = match prepared {
+    let Prepared { caller, callee, decision, tenant, offered } = match prepared {
         Ok(prepared) => prepared,
         Err(fault) => return Err((fault, request)),
     };
@@ -38,6 +38,7 @@ pub(in crate::call) fn begin(
         called: Number::new(callee.called.as_str()),
         trunk: Arc::from(trunk.name.as_str()),
         source: hop.remote,
+        tenants: [tenant, decision.tenant],
     };
     context.push(Action::Publish(observe::Event::CallStarted(Box::new(start.clone()))));
     tell_of_invite(id, Side::Caller, &request, context);
@@ -73,6 +74,8 @@ struct Prepared {
     caller: Leg,
     callee: Callee,
     decision: Decision,
+    /// Whose user the caller is.
+    tenant: Option<Arc<str>>,
     offered: bool,
 }
 
@@ -97,6 +100,8 @@ fn prepare(
         return Err(Fault::SessionIntervalTooShort);
     }
     let offer = media::description_of_request(request)?;
+    let caller = Caller::of(request, &trunk);
+    let tenant = context.policy.screen(&trunk, request, &caller, emergency)?;
     let (now, spread) = (context.now, context.tokens.number());
     let inquiry = Inquiry { from: trunk.id(), called: &called, emergency, now, spread };
     let decision = context.policy.decide(&inquiry)?;
@@ -105,7 +110,6 @@ fn prepare(
     let tag = context.tokens.token();
     let dialog =
         Dialog::from_request(request, &tag, trunk.contact(), false).map_err(|refused| refused.fault())?;
-    let caller = Caller::of(request, &trunk);
     let redirection = Redirection::of(request, &trunk, &caller);
     let mut near = media::open(&trunk, context)?;
     let offered = offer.is_some();
@@ -148,7 +152,7 @@ fn prepare(
     if asks {
         callee.ask_for_preconditions();
     }
-    Ok(Prepared { caller: leg, callee, decision, offered })
+    Ok(Prepared { caller: leg, callee, decision, tenant, offered })
 }
 
 /// The called number or name, as the trunk's far end means it.
