@@ -149,6 +149,14 @@ pub fn send_made(state: &mut FlowState, rtp: &Rtp, octets: usize, now: u64) {
     state.statistics.octets = state.statistics.octets.wrapping_add(octets as u64);
 }
 
+/// What was made here, ahead of its time perhaps, reaches to this timestamp at `now`: what follows begins there.
+pub fn reach(state: &mut FlowState, timestamp: u32, now: u64) {
+    if state.sent_at != 0 {
+        state.out_timestamp = timestamp;
+        state.sent_at = now;
+    }
+}
+
 /// How a packet that is made now has to look to follow on what the flow has sent, at `clock_rate`.
 pub fn next_made(state: &FlowState, clock_rate: u32, now: u64) -> Outgoing {
     let elapsed = clock_units(now.saturating_sub(state.sent_at), clock_rate);

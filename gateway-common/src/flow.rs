@@ -115,10 +115,17 @@ pub enum Punted {
     SrtpSuite = 2,
     /// This kernel refused the programs for SRTP.
     KernelWithoutSrtp = 3,
+    /// Its two peers speak different codecs.
+    Codec = 4,
+    /// Keys travel differently on its two legs.
+    Keys = 5,
+    /// A trunk wants packets of another length.
+    PacketTime = 6,
 }
 
 impl Punted {
-    pub const ALL: &'static [Self] = &[Self::Policy, Self::SrtpSuite, Self::KernelWithoutSrtp];
+    pub const ALL: &'static [Self] =
+        &[Self::Policy, Self::SrtpSuite, Self::KernelWithoutSrtp, Self::Codec, Self::Keys, Self::PacketTime];
 
     /// Of [`FlowConfig::punted`].
     pub fn from_number(number: u8) -> Option<Self> {
@@ -131,6 +138,9 @@ impl Punted {
             Self::Policy => "policy",
             Self::SrtpSuite => "srtp_suite",
             Self::KernelWithoutSrtp => "kernel_without_srtp",
+            Self::Codec => "codec",
+            Self::Keys => "keys",
+            Self::PacketTime => "packet_time",
         }
     }
 }

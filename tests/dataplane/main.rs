@@ -3,6 +3,7 @@
 //! Needs root, as it loads programs and makes network namespaces; without, it fails and says so.
 #![expect(unreachable_pub, reason = "modules of a test binary have no outside")]
 
+mod bridge;
 mod capture;
 mod guard;
 mod lab;
@@ -14,3 +15,4 @@ mod srtp;
 mod table;
 mod userspace;
 mod wires;
+mod worker;

@@ -4,15 +4,15 @@
 use crate::lab::{LAN, Lab, WAN};
 use crate::row::{answer, call, packet};
 use crate::wires::{CALLEE, CALLER, FAR, NEAR, Phone, Wires, plan};
+use crate::worker::{Protecting, Worker};
 use anyhow::{Context, Result, ensure};
 use gateway_common::flow::Punted;
 use gateway_common::verdict::{Reason, Traffic};
-use gateway_userspace::base::id::CoreId;
 use gateway_userspace::dataplane::reference::frame::Verdict;
-use gateway_userspace::dataplane::{Dataplane, Mode, Node, RelayPath, Settings};
+use gateway_userspace::dataplane::{Mode, Node, RelayPath, Settings};
 use gateway_userspace::media::plan::{FlowSpec, GateSpec, RateLimit};
-use gateway_userspace::srtp::{MasterKey, Protect, Suite, Unprotect};
-use mio::{Events, Poll};
+use gateway_userspace::srtp::{MasterKey, Suite, Unprotect};
+use mio::Poll;
 use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -185,24 +185,13 @@ struct Ends {
     last: Vec<u8>,
 }
 
-struct Protecting(Protect);
-
-impl Protecting {
-    fn protected(&mut self, packet: &[u8]) -> Vec<u8> {
-        let mut buffer = [packet, &[0; 32]].concat();
-        let length = self.0.rtp(&mut buffer, packet.len()).expect("a fresh packet");
-        buffer.truncate(length);
-        buffer
-    }
-}
-
 impl Ends {
     fn new(wires: &Wires, keys: &[MasterKey; 2]) -> Result<Self> {
         let bound = |namespace: &Namespace, at: &str| namespace.inside(|| Ok(UdpSocket::bind(at)?));
         Ok(Self {
             caller: bound(&wires.caller, CALLER)?,
             callee: bound(&wires.callee, CALLEE)?,
-            protect: Protecting(Protect::new(&keys[0])),
+            protect: Protecting::with(&keys[0]),
             unprotect: Unprotect::new(&keys[1]),
             last: Vec::new(),
         })
@@ -234,39 +223,6 @@ fn heard(socket: &UdpSocket) -> Result<Vec<u8>> {
     let mut buffer = [0; 2048];
     let length = socket.recv(&mut buffer).context("nothing came")?;
     Ok(buffer[..length].to_vec())
-}
-
-/// A worker without signalling.
-struct Worker {
-    poll: Poll,
-    events: Events,
-    dataplane: Dataplane,
-}
-
-impl Worker {
-    fn new(node: &Node, core: u16, cores: u16) -> Result<Self> {
-        let mut dataplane = node.worker(CoreId(core), cores)?;
-        let poll = Poll::new()?;
-        dataplane.register(poll.registry(), 1000..1100)?;
-        Ok(Self { poll, events: Events::with_capacity(64), dataplane })
-    }
-
-    /// Waits for packets, and relays them.
-    fn turn(&mut self) -> Result<()> {
-        ensure!(self.turn_for(Duration::from_secs(5))? > 0, "nothing came to the worker");
-        Ok(())
-    }
-
-    fn turn_for(&mut self, patience: Duration) -> Result<usize> {
-        while let Err(error) = self.poll.poll(&mut self.events, Some(patience)) {
-            ensure!(error.kind() == std::io::ErrorKind::Interrupted, "{error}");
-        }
-        for event in &self.events {
-            ensure!(self.dataplane.owns(event.token()), "a token of somebody else");
-            self.dataplane.ready(event.token(), &mut Vec::new());
-        }
-        Ok(self.events.iter().count())
-    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Calls between baresip phones that have no codec in common: what each hears is the other's tone, and nothing of its own.
 
 use anyhow::Result;
+use gateway_userspace::admin::answer::FlowList;
+use std::time::Duration;
 use support::baresip::{Baresip, Setup};
 use support::daemon::Daemon;
 use support::lab::{Host, Lab};
@@ -32,14 +34,27 @@ fn trunks() -> String {
 const MODULES: &str = "module g722.so\nmodule opus.so\nmodule amr.so\n";
 
 /// A caller that speaks `codec` alone and a callee that speaks PCMA alone: the codecs of the record, once both have heard
-/// the other's tone. `purity` is the least share of the power that has to lie at its frequency.
+/// the other's tone, with XDP attached and over sockets. `purity` is the least share of the power that has to lie at its
+/// frequency.
 fn heard_both_ways(codec: &str, purity: f64) -> Result<(String, String)> {
+    let over_sockets = heard(false, (codec, purity))?;
+    let with_xdp = heard(true, (codec, purity))?;
+    assert_eq!(over_sockets, with_xdp);
+    Ok(with_xdp)
+}
+
+fn heard(with_xdp: bool, (codec, purity): (&str, f64)) -> Result<(String, String)> {
     let lab = Lab::new()?;
-    let daemon = Daemon::start_over_sockets(&lab, &trunks())?;
+    let (daemon, relayed_by) = match with_xdp {
+        true => (Daemon::start(&lab, &trunks())?, "userspace (codec)"),
+        false => (Daemon::start_over_sockets(&lab, &trunks())?, "sockets"),
+    };
     let callee = Baresip::start(&lab, Setup { codec: "pcma", ..Setup::new(Host::Callee, "bob", HIGH) })?;
     let alice = Setup { codec, settings: MODULES, ..Setup::new(Host::Caller, "alice", LOW) };
     let caller = Baresip::start(&lab, Setup { dials: Some("sip:bob@10.81.1.1"), ..alice })?;
     let heard = [(callee.hears()?, LOW, HIGH), (caller.hears()?, HIGH, LOW)];
+    let flows = daemon.ask::<FlowList>(&["flows"])?.flows;
+    assert!(flows.len() >= 2 && flows.iter().all(|flow| flow.relayed_by == relayed_by), "{flows:?}");
     caller.hang_up()?;
     for (heard, theirs, own) in heard {
         assert!(heard.power() > 1e6, "{codec}: silence: power {}", heard.power());
@@ -80,5 +95,34 @@ fn amr_wide_and_pcma() -> Result<()> {
 #[test]
 fn amr_and_pcma() -> Result<()> {
     assert_eq!(heard_both_ways("amr/8000", 0.9)?, ("AMR/8000".into(), "PCMA/8000".into()));
+    Ok(())
+}
+
+/// What stood between the two died with the daemon, and is made anew out of the journal.
+#[test]
+fn a_transcoded_call_is_heard_both_ways_again_under_the_next_daemon() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut daemon = Daemon::start(&lab, &trunks())?;
+    let callee = Baresip::start(&lab, Setup { codec: "pcma", ..Setup::new(Host::Callee, "bob", HIGH) })?;
+    let alice = Setup { codec: "g722/16000", settings: MODULES, ..Setup::new(Host::Caller, "alice", LOW) };
+    let caller = Baresip::start(&lab, Setup { dials: Some("sip:bob@10.81.1.1"), ..alice })?;
+    callee.hears_tone(LOW)?;
+    caller.hears_tone(HIGH)?;
+    daemon.kill()?;
+    let daemon = daemon.restart()?;
+    let before = daemon.ask::<FlowList>(&["flows"])?.flows;
+    assert!(before.len() >= 2, "{before:?}");
+    // More than what tones are looked for in, so that all of it is of the new daemon.
+    std::thread::sleep(Duration::from_secs(2));
+    callee.hears_tone(LOW)?;
+    caller.hears_tone(HIGH)?;
+    for (flow, before) in daemon.ask::<FlowList>(&["flows"])?.flows.iter().zip(before) {
+        assert_eq!(flow.relayed_by, "userspace (codec)", "{flow:?}");
+        if flow.kind != "rtcp" {
+            assert!(flow.packets > before.packets + 50, "{flow:?} before: {before:?}");
+        }
+    }
+    caller.hang_up()?;
+    assert_eq!(daemon.records(1)?[0].sip_status, 200);
     Ok(())
 }

@@ -85,7 +85,7 @@ pub enum DataplaneFault {
     UnknownFlow { id: FlowId },
     #[error(
         "no AF_XDP sockets for what userspace has to relay ({why}): give the daemon CAP_NET_RAW and LimitMEMLOCK=infinity, \
-         or let the trunk take AES_CM_128_HMAC_SHA1_80, which the kernel relays"
+         or let both sides speak one codec and take AES_CM_128_HMAC_SHA1_80, which the kernel relays"
     )]
     Userspace { why: String },
     #[error(
@@ -104,11 +104,6 @@ pub enum DataplaneFault {
     System { doing: String, source: io::Error },
     #[error(transparent)]
     Codec(#[from] LibraryRefused),
-    #[error(
-        "the call needs a codec, tones or keys converted, which is done on plain sockets only: \
-         set [dataplane] mode = \"sockets\", or have both sides speak one codec"
-    )]
-    BridgeInKernel,
     #[error("{doing}: {why}")]
     Map { doing: String, why: String },
 }

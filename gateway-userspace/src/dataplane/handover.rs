@@ -1,13 +1,14 @@
 //! A packet that came by one worker's socket and belongs to another worker's flow: one bounded hop, in memory that is
 //! made once and goes round.
 
+use super::slots::Split;
 use crate::base::id::CoreId;
 use crossbeam::queue::ArrayQueue;
 use gateway_common::verdict::Reason;
 use mio::unix::pipe::Sender;
 use std::io::{ErrorKind, Write};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// Packets that may wait for one worker.
 const WAITING_MAX: usize = 256;
@@ -18,6 +19,9 @@ const PACKET_MAX: usize = 2048;
 #[derive(Debug)]
 pub(super) struct Handover {
     inboxes: Box<[Inbox]>,
+    split: Split,
+    /// By slot: one more than the worker that has the flow though another one's range holds its slot; else 0.
+    elsewhere: Box<[AtomicU16]>,
 }
 
 #[derive(Debug)]
@@ -38,8 +42,27 @@ struct Packet {
 }
 
 impl Handover {
-    pub(super) fn new(workers: u16) -> Self {
-        Self { inboxes: (0..workers).map(|_| Inbox::new()).collect() }
+    pub(super) fn new(split: Split) -> Self {
+        Self {
+            inboxes: (0..split.cores).map(|_| Inbox::new()).collect(),
+            split,
+            elsewhere: (0..split.flows).map(|_| AtomicU16::new(0)).collect(),
+        }
+    }
+
+    /// The worker whose flow has this slot.
+    pub(super) fn owner(&self, slot: u32) -> CoreId {
+        let elsewhere = self.elsewhere.get(slot as usize).map_or(0, |owner| owner.load(Ordering::Relaxed));
+        elsewhere.checked_sub(1).map_or_else(|| self.split.owner(slot), CoreId)
+    }
+
+    /// The flow in this slot is this worker's: a daemon with another number of workers installed it.
+    pub(super) fn adopt(&self, slot: u32, worker: CoreId) {
+        if let Some(owner) = self.elsewhere.get(slot as usize)
+            && self.split.owner(slot) != worker
+        {
+            owner.store(worker.0 + 1, Ordering::Relaxed);
+        }
     }
 
     /// From now on `bell` rings for packets for this worker.
@@ -128,7 +151,7 @@ mod tests {
 
     #[test]
     fn frames_come_out_in_order_at_the_worker_that_they_are_for() {
-        let handover = Handover::new(2);
+        let handover = Handover::new(Split { flows: 8, cores: 2 });
         for frame in [[1, 2], [3, 4]] {
             handover.pass(CoreId(1), &frame).unwrap();
         }
@@ -139,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_does_not_look_costs_packets_by_name_and_no_memory() {
-        let handover = Handover::new(1);
+        let handover = Handover::new(Split { flows: 8, cores: 1 });
         for _ in 0..3 {
             let passed = (0..300).filter(|_| handover.pass(CoreId(0), &[7]).is_ok()).count();
             assert_eq!(passed, WAITING_MAX);
@@ -151,9 +174,18 @@ mod tests {
     }
 
     #[test]
+    fn an_adopted_flow_is_its_adopters_whoever_has_the_range() {
+        let handover = Handover::new(Split { flows: 8, cores: 2 });
+        handover.adopt(1, CoreId(1));
+        handover.adopt(2, CoreId(0));
+        let owners: Vec<_> = (0..8).map(|slot| handover.owner(slot).0).collect();
+        assert_eq!(owners, [0, 1, 0, 0, 1, 1, 1, 1]);
+    }
+
+    #[test]
     fn a_sleeping_worker_is_woken() {
         let mut poll = mio::Poll::new().unwrap();
-        let handover = Handover::new(1);
+        let handover = Handover::new(Split { flows: 8, cores: 1 });
         let (sender, mut bell) = mio::unix::pipe::new().unwrap();
         poll.registry().register(&mut bell, mio::Token(7), mio::Interest::READABLE).unwrap();
         handover.announce(CoreId(0), sender);

@@ -29,6 +29,9 @@ pub(super) fn is_of_the_kernel(key: &MasterKey) -> bool {
 
 /// Why the packets of a flow go through userspace, whatever the kernel; `None` where the program relays them.
 pub(super) fn punted(spec: &FlowSpec) -> Option<Punted> {
+    if let Some(bridge) = &spec.bridge {
+        return Some(bridge.why.punted());
+    }
     let foreign = [&spec.unprotect, &spec.protect].into_iter().flatten().any(|key| !is_of_the_kernel(key));
     if foreign { Some(Punted::SrtpSuite) } else { spec.userspace }
 }

@@ -243,10 +243,9 @@ impl KernelNode {
         let sockets: XskMap<MapData> =
             Map::XskMap(inspect::map(self.pins.path(), name::XSKS)?).try_into().map_err(failed)?;
         let cores = u32::from(split.cores.max(1));
-        let handover = self.handover.get_or_init(|| Arc::new(Handover::new(split.cores)));
+        let handover = self.handover.get_or_init(|| Arc::new(Handover::new(split)));
         let parts = Parts {
             worker: core,
-            split,
             queues: self.queues.iter().copied().filter(|at| at.queue % cores == u32::from(core.0)).collect(),
             frames: self.socket_frames,
             sockets,

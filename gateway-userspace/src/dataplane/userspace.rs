@@ -15,10 +15,10 @@ use super::node::Queue;
 use super::raw::RawSender;
 use super::record::Record;
 use super::reference::Counters;
-use super::reference::engine::Engine;
+use super::reference::bridges::Bridges;
+use super::reference::engine::{Carrier, Engine};
 use super::reference::relay::Arrival;
 use super::reference::states::States;
-use super::slots::Split;
 use super::table::KernelFlows;
 use super::xsk::Xsk;
 use crate::base::id::CoreId;
@@ -42,7 +42,6 @@ use std::time::Duration;
 /// What one worker needs of the node.
 pub(super) struct Parts {
     pub(super) worker: CoreId,
-    pub(super) split: Split,
     /// Receive queues of this worker.
     pub(super) queues: Vec<Queue>,
     /// Frames of each socket.
@@ -120,7 +119,7 @@ impl Userspace {
             };
             tracing::warn!(
                 why,
-                "no AF_XDP sockets: calls that need userspace (SRTP suites other than AES_CM_128) are refused"
+                "no AF_XDP sockets: calls that need userspace (another codec, SRTP suites other than AES_CM_128) are refused"
             );
             self.refused = Some(why);
         }
@@ -220,6 +219,29 @@ impl Userspace {
         }
     }
 
+    /// A flow that userspace relays is to be what the table says now, also for what is made here before a packet of it comes.
+    pub(super) fn follow(&mut self, key: FlowKey, config: FlowConfig) {
+        if self.engine.config(key).is_some() {
+            // The program has asked for the rate.
+            self.engine.follow(key, FlowConfig { rate: 0, ..config });
+        }
+    }
+
+    /// The flow in this slot comes here, whoever's range holds it.
+    pub(super) fn adopt(&self, slot: u32) {
+        self.parts.handover.adopt(slot, self.parts.worker);
+    }
+
+    /// The engine, and what takes its packets away.
+    pub(super) fn engine(&mut self) -> (&mut Engine, &mut dyn Carrier) {
+        (&mut self.engine, &mut self.sender)
+    }
+
+    /// Calls that are more than a relay.
+    pub(super) fn bridges(&self) -> &Bridges {
+        self.engine.bridges()
+    }
+
     /// Nothing arrives at this key any more.
     pub(super) fn remove(&mut self, key: FlowKey) {
         self.engine.remove(key);
@@ -304,7 +326,7 @@ impl Relayed<'_> {
             self.parts.counters.count(Traffic::Passed);
             return Ok(());
         };
-        let owner = self.parts.split.owner(config.slot);
+        let owner = self.parts.handover.owner(config.slot);
         if owner != self.parts.worker {
             let frame = frame.get(..len).unwrap_or_default();
             return if may_pass { self.parts.handover.pass(owner, frame) } else { Err(Reason::StateMissing) };

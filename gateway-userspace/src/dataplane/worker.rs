@@ -8,7 +8,8 @@ use super::mmap::SharedArray;
 use super::neighbour::Neighbours;
 use super::record::Record;
 use super::reference::Counters;
-use super::reference::bridges::Member;
+use super::reference::bridges::{Bridges, Member};
+use super::reference::engine::{Carrier, Engine};
 use super::reference::sockets::SocketRelay;
 use super::report::{FlowReport, RelayPath};
 use super::slots::Slots;
@@ -144,6 +145,7 @@ impl Dataplane {
         let before = ids.iter().map(|id| self.compiled(*id)).collect::<Result<Vec<_>, _>>()?;
         // By the agreement before, and ahead of what the kernel may relay from now on.
         self.backend.settle(&before);
+        self.backend.conclude(ids, flows);
         let heirs = heirs(&before, flows);
         let (mut places, mut fresh) = (Vec::with_capacity(flows.len()), Vec::new());
         for (heir, flow) in heirs.iter().zip(flows) {
@@ -178,9 +180,9 @@ impl Dataplane {
         }
         after.iter().for_each(|compiled| self.remember(compiled));
         self.backend.secure(&after, flows, false);
+        self.backend.host(&after, flows, prepared);
         // What was under way while the table changed.
         self.backend.settle(&before);
-        self.backend.host(&after, flows, prepared);
         self.prepare(&after);
         let ended = (0..ids.len()).filter(|index| !heirs.contains(&Some(*index)));
         let ended = ended.filter_map(|index| Some((index, self.forget(*ids.get(index)?)?))).collect();
@@ -206,6 +208,8 @@ impl Dataplane {
             before.push(Compiled { key, config: same.ok_or(DataplaneFault::UnknownFlow { id })? });
         }
         self.carried(flows)?;
+        // What a bridge knew of the call died with its daemon: another goes on in the streams that it sent.
+        let prepared = self.backend.prepare(&[], flows)?;
         let places: Vec<_> = before.iter().map(|compiled| place(&compiled.config)).collect();
         let after = self.compile(flows, &places)?;
         self.secure(flows, &places, false);
@@ -213,7 +217,11 @@ impl Dataplane {
             self.replace_all(&before, &after)?;
         }
         after.iter().for_each(|compiled| self.remember(compiled));
+        if let Backend::Kernel(kernel) = &self.backend {
+            after.iter().for_each(|compiled| kernel.userspace.adopt(compiled.config.slot));
+        }
         self.backend.secure(&after, flows, true);
+        self.backend.host(&after, flows, prepared);
         self.prepare(&after);
         Ok(())
     }
@@ -309,31 +317,29 @@ impl Dataplane {
 
     /// Sends what calls that are more than a relay have to send by now.
     pub fn run(&mut self, records: &mut Vec<Record>) {
-        if let Backend::Sockets(relay) = &mut self.backend {
-            relay.run(records);
-        }
+        let (engine, mut carrier) = self.backend.engine();
+        engine.run(monotonic(), &mut carrier);
+        records.extend(engine.records());
     }
 
     /// When [`Self::run`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
-        match &self.backend {
-            Backend::Sockets(relay) => relay.bridges().deadline(),
-            Backend::Kernel(_) => None,
-        }
+        self.backend.bridges().deadline()
     }
 
     /// A key that signalling brought goes to the peer whom this flow hears. Nothing where no bridge is.
     pub fn press(&mut self, flow: FlowId, press: Press) {
-        if let (Some(_), Backend::Sockets(relay)) = (self.lookup(flow), &mut self.backend) {
-            relay.press(flow.slot, press);
+        if self.lookup(flow).is_some() {
+            let (engine, mut carrier) = self.backend.engine();
+            engine.press(monotonic(), flow.slot, press, &mut carrier);
         }
     }
 
     /// Plays to the peer whom this flow hears, in the place of what the other one sends, or stops. Nothing where no bridge
     /// is.
     pub fn play(&mut self, flow: FlowId, what: Option<(Source, PlayUntil)>) {
-        if let (Some(_), Backend::Sockets(relay)) = (self.lookup(flow), &mut self.backend) {
-            relay.play(flow.slot, what);
+        if self.lookup(flow).is_some() {
+            self.backend.engine().0.play(monotonic(), flow.slot, what);
         }
     }
 
@@ -440,9 +446,6 @@ impl Dataplane {
         match &self.backend {
             Backend::Kernel(_) if flows.iter().any(|flow| flow.checks.is_some()) => {
                 Err(DataplaneFault::ChecksInKernel)
-            }
-            Backend::Kernel(_) if flows.iter().any(|flow| flow.bridge.is_some()) => {
-                Err(DataplaneFault::BridgeInKernel)
             }
             Backend::Kernel(kernel) if flows.iter().any(|flow| kernel.punted(flow).is_some()) => {
                 kernel.userspace.available()
@@ -592,7 +595,9 @@ impl Backend {
             Self::Kernel(kernel) => {
                 let config = kernel.next(flow);
                 let replaced = kernel.flows.replace(flow.key, config);
-                replaced.map_err(|_| DataplaneFault::FlowTableFull { flows: capacity })
+                replaced.map_err(|_| DataplaneFault::FlowTableFull { flows: capacity })?;
+                kernel.userspace.follow(flow.key, config);
+                Ok(())
             }
             Self::Sockets(relay) => relay.insert(flow.key, flow.config),
         }
@@ -625,24 +630,40 @@ impl Backend {
         }
     }
 
-    /// What will stand between the peers of a plan in place of what `before` has.
-    fn prepare(&self, before: &[FlowId], flows: &[FlowSpec]) -> Result<Option<Bridge>, DataplaneFault> {
+    /// What relays in userspace, and what takes its packets away.
+    fn engine(&mut self) -> (&mut Engine, &mut dyn Carrier) {
         match self {
-            Self::Sockets(relay) => Ok(relay.bridges().prepare(before, flows)?),
-            Self::Kernel(_) => Ok(None),
+            Self::Kernel(kernel) => kernel.userspace.engine(),
+            Self::Sockets(relay) => relay.engine(),
         }
     }
 
-    /// Puts it there.
-    fn host(&mut self, compiled: &[Compiled], flows: &[FlowSpec], prepared: Option<Bridge>) {
-        if let Self::Sockets(relay) = self {
-            let member = |Compiled { key, config }: &Compiled| Member {
-                at: *key,
-                id: FlowId { slot: config.slot, epoch: config.epoch },
-            };
-            let members: SmallVec<[Member; 4]> = compiled.iter().map(member).collect();
-            relay.host(&members, flows, prepared);
+    fn bridges(&self) -> &Bridges {
+        match self {
+            Self::Kernel(kernel) => kernel.userspace.bridges(),
+            Self::Sockets(relay) => relay.bridges(),
         }
+    }
+
+    /// What will stand between the peers of a plan in place of what `before` has.
+    fn prepare(&self, before: &[FlowId], flows: &[FlowSpec]) -> Result<Option<Bridge>, DataplaneFault> {
+        Ok(self.bridges().prepare(before, flows)?)
+    }
+
+    /// Has what stands there end by the agreement before, where the plan has another or none.
+    fn conclude(&mut self, before: &[FlowId], flows: &[FlowSpec]) {
+        let (engine, mut carrier) = self.engine();
+        engine.conclude(monotonic(), before, flows, &mut carrier);
+    }
+
+    /// Puts there what was prepared.
+    fn host(&mut self, compiled: &[Compiled], flows: &[FlowSpec], prepared: Option<Bridge>) {
+        let member = |Compiled { key, config }: &Compiled| Member {
+            at: *key,
+            id: FlowId { slot: config.slot, epoch: config.epoch },
+        };
+        let members: SmallVec<[Member; 4]> = compiled.iter().map(member).collect();
+        self.engine().0.host(&members, flows, prepared);
     }
 
     fn apply_checks(&mut self, compiled: &mut [Compiled]) {

@@ -4,9 +4,9 @@
 //! counted there; what it makes leaves by the flow that leads to its peer, protected and counted as if relayed, at the
 //! bridge's own pace.
 
-use super::engine::{Carrier, GROWTH_MAX};
+use super::engine::Carrier;
+use super::exit::Exit;
 use super::relay::Relay;
-use super::secured::Secured;
 use crate::base::id::{FlowId, Side};
 use crate::base::time::Time;
 use crate::base::timer::TimerTable;
@@ -18,7 +18,6 @@ use crate::media::plan::{BridgeSpec, FlowSpec};
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
 use gateway_common::flow::{FlowKey, FlowKind};
-use gateway_common::verdict::Reason;
 use slab::Slab;
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -44,6 +43,8 @@ struct Hosted {
     bridge: Bridge,
     /// The flows that hear RTP of either side.
     flows: [Option<Member>; 2],
+    /// Sides to whose peers a packet has left in the bridge's stream.
+    begun: [bool; 2],
     /// Of all flows of the plan.
     slots: SmallVec<[u32; 4]>,
 }
@@ -53,13 +54,6 @@ struct Hosted {
 pub(in crate::dataplane) struct Member {
     pub(in crate::dataplane) at: FlowKey,
     pub(in crate::dataplane) id: FlowId,
-}
-
-/// The way out of the engine.
-pub(super) struct Exit<'a, C> {
-    pub(super) relay: &'a mut Relay,
-    pub(super) secured: &'a mut Secured,
-    pub(super) carrier: &'a mut C,
 }
 
 impl Default for Bridges {
@@ -99,11 +93,33 @@ impl Bridges {
         }
     }
 
+    /// Sends at once what the bridge of these flows holds still, where another or none is to stand there by `flows`.
+    pub(super) fn conclude(
+        &mut self,
+        now: u64,
+        ids: &[FlowId],
+        flows: &[FlowSpec],
+        exit: &mut Exit<'_, impl Carrier>,
+    ) {
+        let Some(place) = ids.iter().find_map(|id| self.by_slot.get(&id.slot)).copied() else { return };
+        let Some(hosted) = self.hosted.get_mut(place) else { return };
+        if spec_of(flows).is_some_and(|spec| hosted.spec == *spec) {
+            return;
+        }
+        hosted.begin(now, exit.relay);
+        let (mut leaving, bridge) = hosted.leaving(now, exit, &mut self.buffer, &mut self.records);
+        bridge.conclude(time(now), &mut leaving);
+        for to in [Side::Caller, Side::Callee] {
+            if let (true, Some(member)) = (hosted.begun[to.index()], hosted.flows[to.other().index()]) {
+                exit.relay.reach(now, member.id, hosted.bridge.next(to).timestamp);
+            }
+        }
+    }
+
     /// Flows of one plan, installed or changed a moment ago: `prepared` takes its place between them, in the streams that
     /// they have sent so far. Where the plan has no bridge any more, the relay goes on in the bridge's streams.
     pub(super) fn host(
         &mut self,
-        now: u64,
         (members, flows): (&[Member], &[FlowSpec]),
         prepared: Option<Bridge>,
         relay: &mut Relay,
@@ -126,16 +142,10 @@ impl Bridges {
                 else {
                     return;
                 };
-                for to in [Side::Caller, Side::Callee] {
-                    let clock_rate = spec.leg(to).coding.clock_rate();
-                    let sent = of_sides[to.other().index()];
-                    let sent = sent.and_then(|member| relay.stream(now, member.id, clock_rate));
-                    bridge.begin(to, sent.unwrap_or_else(|| self.fresh()));
-                }
-                let hosted =
-                    Hosted { spec: Arc::clone(spec), bridge, flows: of_sides, slots: SmallVec::new() };
+                [Side::Caller, Side::Callee].into_iter().for_each(|to| bridge.begin(to, self.fresh()));
+                let (spec, slots) = (Arc::clone(spec), SmallVec::new());
                 place.into_iter().for_each(|place| drop(self.withdraw(place)));
-                self.hosted.insert(hosted)
+                self.hosted.insert(Hosted { spec, bridge, flows: of_sides, begun: [false; 2], slots })
             }
         };
         if let Some(hosted) = self.hosted.get_mut(place) {
@@ -166,19 +176,17 @@ impl Bridges {
     }
 
     /// An RTP packet of the flow in this slot, as its peer sent it, passed all that is asked of it.
-    pub(super) fn receive(&mut self, now: u64, slot: u32, packet: &[u8], exit: Exit<'_, impl Carrier>) {
+    pub(super) fn receive(&mut self, now: u64, slot: u32, packet: &[u8], exit: &mut Exit<'_, impl Carrier>) {
         self.with(now, slot, exit, |bridge, from, output| bridge.receive(time(now), from, packet, output));
     }
 
     /// Sends what is due.
-    pub(super) fn run(&mut self, now: u64, exit: Exit<'_, impl Carrier>) {
-        let Exit { relay, secured, carrier } = exit;
+    pub(super) fn run(&mut self, now: u64, exit: &mut Exit<'_, impl Carrier>) {
         while let Some(place) = self.due.expire(time(now)) {
             if let Some(hosted) = self.hosted.get_mut(place) {
-                let (buffer, records) = (&mut self.buffer, &mut self.records);
-                let exit = Exit { relay: &mut *relay, secured: &mut *secured, carrier: &mut *carrier };
-                let Hosted { bridge, flows, .. } = hosted;
-                bridge.run(time(now), &mut Leaving { now, flows, exit, buffer, records });
+                hosted.begin(now, exit.relay);
+                let (mut leaving, bridge) = hosted.leaving(now, exit, &mut self.buffer, &mut self.records);
+                bridge.run(time(now), &mut leaving);
             }
             self.arm(place);
         }
@@ -190,7 +198,7 @@ impl Bridges {
     }
 
     /// A key that signalling brought, for the peer whom the flow of this slot hears.
-    pub(super) fn press(&mut self, now: u64, slot: u32, press: Press, exit: Exit<'_, impl Carrier>) {
+    pub(super) fn press(&mut self, now: u64, slot: u32, press: Press, exit: &mut Exit<'_, impl Carrier>) {
         self.with(now, slot, exit, |bridge, to, output| bridge.press(time(now), to, press, output));
     }
 
@@ -214,13 +222,14 @@ impl Bridges {
         &mut self,
         now: u64,
         slot: u32,
-        exit: Exit<'_, C>,
-        act: impl FnOnce(&mut Bridge, Side, &mut Leaving<'_, C>),
+        exit: &mut Exit<'_, C>,
+        act: impl FnOnce(&mut Bridge, Side, &mut Leaving<'_, '_, C>),
     ) {
         let Some((place, side)) = self.place_of(slot) else { return };
-        let Some(Hosted { bridge, flows, .. }) = self.hosted.get_mut(place) else { return };
-        let (buffer, records) = (&mut self.buffer, &mut self.records);
-        act(bridge, side, &mut Leaving { now, flows, exit, buffer, records });
+        let Some(hosted) = self.hosted.get_mut(place) else { return };
+        hosted.begin(now, exit.relay);
+        let (mut leaving, bridge) = hosted.leaving(now, exit, &mut self.buffer, &mut self.records);
+        act(bridge, side, &mut leaving);
         self.arm(place);
     }
 
@@ -267,34 +276,47 @@ impl Bridges {
     }
 }
 
+impl Hosted {
+    /// Streams that nothing of the bridge's has left in yet go on behind what their flow sends until then: a packet that the
+    /// program relays meanwhile is not met by another of its number.
+    fn begin(&mut self, now: u64, relay: &Relay) {
+        for to in [Side::Caller, Side::Callee].into_iter().filter(|to| !self.begun[to.index()]) {
+            let clock_rate = self.spec.leg(to).coding.clock_rate();
+            let sent = self.flows[to.other().index()];
+            if let Some(stream) = sent.and_then(|member| relay.stream(now, member.id, clock_rate)) {
+                self.bridge.begin(to, stream);
+            }
+        }
+    }
+
+    /// The bridge, and where its packets go.
+    fn leaving<'a, 'b, C>(
+        &'a mut self,
+        now: u64,
+        exit: &'a mut Exit<'b, C>,
+        buffer: &'a mut Vec<u8>,
+        records: &'a mut Vec<Record>,
+    ) -> (Leaving<'a, 'b, C>, &'a mut Bridge) {
+        (Leaving { now, flows: &self.flows, begun: &mut self.begun, exit, buffer, records }, &mut self.bridge)
+    }
+}
+
 /// Where packets of one bridge go.
-struct Leaving<'a, C> {
+struct Leaving<'a, 'b, C> {
     now: u64,
     flows: &'a [Option<Member>; 2],
-    exit: Exit<'a, C>,
+    begun: &'a mut [bool; 2],
+    exit: &'a mut Exit<'b, C>,
     buffer: &'a mut Vec<u8>,
     records: &'a mut Vec<Record>,
 }
 
-impl<C: Carrier> Output for Leaving<'_, C> {
+impl<C: Carrier> Output for Leaving<'_, '_, C> {
     fn packet(&mut self, to: Side, _at: Time, packet: &[u8]) {
         // The flow that leads to a peer is the one that hears the other.
-        let Some(member) = self.flows[to.other().index()] else { return };
-        let Exit { relay, secured, carrier } = &mut self.exit;
-        let way = match relay.send_made(self.now, member.at, packet) {
-            Ok(Some(way)) => way,
-            Ok(None) => return,
-            Err(reason) => return relay.refuse(member.at, reason),
-        };
-        self.buffer.clear();
-        self.buffer.extend_from_slice(packet);
-        self.buffer.resize(packet.len() + GROWTH_MAX, 0);
-        let sent = secured.protect(member.id.slot, self.buffer, packet.len()).and_then(|leaving| {
-            let leaving = self.buffer.get(..leaving).ok_or(Reason::NoTailroom)?;
-            carrier.send(way.from, way.to, way.traffic_class, leaving)
-        });
-        if let Err(reason) = sent {
-            relay.not_sent(member.at, packet, packet.len(), reason);
+        if let Some(member) = self.flows[to.other().index()] {
+            // After a hold the stream goes on where it stopped.
+            self.begun[to.index()] = self.exit.leave_made(self.now, member.at, packet, self.buffer);
         }
     }
 

@@ -18,11 +18,12 @@
 //! * What acts by itself (a bridge at its own pace) is asked for its next moment and run by the host: a deadline of the
 //!   engine joins those of the host's sleep, and a run of the engine stands beside [`Engine::receive`], with the same
 //!   carrier.
-//! * [`Engine::leave`] is the one way out: it protects with the keys of the flow and counts what could not be sent.
+//! * [`Exit`] is the one way out: it protects with the keys of the flow and counts what could not be sent.
 
-use super::bridges::{Bridges, Exit, Member};
+use super::bridges::{Bridges, Member};
 use super::checks::Checks;
 use super::counters::Counters;
+use super::exit::{Captures, Exit};
 use super::relay::{Arrival, Outcome, Relay};
 use super::secured::{CountedSource, Secured};
 use super::states::States;
@@ -32,7 +33,6 @@ use crate::dataplane::record::Record;
 use crate::ice::is_stun;
 use crate::media::bridge::{Bridge, PlayUntil};
 use crate::media::plan::FlowSpec;
-use crate::observe::capture::{Link, datagram, shortened};
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
 use crate::srtp::MasterKey;
@@ -64,6 +64,18 @@ pub(in crate::dataplane) trait Carrier {
     ) -> Result<(), Reason>;
 }
 
+impl<C: Carrier + ?Sized> Carrier for &mut C {
+    fn send(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        traffic_class: u8,
+        payload: &[u8],
+    ) -> Result<(), Reason> {
+        (**self).send(from, to, traffic_class, payload)
+    }
+}
+
 /// Where a packet leaves from and to, with DSCP and ECN.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::dataplane) struct Way {
@@ -81,12 +93,8 @@ pub(in crate::dataplane) struct Engine {
     bridges: Bridges,
     /// The payload being relayed.
     payload: Vec<u8>,
-    /// Copies for captures, until they are taken.
-    captured: Vec<Record>,
+    captures: Captures,
 }
-
-/// Copies that may wait for the host to take them: what a second of one call amounts to.
-const CAPTURED_MAX: usize = 1_024;
 
 impl Engine {
     pub(in crate::dataplane) fn new(counters: Arc<Counters>) -> Self {
@@ -96,7 +104,7 @@ impl Engine {
             checks: Checks::default(),
             bridges: Bridges::default(),
             payload: Vec::with_capacity(DATAGRAM_MAX),
-            captured: Vec::new(),
+            captures: Captures::default(),
         }
     }
 
@@ -195,7 +203,7 @@ impl Engine {
 
     /// What flows had to say since the last call.
     pub(in crate::dataplane) fn records(&mut self) -> impl Iterator<Item = Record> {
-        self.relay.records().chain(self.bridges.records()).chain(self.captured.drain(..))
+        self.relay.records().chain(self.bridges.records()).chain(self.captures.records())
     }
 
     /// Calls that are more than a relay.
@@ -203,21 +211,33 @@ impl Engine {
         &self.bridges
     }
 
+    /// Sends at once what bridges of these flows hold still, where something else will stand between their peers by this
+    /// plan: under the agreement that it came by.
+    pub(in crate::dataplane) fn conclude(
+        &mut self,
+        now: u64,
+        ids: &[FlowId],
+        flows: &[FlowSpec],
+        carrier: &mut impl Carrier,
+    ) {
+        let (bridges, mut exit) = self.bridged(carrier);
+        bridges.conclude(now, ids, flows, &mut exit);
+    }
+
     /// Flows of one plan are as it says from now on, with what stands between their peers ([`Bridges::prepare`]).
     pub(in crate::dataplane) fn host(
         &mut self,
-        now: u64,
         members: &[Member],
         flows: &[FlowSpec],
         prepared: Option<Bridge>,
     ) {
-        self.bridges.host(now, (members, flows), prepared, &mut self.relay);
+        self.bridges.host((members, flows), prepared, &mut self.relay);
     }
 
     /// Sends what bridges have to send at `now` (monotonic nanoseconds).
     pub(in crate::dataplane) fn run(&mut self, now: u64, carrier: &mut impl Carrier) {
-        let Self { relay, secured, bridges, .. } = self;
-        bridges.run(now, Exit { relay, secured, carrier });
+        let (bridges, mut exit) = self.bridged(carrier);
+        bridges.run(now, &mut exit);
     }
 
     /// A key that signalling brought, for the peer whom the flow of this slot hears.
@@ -228,13 +248,18 @@ impl Engine {
         press: Press,
         carrier: &mut impl Carrier,
     ) {
-        let Self { relay, secured, bridges, .. } = self;
-        bridges.press(now, slot, press, Exit { relay, secured, carrier });
+        let (bridges, mut exit) = self.bridged(carrier);
+        bridges.press(now, slot, press, &mut exit);
     }
 
     /// Plays to the peer whom the flow of this slot hears, or stops.
     pub(in crate::dataplane) fn play(&mut self, now: u64, slot: u32, what: Option<(Source, PlayUntil)>) {
         self.bridges.play(now, slot, what);
+    }
+
+    fn bridged<'a, C: Carrier>(&'a mut self, carrier: &'a mut C) -> (&'a mut Bridges, Exit<'a, C>) {
+        let Self { relay, secured, bridges, captures, .. } = self;
+        (bridges, Exit { relay, secured, captures, carrier })
     }
 
     /// A UDP payload came at `now` (monotonic nanoseconds): the first `octets` of `buffer`, behind which there are
@@ -255,7 +280,9 @@ impl Engine {
                 to: arrival(at),
                 traffic_class: arrived.traffic_class,
             };
-            self.capture(&config, now, false, way, buffer.get(..octets).unwrap_or_default());
+            if !self.captures.copy(&config, now, false, way, buffer.get(..octets).unwrap_or_default()) {
+                self.relay.counters().count(Traffic::CapturesLost);
+            }
         }
         if self.checks.take(config.slot) && is_stun(buffer.get(..octets).unwrap_or_default()) {
             return self.check(now, &arrived, config.slot, buffer.get(..octets).unwrap_or_default(), carrier);
@@ -274,11 +301,12 @@ impl Engine {
         self.payload.clear();
         self.payload.extend_from_slice(plain);
         if self.bridges.take(config.slot) {
-            let Self { relay, secured, bridges, payload, .. } = self;
+            let Self { relay, secured, bridges, captures, payload, .. } = self;
             // Reports of a stream that ends here end here too.
             let is_rtp = relay.judge(now, arrived, None, payload).is_ok_and(|passage| passage.is_rtp());
             if is_rtp {
-                bridges.receive(now, config.slot, payload, Exit { relay, secured, carrier });
+                let mut exit = Exit { relay, secured, captures, carrier };
+                bridges.receive(now, config.slot, payload, &mut exit);
             }
             return;
         }
@@ -291,40 +319,9 @@ impl Engine {
             return self.relay.not_sent(at, &self.payload, counted, Reason::NoTailroom);
         };
         leaving.copy_from_slice(&self.payload);
-        self.leave(now, at, Way { from, to, traffic_class }, (buffer, length), counted, carrier);
-    }
-
-    /// The first `octets` of `buffer`, counted as `counted` sent by the flow at this key, leave: protected
-    /// where the flow has keys of [`Engine::secure`], with room behind them as of [`Engine::receive`]. What cannot be sent
-    /// counts as dropped after all.
-    pub(in crate::dataplane) fn leave(
-        &mut self,
-        now: u64,
-        at: FlowKey,
-        way: Way,
-        (buffer, octets): (&mut [u8], usize),
-        counted: usize,
-        carrier: &mut impl Carrier,
-    ) {
-        let Some(config) = self.relay.config(at).copied() else { return };
-        let FlowConfig { slot, crypto_slot, .. } = config;
-        let sent = self.secured.protect(slot, buffer, octets).and_then(|leaving| {
-            if crypto_slot != NO_SLOT
-                && let Some(CountedSource { ssrc, is_rtcp, counted }) = self.secured.left(slot, buffer)
-                // Before it leaves: an index must not be met twice, by no daemon (RFC 3711 section 9.1).
-                && !self.relay.count(crypto_slot, |written| written.protect.record(ssrc, is_rtcp, counted))
-            {
-                return Err(Reason::TooManySources);
-            }
-            let leaving = buffer.get(..leaving).unwrap_or_default();
-            if config.flags & flag::CAPTURE != 0 {
-                self.capture(&config, now, true, way, leaving);
-            }
-            carrier.send(way.from, way.to, way.traffic_class, leaving)
-        });
-        if let Err(reason) = sent {
-            self.relay.not_sent(at, buffer.get(..octets).unwrap_or_default(), counted, reason);
-        }
+        let Self { relay, secured, captures, .. } = self;
+        let way = Way { from, to, traffic_class };
+        Exit { relay, secured, captures, carrier }.leave(now, at, way, (buffer, length), counted);
     }
 
     /// Answers what looks like a connectivity check, and writes what it changes into the flows concerned.
@@ -353,17 +350,6 @@ impl Engine {
                 self.relay.insert(*at, config);
             }
         }
-    }
-
-    fn capture(&mut self, config: &FlowConfig, now: u64, sent: bool, way: Way, payload: &[u8]) {
-        if self.captured.len() >= CAPTURED_MAX {
-            return self.relay.counters().count(Traffic::CapturesLost);
-        }
-        let keep = shortened(payload, config.flags & flag::CAPTURE_AUDIO != 0);
-        let octets = datagram(way.from, way.to, way.traffic_class, payload, keep);
-        let length = u32::try_from(octets.len() + payload.len() - keep).unwrap_or(u32::MAX);
-        let flow = FlowId { slot: config.slot, epoch: config.epoch };
-        self.captured.push(Record::Captured { flow, at: now, sent, link: Link::Ip, length, octets });
     }
 
     fn unprotect(

@@ -12,6 +12,7 @@ pub mod counters;
 mod crypto;
 mod datagram;
 pub(super) mod engine;
+mod exit;
 pub mod frame;
 pub mod relay;
 mod secured;

@@ -291,6 +291,16 @@ impl Relay {
         }))
     }
 
+    /// Protects what leaves by the flow at `at`, where that is for the program's keys.
+    pub(super) fn protect(&mut self, at: FlowKey, payload: &mut Vec<u8>) -> Result<(), Reason> {
+        match self.flows.get(&at) {
+            Some(config) if config.flags & flag::PROTECT != 0 => {
+                self.crypto.protect(config.crypto_slot, payload)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What follows on what a flow has sent so far, at `clock_rate`; `None` where it has sent nothing.
     pub(super) fn stream(&self, now: u64, flow: FlowId, clock_rate: u32) -> Option<Stream> {
         let state = self.states.read(flow.slot);
@@ -299,6 +309,11 @@ impl Relay {
         }
         let next = account::next_made(&state, clock_rate, now);
         Some(Stream { ssrc: next.ssrc.host(), sequence: next.sequence, timestamp: next.timestamp })
+    }
+
+    /// What was made here for a flow reaches to this timestamp at `now`: what follows begins there.
+    pub(super) fn reach(&mut self, now: u64, flow: FlowId, timestamp: u32) {
+        self.states.change(flow.slot, |state| account::reach(state, timestamp, now));
     }
 
     /// What peers send is relayed again, behind what was made here.

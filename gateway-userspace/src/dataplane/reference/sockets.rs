@@ -5,16 +5,13 @@ use super::super::fault::DataplaneFault;
 use super::super::kernel::monotonic;
 use super::super::raw;
 use super::super::record::Record;
-use super::bridges::{Bridges, Member};
+use super::bridges::Bridges;
 use super::checks::Checks;
 use super::counters::Counters;
 use super::datagram;
 use super::engine::{Carrier, DATAGRAM_MAX, Engine, GROWTH_MAX};
 use super::relay::{Arrival, carries};
-use crate::media::bridge::{Bridge, PlayUntil};
 use crate::media::plan::FlowSpec;
-use crate::signal::dtmf::body::Press;
-use crate::signal::tone::Source;
 use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::net::Be16;
@@ -103,30 +100,14 @@ impl SocketRelay {
         }
     }
 
+    /// The engine, and what takes its packets away.
+    pub(crate) fn engine(&mut self) -> (&mut Engine, &mut dyn Carrier) {
+        (&mut self.engine, &mut self.sockets)
+    }
+
     /// Calls that are more than a relay.
     pub(crate) fn bridges(&self) -> &Bridges {
         self.engine.bridges()
-    }
-
-    /// Flows of one plan are as it says from now on, with what stands between their peers.
-    pub(crate) fn host(&mut self, members: &[Member], flows: &[FlowSpec], prepared: Option<Bridge>) {
-        self.engine.host(monotonic(), members, flows, prepared);
-    }
-
-    /// Sends what is due.
-    pub(crate) fn run(&mut self, records: &mut Vec<Record>) {
-        self.engine.run(monotonic(), &mut self.sockets);
-        records.extend(self.engine.records());
-    }
-
-    /// A key that signalling brought, for the peer whom the flow of this slot hears.
-    pub(crate) fn press(&mut self, slot: u32, press: Press) {
-        self.engine.press(monotonic(), slot, press, &mut self.sockets);
-    }
-
-    /// Plays to the peer whom the flow of this slot hears, or stops.
-    pub(crate) fn play(&mut self, slot: u32, what: Option<(Source, PlayUntil)>) {
-        self.engine.play(monotonic(), slot, what);
     }
 
     /// Gives the flow of `slot` the keys of its specification.

@@ -149,6 +149,11 @@ impl Inbound {
         true
     }
 
+    /// Whether packets are here that have not been played.
+    pub(super) fn holds(&self) -> bool {
+        self.jitter.holds()
+    }
+
     /// When [`Self::expire`] has something to do.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.events.deadline()

@@ -143,6 +143,10 @@ impl JitterBuffer {
         Arrival::Kept
     }
 
+    pub(super) fn holds(&self) -> bool {
+        self.held > 0
+    }
+
     /// Packets given up so far because everything had become later than [`JitterSettings::most`].
     pub(super) fn skipped(&self) -> u64 {
         self.skipped

@@ -35,6 +35,9 @@ use std::time::Duration;
 /// Packets that may be due at once; a core that was away for longer goes on from now, and what it missed is not sent.
 const MOST_DUE: u32 = 10;
 
+/// Packets that may be sent ahead of their time at once: what a full jitter buffer holds in packets of 10 ms.
+const CONCLUDED_MAX: usize = 24;
+
 /// Where a bridge's packets go.
 pub trait Output {
     /// An RTP packet to the peer of `to`, to be sent at `at`, which is not after now.
@@ -100,6 +103,26 @@ impl Bridge {
                 far.send(to, due, near, output);
                 far.due = Some(due + far.outbound.interval());
             }
+        }
+    }
+
+    /// Sends at once, ahead of its time, what of either peer has not been played yet: another takes the place of this one.
+    pub fn conclude(&mut self, now: Time, output: &mut impl Output) {
+        for to in [Side::Caller, Side::Callee] {
+            let (far, near) = self.legs(to);
+            for _ in 0..CONCLUDED_MAX {
+                let Some(due) = far.due.filter(|_| near.inbound.holds()) else { break };
+                far.send(to, now, near, output);
+                far.due = Some(due + far.outbound.interval());
+            }
+        }
+    }
+
+    /// What the next packet to the peer of `to` begins with.
+    pub fn next(&self, to: Side) -> Stream {
+        match to {
+            Side::Caller => self.caller.outbound.next(),
+            Side::Callee => self.callee.outbound.next(),
         }
     }
 

@@ -87,6 +87,11 @@ impl Outbound {
         self.stream = stream;
     }
 
+    /// What the next packet begins with.
+    pub(super) fn next(&self) -> Stream {
+        self.stream
+    }
+
     /// Time from one packet to the next.
     pub(super) fn interval(&self) -> Duration {
         Duration::from_millis(self.packet_ms.into())

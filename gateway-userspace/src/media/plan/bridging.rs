@@ -6,6 +6,7 @@ use crate::media::bridge::{KeysFrom, KeysTo, LegSettings, Stream};
 use crate::media::policy::KeyTransport;
 use crate::rtp::Encoding;
 use crate::sdp::{Negotiated, Transcoding};
+use gateway_common::flow::Punted;
 use std::sync::Arc;
 
 /// What stands between the two peers of a call: where their streams begin is of the moment, and not said here.
@@ -28,12 +29,12 @@ pub enum Bridged {
 }
 
 impl Bridged {
-    /// The word in logs, records and metrics.
-    pub fn label(self) -> &'static str {
+    /// Why userspace relays then.
+    pub fn punted(self) -> Punted {
         match self {
-            Self::Codec => "codec",
-            Self::Keys => "keys",
-            Self::PacketTime => "packet_time",
+            Self::Codec => Punted::Codec,
+            Self::Keys => Punted::Keys,
+            Self::PacketTime => Punted::PacketTime,
         }
     }
 }
