@@ -108,6 +108,9 @@ struct Binding {
     by_flow: bool,
     /// It waits for the end of a drain.
     is_parked: bool,
+    /// The policy that had it, once a newer one has it no more: it stays until the registrar has taken it back, who may
+    /// ask first who we are.
+    parted: Option<Arc<Snapshot>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +184,7 @@ impl Registrant {
                     let known =
                         before.iter().find(|(_, binding)| binding.subject == subject).map(|(id, _)| *id);
                     if let Some((id, mut binding)) = known.and_then(|id| before.remove_entry(&id)) {
-                        (binding.trunk, binding.peer) = (trunk, position);
+                        (binding.trunk, binding.peer, binding.parted) = (trunk, position, None);
                         self.bindings.insert(id, binding);
                         continue;
                     }
@@ -196,12 +199,9 @@ impl Registrant {
         }
         for (id, mut gone) in before {
             self.timers.disarm(id);
-            // Its trunk is known in the policy that goes; nobody waits for what the registrar says to it.
-            if gone.state == State::In
-                && let Some(trunk) = self.policy.trunk(gone.trunk)
-            {
-                out.requests.push(gone.request(id, trunk, 0, &self.product));
-                gone.follow_route(Vec::new(), out);
+            gone.part(id, &self.policy, &self.product, out);
+            if gone.pending.is_some() {
+                self.bindings.insert(id, gone);
             }
         }
         self.policy = policy;
@@ -282,7 +282,8 @@ impl Registrant {
         else {
             return;
         };
-        let Some(trunk) = self.policy.trunk(binding.trunk) else { return };
+        let policy = Arc::clone(binding.parted.as_ref().unwrap_or(&self.policy));
+        let Some(trunk) = policy.trunk(binding.trunk) else { return };
         let Some((mut draft, challenges)) = binding.pending.take() else { return };
         let again = match response.status {
             status if status.is_success() => {
@@ -317,7 +318,7 @@ impl Registrant {
             let next = binding.failed(outcome, pause, now, tokens, out);
             self.timers.arm(id.binding, next);
         }
-        self.show(id.binding);
+        self.settle(id.binding, out);
     }
 
     /// A REGISTER without an answer, or one that could not be sent.
@@ -336,16 +337,25 @@ impl Registrant {
         binding.pending = None;
         let next = binding.failed(outcome, None, now, tokens, out);
         self.timers.arm(id.binding, next);
-        self.show(id.binding);
+        self.settle(id.binding, out);
     }
 
-    /// Makes all cores see what is known.
-    fn show(&self, id: u32) {
-        let Some(binding) = self.bindings.get(&id) else { return };
-        let view = self.policy.peers(binding.trunk).nth(binding.peer);
-        let mut targets = view.into_iter().flat_map(|view| view.targets);
-        if let Some(target) = targets.find(|target| target.address == binding.subject.address) {
-            target.standing.set_registration(binding.told);
+    /// Makes all cores see what is known; of a binding that no policy has any more, takes back what stands, and then
+    /// forgets it.
+    fn settle(&mut self, id: u32, out: &mut Turnout) {
+        let Some(binding) = self.bindings.get_mut(&id) else { return };
+        if let Some((trunk, _)) = self.policy.trunk_named(&binding.subject.trunk) {
+            let mut targets = self.policy.peers(trunk).flat_map(|view| view.targets);
+            if let Some(target) = targets.find(|target| target.address == binding.subject.address) {
+                target.standing.set_registration(binding.told);
+            }
+        }
+        if let Some(policy) = binding.parted.clone() {
+            self.timers.disarm(id);
+            binding.part(id, &policy, &self.product, out);
+            if binding.pending.is_none() {
+                self.bindings.remove(&id);
+            }
         }
     }
 }
@@ -369,6 +379,7 @@ impl Binding {
             route: Arc::default(),
             by_flow: subject.policy.instance.is_some(),
             is_parked: false,
+            parted: None,
             subject,
         }
     }
@@ -394,6 +405,18 @@ impl Binding {
         self.pending = Some((draft.clone(), 0));
         let id = RegistrationId { binding: id, sequence: self.sequence };
         Registration { id, draft, hop: self.subject.hop() }
+    }
+
+    /// The policy that has it goes: what stands is taken back.
+    fn part(&mut self, id: u32, policy: &Arc<Snapshot>, product: &str, out: &mut Turnout) {
+        let policy = self.parted.get_or_insert_with(|| Arc::clone(policy)).clone();
+        if self.state == State::In
+            && let Some(trunk) = policy.trunk(self.trunk)
+        {
+            self.state = State::Leaving;
+            out.requests.push(self.request(id, trunk, 0, product));
+            self.follow_route(Vec::new(), out);
+        }
     }
 
     fn contact(&self, trunk: &Trunk) -> NameAddr {

@@ -2,6 +2,7 @@
 //! loses, connections that are reset, clocks that are set, daemons that die.
 
 use crate::stage::phone::Reaction::{self, Branch, Describe, Fork, Reliable, Say};
+use crate::stage::phone::{Mood, registers};
 use crate::stage::scene::{ALICE, ALICES_NUMBER, BOB, BOBS_NUMBER, CAROL, Scene, Stage};
 use crate::stage::session::Session;
 use crate::stage::weather::Weather;
@@ -86,6 +87,27 @@ const TRUNKS: [fn(&mut Trunk); 11] = [
     |trunk| (trunk.transport, trunk.media.security.security) = (Transport::Tcp, MediaSecurity::Required),
 ];
 
+/// What the service's trunk has other than the usual, where it registers.
+const REGISTERING: [fn(&mut Trunk); 3] = [registers, registers, |trunk| {
+    trunk.transport = Transport::Tcp;
+    registers(trunk);
+}];
+
+/// How registrars take it.
+const MOODS: [Mood; 8] = [
+    Mood::Grants(600),
+    Mood::Grants(600),
+    Mood::Grants(3_600),
+    Mood::Grants(120),
+    Mood::WantsLonger(900),
+    Mood::Refuses(403),
+    Mood::Refuses(503),
+    Mood::IsSilent,
+];
+
+/// How long a nonce may be used: some are out of date when their answer comes.
+const NONCES: [Duration; 3] = [Duration::from_secs(300), Duration::from_secs(5), Duration::ZERO];
+
 /// What a phone may send keys by; another one from time to time.
 const KEYS: [&[&str]; 3] = [
     &["1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^31"],
@@ -111,23 +133,31 @@ pub(super) struct Actors {
     chance: StdRng,
     /// Whether the trunk of the operator's side, and that of the service's, speak SRTP.
     secured: [bool; 2],
+    /// The service's trunk registers.
+    pub(super) registers: bool,
 }
 
 impl Actors {
     pub(super) fn new(seed: u64) -> Self {
-        Self { chance: StdRng::seed_from_u64(seed), secured: [false; 2] }
+        Self { chance: StdRng::seed_from_u64(seed), secured: [false; 2], registers: false }
     }
 
     pub(super) fn stage(&mut self, seed: u64) -> Stage {
         let weather = if seed.is_multiple_of(4) { Weather::FAIR } else { Weather::FOUL };
         let cores = self.chance.random_range(1..4);
         let (operator, service) = (self.one_of(&TRUNKS), self.one_of(&TRUNKS));
+        self.registers = seed % 3 == 1;
+        let service = if self.registers { self.one_of(&REGISTERING) } else { service };
         self.secured = [operator, service].map(is_secured);
         Stage { weather, cores, operator, service, ..Stage::of_simulation(seed) }
     }
 
     /// All that happens, and at last everybody hangs up.
     pub(super) fn play(&mut self, scene: &mut Scene) {
+        if self.registers {
+            scene.has_registrars(self.one_of(&NONCES));
+            scene.run(self.chance.random_range(0..3_000));
+        }
         for _ in 0..self.chance.random_range(6..20) {
             for phone in PARTIES {
                 self.prepare(scene, phone);
@@ -140,6 +170,9 @@ impl Actors {
         for _ in 0..6 {
             for phone in PARTIES {
                 scene.phones[phone].dead = false;
+                if let Some(registrar) = &mut scene.phones[phone].registrar {
+                    registrar.mood = Mood::Grants(600);
+                }
                 scene.hangs_up(phone);
             }
             scene.run(45_000);
@@ -167,6 +200,10 @@ impl Actors {
         own.pracks = !self.happens(1, 20);
         own.dead = self.happens(1, 40);
         own.refuses_update = self.happens(1, 8).then_some(488);
+        if self.happens(1, 3) {
+            let mood = self.one_of(&MOODS);
+            scene.phones[phone].registrar.iter_mut().for_each(|registrar| registrar.mood = mood);
+        }
     }
 
     /// Another offer or answer of the phone: sometimes another codec, another port, or what no parser takes.

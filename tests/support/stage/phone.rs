@@ -5,10 +5,13 @@
 mod answer;
 mod client;
 mod dialog;
+mod registrar;
 mod server;
 mod timer;
 
 use super::session::Session;
+pub use registrar::{Mood, Registrar, registers};
+
 use client::Client;
 use dialog::{Dialog, State};
 use gateway_userspace::base::time::Time;
@@ -85,8 +88,12 @@ pub struct Phone {
     pub inbox: Vec<String>,
     /// Final responses to its requests, in order: `INVITE 200`.
     pub answers: Vec<String>,
+    /// It is a registrar too.
+    pub registrar: Option<Registrar>,
     /// What no healthy counterpart makes a phone see.
     pub complaints: Vec<String>,
+    /// What nothing excuses, however ill the weather is.
+    pub wrongs: Vec<String>,
     pub outbox: Vec<Vec<u8>>,
     dialogs: Vec<Dialog>,
     clients: Vec<Client>,
@@ -127,7 +134,9 @@ impl Phone {
             branches: BTreeMap::new(),
             inbox: Vec::new(),
             answers: Vec::new(),
+            registrar: None,
             complaints: Vec::new(),
+            wrongs: Vec::new(),
             outbox: Vec::new(),
             dialogs: Vec::new(),
             clients: Vec::new(),

@@ -5,6 +5,7 @@ mod clock;
 mod connections;
 mod ending;
 mod ladder;
+mod registrations;
 mod script;
 mod setting;
 
@@ -140,6 +141,7 @@ impl Scene {
         self.tap.daemons += 1;
         self.panics += self.total("causeway_call_panics");
         self.connections = Connections::default();
+        self.policy = Arc::new(setting::policy(&self.stage));
         let live: u64 = self.metrics.iter().map(|metrics| metrics.calls()).sum();
         self.lost += live as usize - self.checkpoints.len();
         self.note("causeway: killed and started again".to_owned());
@@ -304,6 +306,7 @@ impl Scene {
         self.turn_alone(core, work);
         self.run_errands();
         self.broken.extend(self.tap.broken_media(&self.flows));
+        self.broken.extend(self.broken_registrations());
     }
 
     fn turn_alone(&mut self, core: usize, work: impl FnOnce(&mut Core, &mut Turn<'_>)) {

@@ -254,6 +254,35 @@ fn a_reload_keeps_bindings_that_stay_and_takes_those_back_that_go() {
     assert_eq!(out.requests.len(), 1);
     assert_eq!((expires(&out.requests[0]), out.requests[0].hop.remote.port()), ("0", 5060));
     assert_eq!(out.requests[0].hop.remote.to_string(), "203.0.113.20:5060");
+    assert!(!rig.registrant.has_left());
+}
+
+#[test]
+fn a_registrar_that_asks_who_takes_a_binding_back_is_told_even_after_a_reload_without_its_trunk() {
+    let mut rig = Rig::registered("");
+    let mut out = Turnout::default();
+    let none = Arc::new(Snapshot::new(vec![trunk("other", "203.0.113.1:5070", &[])], Vec::new()).unwrap());
+    rig.registrant.follow(none, rig.now, &mut rig.tokens, &mut out);
+    let again = rig.answer(&out.requests[0], 401, ASKED).requests;
+    assert_eq!((again.len(), expires(&again[0])), (1, "0"));
+    assert!(again[0].draft.headers.value(&HeaderName::Authorization).is_some());
+    let told = rig.answer(&again[0], 200, "").events;
+    assert!(matches!(told[..], [TrunkEvent::Unregistered { .. }]), "{told:?}");
+    assert!(rig.registrant.has_left() && rig.pass(SECOND * 3_600, false).requests.is_empty());
+}
+
+#[test]
+fn a_binding_that_is_granted_after_a_reload_without_its_trunk_is_taken_back() {
+    let mut rig = Rig::new(&["203.0.113.20:5060"]);
+    let first = rig.pass(SECOND, false).requests.remove(0);
+    let mut out = Turnout::default();
+    let none = Arc::new(Snapshot::new(Vec::new(), Vec::new()).unwrap());
+    rig.registrant.follow(none, rig.now, &mut rig.tokens, &mut out);
+    assert!(out.requests.is_empty());
+    let last = rig.answer(&first, 200, "").requests;
+    assert_eq!((last.len(), expires(&last[0])), (1, "0"));
+    rig.registrant.lost(last[0].id, ProbeOutcome::Silence, rig.now, &mut rig.tokens, &mut out);
+    assert!(rig.registrant.has_left() && rig.pass(SECOND * 3_600, false).requests.is_empty());
 }
 
 #[test]

@@ -161,6 +161,7 @@ impl Phone {
         let at = self.servers.len() - 1;
         let state = dialog.map(|dialog| self.dialogs[dialog].state);
         match (method, state) {
+            (Method::Register, None) if self.registrar.is_some() => self.registered(now, at),
             (Method::Options, None) => self.react(now, at, Reaction::Say(self.on_options)),
             (_, None) => self.react(now, at, Reaction::Say(481)),
             (Method::Bye, Some(_)) => self.bye_received(now, at),

@@ -14,11 +14,13 @@ pub(super) struct Clock {
     origin: u64,
     /// As the store numbers them: upwards, whatever the wall clock says.
     run: u32,
+    /// When the machine had stood still last.
+    pub(super) resumed: Option<Time>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { origin: START, run: 0 }
+        Self { origin: START, run: 0, resumed: None }
     }
 }
 
@@ -45,6 +47,7 @@ impl Scene {
     pub fn stands_still(&mut self, milliseconds: u64) {
         self.post();
         self.now = self.now + Duration::from_millis(milliseconds);
+        self.clock.resumed = Some(self.now);
         self.note(format!("the machine stood still for {milliseconds} ms"));
         self.step();
     }

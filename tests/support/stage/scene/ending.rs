@@ -2,6 +2,7 @@
 
 use super::{Scene, setting};
 use crate::stage::phone::Phone;
+use crate::stage::weather::Weather;
 use gateway_userspace::base::id::TrunkId;
 use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::policy::{Health, Snapshot, Trunk};
@@ -51,9 +52,20 @@ impl Scene {
     fn left_by_phones(&self) -> Vec<String> {
         let in_call = self.phones.iter().filter(|phone| !phone.is_idle() && !phone.dead);
         let in_call = in_call.map(|phone| format!("{} is still in a call", phone.name));
+        let wrongs = self.phones.iter().flat_map(|phone| &phone.wrongs).cloned();
+        let known = |phone: &&Phone| phone.registrar.as_ref().is_some_and(|own| own.knows_somebody(self.now));
+        // What is lost on its way takes nothing back; it ends by itself.
+        let kept = self
+            .phones
+            .iter()
+            .filter(known)
+            .filter(|_| self.stage.weather == Weather::FAIR && self.restarts == 0);
+        let kept = kept.map(|phone| format!("{} still knows the gateway", phone.name));
         let complains = |phone: &&Phone| !self.stage.phones_may_complain && !phone.complaints.is_empty();
         let complaints = self.phones.iter().filter(complains);
         in_call
+            .chain(wrongs)
+            .chain(kept)
             .chain(complaints.map(|phone| format!("{} complains: {:?}", phone.name, phone.complaints)))
             .collect()
     }
@@ -99,9 +111,13 @@ impl Scene {
         wrong
     }
 
-    /// Nobody is asked by OPTIONS any more: otherwise no scenario would come to its end.
+    /// Nobody is asked by OPTIONS and nobody registered with any more: otherwise no scenario would come to its end.
     fn stop_asking(&mut self) {
-        let quiet = |(_, trunk): (TrunkId, &Trunk)| Trunk { health: Health::default(), ..trunk.clone() };
+        let quiet = |(_, trunk): (TrunkId, &Trunk)| Trunk {
+            health: Health::default(),
+            registration: None,
+            ..trunk.clone()
+        };
         let trunks = self.policy.trunks().map(quiet).collect();
         let policy =
             Snapshot::new(trunks, setting::routes()).expect("the policy was sound").succeed(&self.policy);
