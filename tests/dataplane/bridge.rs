@@ -226,8 +226,12 @@ fn a_bridge_carries_both_ways_over_af_xdp_protects_what_it_makes_and_is_made_ane
         end.heard.drain(..behind);
     }
     well(&ends).context("after the restart")?;
-    ensure!(worker.dataplane.report(ids[0]).context("adopted")?.packets >= 90);
     ensure!(!node.drops()?.contains_key(&Reason::Replayed), "{:?}", node.drops()?);
+    for report in worker.dataplane.remove(&ids) {
+        ensure!(report.packets >= 90, "{report:?}");
+        ensure!(report.path == RelayPath::Userspace(Punted::Codec), "the last word: {report:?}");
+    }
+    ensure!(worker.dataplane.deadline().is_none(), "a bridge outlives its call");
     Ok(node.detach()?)
 }
 

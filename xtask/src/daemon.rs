@@ -6,6 +6,8 @@ use crate::signalling::{Certificates, Transport};
 use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant};
 /// How long the daemon may take until it answers, and until it ends.
 const START: Duration = Duration::from_secs(15);
 const STOP: Duration = Duration::from_secs(10);
+/// More calls and flows than any task has.
+const MANY: &str = "100000";
 
 /// What differs between the daemons that the tasks start.
 #[derive(Debug, Clone)]
@@ -29,6 +33,8 @@ pub(crate) struct Shape {
     pub(crate) signalling: Signalling,
     /// New calls that the carrier's trunk takes each second; those to 112 pass above.
     pub(crate) calls_per_second: Option<u32>,
+    /// Further lines of the carrier's `[trunk.media]`.
+    pub(crate) carrier_media: &'static str,
     /// Services beside the plain one, over UDP.
     pub(crate) services: &'static [Service],
 }
@@ -46,28 +52,40 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Its trunk and the route to it.
-    fn section(&self) -> String {
+    /// Its trunk and the route to it; `tls` is for the one that speaks it.
+    fn section(&self, transport: Transport, tls: &str) -> String {
         let Self { name, prefix, port, media } = self;
-        format!(
-            r#"
+        let trunk = trunk_section(name, "10.81.2", (transport, *port), media, tls);
+        format!("{trunk}\n[[route]]\nprefix = \"{prefix}\"\nfrom = \"{CARRIER}\"\nto = \"{name}\"\n")
+    }
+}
+
+/// The trunk that calls come from.
+const CARRIER: &str = "carrier";
+
+/// A trunk between the gateway's address in a network of the lab, which is its first, and the second. `media` is further lines
+/// of its `[trunk.media]`, `tables` stands behind.
+fn trunk_section(
+    name: &str,
+    network: &str,
+    (transport, port): (Transport, u16),
+    media: &str,
+    tables: &str,
+) -> String {
+    let transport = transport.name();
+    format!(
+        r#"
 [[trunk]]
 name = "{name}"
-listen = "udp:10.81.2.1:{port}"
-peers = [{{ address = "10.81.2.2:{port}" }}]
+listen = "{transport}:{network}.1:{port}"
+peers = [{{ address = "{network}.2:{port}" }}]
 
 [trunk.media]
 latch = "same-ssrc"
 dscp = 46
 {media}
-
-[[route]]
-prefix = "{prefix}"
-from = "carrier"
-to = "{name}"
-"#
-        )
-    }
+{tables}"#
+    )
 }
 
 /// How both trunks speak.
@@ -127,6 +145,30 @@ pub(crate) struct Status {
     pub(crate) packets_relayed: u64,
     pub(crate) packets_dropped: u64,
     media: Vec<MediaPath>,
+}
+
+/// What `causeway calls --json` says, as far as the demo shows it.
+#[derive(Debug, Deserialize)]
+struct CallList {
+    calls: Vec<CallLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CallLine {
+    call: String,
+    to_trunk: Option<String>,
+}
+
+/// What `causeway flows --json` says, as far as the demo shows it.
+#[derive(Debug, Deserialize)]
+struct FlowList {
+    flows: Vec<FlowLine>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FlowLine {
+    call: Option<String>,
+    relayed_by: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,9 +238,29 @@ impl<'a> Daemon<'a> {
     }
 
     pub(crate) fn status(&self) -> Result<Status> {
+        self.ask(&["status"])
+    }
+
+    /// Who relays calls now and why, by the trunk that they go to: `kernel`, `userspace (codec)`.
+    pub(crate) fn relayed_by(&self) -> Result<BTreeMap<String, BTreeSet<String>>> {
+        let calls: CallList = self.ask(&["calls", "--limit", MANY])?;
+        let flows: FlowList = self.ask(&["flows", "--limit", MANY])?;
+        let trunks: HashMap<_, _> =
+            calls.calls.into_iter().filter_map(|call| Some((call.call, call.to_trunk?))).collect();
+        let mut relayed = BTreeMap::<_, BTreeSet<_>>::new();
+        for flow in flows.flows {
+            if let Some(trunk) = flow.call.and_then(|call| trunks.get(&call)) {
+                relayed.entry(trunk.clone()).or_default().insert(flow.relayed_by);
+            }
+        }
+        Ok(relayed)
+    }
+
+    /// What `causeway` answers to a question.
+    fn ask<T: DeserializeOwned>(&self, question: &[&str]) -> Result<T> {
         let mut command = self.lab.on("gateway", &self.program.to_string_lossy());
-        let answer = ask(command.args(["status", "--json", "--config"]).arg(&self.configuration))?;
-        serde_json::from_str(&answer).context("answer of `causeway status`")
+        let answer = ask(command.args(question).args(["--json", "--config"]).arg(&self.configuration))?;
+        serde_json::from_str(&answer).with_context(|| format!("answer of `causeway {}`", question.join(" ")))
     }
 
     /// Drains and ends it; what is left are its records.
@@ -294,7 +356,7 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
-/// A carrier on the one side and a service on the other, in the lab's addresses.
+/// A carrier on the one side and services on the other, in the lab's addresses.
 fn configuration_text(shape: &Shape, state: &Path, records: &Path) -> String {
     let (limits, emergency) = match shape.calls_per_second {
         Some(calls) => (
@@ -303,12 +365,12 @@ fn configuration_text(shape: &Shape, state: &Path, records: &Path) -> String {
         ),
         None => (String::new(), ""),
     };
-    let services: String = shape.services.iter().map(Service::section).collect();
-    let transcode = if shape.services.iter().any(|service| service.media.contains("transcode")) {
-        "transcode = \"when_needed\"\n"
-    } else {
-        ""
-    };
+    let (transport, tls) = (shape.signalling.transport(), shape.signalling.section());
+    let spoken = (transport, transport.port());
+    let carrier = trunk_section(CARRIER, "10.81.1", spoken, shape.carrier_media, &[&*limits, &*tls].concat());
+    let plain = Service { name: "service", prefix: "", port: transport.port(), media: "" };
+    let plain = plain.section(transport, &tls);
+    let services: String = shape.services.iter().map(|service| service.section(Transport::Udp, "")).collect();
     let workers = shape.workers.map(|workers| format!("workers = {workers}\n")).unwrap_or_default();
     format!(
         r#"# Written by `cargo xtask`.
@@ -331,34 +393,8 @@ name = "to-callee"
 
 [cdr]
 path = "{records}"
-{emergency}
-[[trunk]]
-name = "carrier"
-listen = "{transport}:10.81.1.1:{port}"
-peers = [{{ address = "10.81.1.2:{port}" }}]
-
-[trunk.media]
-latch = "same-ssrc"
-dscp = 46
-{transcode}{limits}{tls}
-[[trunk]]
-name = "service"
-listen = "{transport}:10.81.2.1:{port}"
-peers = [{{ address = "10.81.2.2:{port}" }}]
-
-[trunk.media]
-latch = "same-ssrc"
-dscp = 46
-{tls}
-[[route]]
-prefix = ""
-from = "carrier"
-to = "service"
-{services}"#,
+{emergency}{carrier}{plain}{services}"#,
         name = shape.name,
-        transport = shape.signalling.transport().name(),
-        port = shape.signalling.transport().port(),
-        tls = shape.signalling.section(),
         max_calls = shape.max_calls,
         first = shape.ports.0,
         last = shape.ports.1,

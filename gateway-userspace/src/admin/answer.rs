@@ -92,7 +92,7 @@ pub struct FlowLine {
     pub source: Option<SocketAddr>,
     /// Where its packets go.
     pub to: Option<SocketAddr>,
-    /// `kernel` or `sockets`.
+    /// `kernel`, `sockets`, or `userspace` with the reason for it behind, in brackets.
     pub relayed_by: String,
     pub muted: bool,
     pub packets: u64,

@@ -61,6 +61,8 @@ struct Installed {
     epoch: u32,
     clock_rate: u32,
     crypto_slot: u32,
+    /// By its plan.
+    path: RelayPath,
 }
 
 #[derive(Debug)]
@@ -264,7 +266,8 @@ impl Dataplane {
             id.epoch,
             installed.clock_rate,
             monotonic(),
-            self.backend.path(&installed.key),
+            // One that has left the table went by it to the end.
+            self.backend.path(&installed.key).unwrap_or(installed.path),
         ))
     }
 
@@ -355,7 +358,11 @@ impl Dataplane {
 
     fn remember(&mut self, compiled: &Compiled) {
         let FlowConfig { slot, epoch, clock_rate, crypto_slot, .. } = compiled.config;
-        self.installed.insert(slot, Installed { key: compiled.key, epoch, clock_rate, crypto_slot });
+        let path = match self.backend {
+            Backend::Kernel(_) => RelayPath::of(&compiled.config),
+            Backend::Sockets(_) => RelayPath::Sockets,
+        };
+        self.installed.insert(slot, Installed { key: compiled.key, epoch, clock_rate, crypto_slot, path });
     }
 
     fn fresh_place(&mut self, flow: &FlowSpec) -> Result<Place, DataplaneFault> {
@@ -613,13 +620,11 @@ impl Backend {
         }
     }
 
-    /// Who relays a flow now.
-    fn path(&self, key: &FlowKey) -> RelayPath {
+    /// Who relays a flow now; `None` of one that is not in the table.
+    fn path(&self, key: &FlowKey) -> Option<RelayPath> {
         match self {
-            Self::Kernel(kernel) => {
-                kernel.flows.config(key).map_or(RelayPath::Kernel, |config| RelayPath::of(&config))
-            }
-            Self::Sockets(_) => RelayPath::Sockets,
+            Self::Kernel(kernel) => kernel.flows.config(key).map(|config| RelayPath::of(&config)),
+            Self::Sockets(_) => Some(RelayPath::Sockets),
         }
     }
 

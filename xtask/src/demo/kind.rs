@@ -5,6 +5,7 @@ use crate::daemon::{Record, Service};
 use crate::media::Form;
 use crate::peers::Answer;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Master key and salt of [`Form::Secured`], as `a=crypto` has them (RFC 4568 section 6.1).
@@ -98,12 +99,14 @@ pub(super) struct KindFigures {
     pub(super) callee_media: &'static str,
     /// RTP packets heard from both sides.
     pub(super) packets: u64,
-    /// Of them, the share that the kernel relayed.
+    /// Who relayed the calls, and why if not the kernel: all that was seen of them while they were up.
+    pub(super) relayed_by: Vec<String>,
+    /// Of the packets, the share that the kernel relayed.
     pub(super) kernel_share: f64,
 }
 
 impl KindFigures {
-    pub(super) fn of(kind: &Kind, records: &[Record]) -> Self {
+    pub(super) fn of(kind: &Kind, records: &[Record], relayed: &BTreeMap<String, BTreeSet<String>>) -> Self {
         let answered: Vec<_> = records
             .iter()
             .filter(|record| record.to_trunk.as_deref() == Some(kind.name) && record.sip_status == 200)
@@ -120,6 +123,7 @@ impl KindFigures {
             callee_codec: codec(|record| &record.callee_codec),
             callee_media: if kind.form == Form::Secured { "SRTP" } else { "RTP" },
             packets,
+            relayed_by: relayed.get(kind.name).into_iter().flatten().cloned().collect(),
             kernel_share: if packets == 0 { 0.0 } else { in_kernel / packets as f64 },
         }
     }

@@ -26,6 +26,7 @@ use crate::{ebpf, packages};
 use anyhow::{Context, Result, ensure};
 use kind::{Kind, KindFigures};
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -40,6 +41,7 @@ const SHAPE: Shape = Shape {
     ports: (20000, 39999),
     signalling: Signalling::Udp,
     calls_per_second: None,
+    carrier_media: "",
     services: &[],
 };
 /// How often the view is renewed.
@@ -127,8 +129,10 @@ fn run(
     directory: &Path,
 ) -> Result<Figures> {
     let (kinds, services) = kind::asked(arguments);
+    // Both sides of a call have to allow another codec.
+    let carrier_media = if arguments.transcode { "transcode = \"when_needed\"" } else { "" };
     let daemon = steps.run("causeway", |step| {
-        let daemon = Daemon::start(lab, program, directory, &Shape { services, ..SHAPE })?;
+        let daemon = Daemon::start(lab, program, directory, &Shape { carrier_media, services, ..SHAPE })?;
         step.detail(format!("answers; media path: {}", daemon.status()?.datapath()?));
         Ok(daemon)
     })?;
@@ -143,6 +147,7 @@ fn run(
         .collect::<Result<Vec<_>>>()?;
 
     let mut view = view::View::new(arguments.calls);
+    let mut relayed = BTreeMap::<_, BTreeSet<_>>::new();
     let outcomes = loop {
         let outcomes =
             ends.iter_mut().map(|ends| ends.caller.outcome()).collect::<Result<Option<Vec<_>>>>()?;
@@ -151,6 +156,9 @@ fn run(
         }
         std::thread::sleep(REFRESH);
         view.show(&daemon.status()?, taps.counts());
+        for (trunk, by) in daemon.relayed_by()? {
+            relayed.entry(trunk).or_default().extend(by);
+        }
     };
     view.finish();
     let Seen { counts, setup_ms } = taps.close()?;
@@ -169,7 +177,7 @@ fn run(
         setup_p50_ms: quantile(&setup_ms, 0.5),
         setup_p99_ms: quantile(&setup_ms, 0.99),
         datapath,
-        kinds: kinds.iter().map(|kind| KindFigures::of(kind, &records)).collect(),
+        kinds: kinds.iter().map(|kind| KindFigures::of(kind, &records, &relayed)).collect(),
     })
 }
 

@@ -102,8 +102,8 @@ pub(super) fn print_figures(figures: &Figures) {
         ("", String::new()),
     ]));
     println!("{table}");
-    let header = ["trunk", "answered", "caller", "callee", "packets heard", "by the kernel"];
-    let mut table = report::table(header, &[1, 4, 5]);
+    let header = ["trunk", "answered", "caller", "callee", "packets heard", "relayed by", "in the kernel"];
+    let mut table = report::table(header, &[1, 4, 6]);
     for kind in &figures.kinds {
         table.add_row([
             kind.trunk.to_owned(),
@@ -111,9 +111,15 @@ pub(super) fn print_figures(figures: &Figures) {
             format!("{} in RTP", kind.caller_codec),
             format!("{} in {}", kind.callee_codec, kind.callee_media),
             number(kind.packets),
+            kind.relayed_by.join(", "),
             format!("{:.2} %", kind.kernel_share * 100.0),
         ]);
     }
     println!("{table}");
     println!("packets: counted on the interfaces of both ends. set-up: INVITE to 200, on the caller's.");
+    if figures.kinds.iter().any(|kind| kind.kernel_share < 1.0) {
+        println!(
+            "what is transcoded is sent at a pace of its own, also while a side is silent: more than was sent."
+        );
+    }
 }

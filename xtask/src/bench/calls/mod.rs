@@ -44,6 +44,7 @@ const SHAPE: Shape = Shape {
     ports: (20000, 60999),
     signalling: Signalling::Udp,
     calls_per_second: None,
+    carrier_media: "",
     services: &[],
 };
 
