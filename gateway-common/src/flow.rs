@@ -121,11 +121,20 @@ pub enum Punted {
     Keys = 5,
     /// A trunk wants packets of another length.
     PacketTime = 6,
+    /// One of them hears something of the gateway's own.
+    Tones = 7,
 }
 
 impl Punted {
-    pub const ALL: &'static [Self] =
-        &[Self::Policy, Self::SrtpSuite, Self::KernelWithoutSrtp, Self::Codec, Self::Keys, Self::PacketTime];
+    pub const ALL: &'static [Self] = &[
+        Self::Policy,
+        Self::SrtpSuite,
+        Self::KernelWithoutSrtp,
+        Self::Codec,
+        Self::Keys,
+        Self::PacketTime,
+        Self::Tones,
+    ];
 
     /// Of [`FlowConfig::punted`].
     pub fn from_number(number: u8) -> Option<Self> {
@@ -141,6 +150,7 @@ impl Punted {
             Self::Codec => "codec",
             Self::Keys => "keys",
             Self::PacketTime => "packet_time",
+            Self::Tones => "tones",
         }
     }
 }

@@ -41,6 +41,7 @@ mod sides;
 mod simulation;
 mod srtp;
 mod tenants;
+mod tones;
 mod transcoding;
 mod transfers;
 mod update;

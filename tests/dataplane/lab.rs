@@ -421,6 +421,7 @@ fn time_of(record: &mut Record) -> &mut u64 {
         Record::EventStart { at, .. }
         | Record::EventEnd { at, .. }
         | Record::Key { at, .. }
+        | Record::Played { at, .. }
         | Record::Rtcp { at, .. }
         | Record::Latched { at, .. }
         | Record::Captured { at, .. }

@@ -82,7 +82,10 @@ impl Told {
             Record::EventEnd { event, duration, .. } => Self::EventEnd(*event, *duration),
             Record::Rtcp { payload, .. } => Self::Rtcp(payload.clone()),
             Record::Latched { .. } => Self::Latched,
-            Record::Key { .. } | Record::NeighbourWanted { .. } | Record::Captured { .. } => return None,
+            Record::Key { .. }
+            | Record::Played { .. }
+            | Record::NeighbourWanted { .. }
+            | Record::Captured { .. } => return None,
         })
     }
 }

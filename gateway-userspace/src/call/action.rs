@@ -5,9 +5,11 @@ use super::leg::TrunkRef;
 use super::persist::Checkpoint;
 use crate::base::id::Side;
 use crate::base::time::Time;
+use crate::media::bridge::PlayUntil;
 use crate::media::plan::MediaPlan;
 use crate::observe::event::{CallEnd, Event};
 use crate::signal::dtmf::body::Press;
+use crate::signal::tone::Source;
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Draft, Response};
 use crate::sip::transaction::ServerId;
@@ -61,6 +63,11 @@ pub enum Action {
     Press {
         to: Side,
         press: Press,
+    },
+    /// Play this to the peer of this side, by what the plan has between the two peers; `None` stops.
+    Play {
+        to: Side,
+        what: Option<(Source, PlayUntil)>,
     },
     /// Make the data plane carry exactly this. If it refuses, the rest of the turn's actions are dropped and
     /// the call hears [`super::Event::FlowsRefused`].
@@ -124,6 +131,8 @@ pub enum CallTimer {
     NoProgress,
     /// Nobody answered although it rang.
     NoAnswer,
+    /// Early media was announced to the caller, and none may have come yet.
+    Silence,
     /// A reliable provisional response waits for its PRACK.
     Provisional,
     /// Our re-INVITE crossed one of the other side: another try (RFC 3261 section 14.1).
@@ -139,10 +148,11 @@ pub enum CallTimer {
 }
 
 impl CallTimer {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PeerSilent,
         Self::NoProgress,
         Self::NoAnswer,
+        Self::Silence,
         Self::Provisional,
         Self::Glare,
         Self::Session(Side::Caller),

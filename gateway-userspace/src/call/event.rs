@@ -64,6 +64,12 @@ pub enum Event {
     MediaHeard {
         from_caller: Option<Duration>,
         from_callee: Option<Duration>,
+        /// The callee's side has sent RTP.
+        callee_spoke: bool,
+    },
+    /// What was played to the peer of `to` has come to its end, or given way to what the other one says.
+    Played {
+        to: Side,
     },
     /// A key of the other side is for the peer of `to`, who has keys by signalling.
     Key {

@@ -3,13 +3,16 @@
 use super::action::{Action, RequestKey};
 use super::feature::ability::{ALLOW, Abilities, REPLACES};
 use super::feature::session_timer::{self, Session};
+use super::media::Playing;
 use super::{Context, media};
 use crate::base::fault::Fault;
 use crate::base::id::{Side, TrunkId};
 use crate::media::MediaPlan;
+use crate::media::bridge::PlayUntil;
 use crate::policy::{Permit, Snapshot, Trunk};
 use crate::sdp;
-use crate::sip::dialog::Dialog;
+use crate::signal::tone::Source;
+use crate::sip::dialog::{Dialog, lifetime};
 use crate::sip::message::{Draft, Header, HeaderName, Method, Request, Response, StatusCode, Uri};
 use crate::sip::transaction::ServerId;
 use crate::sip::transport::Hop;
@@ -269,9 +272,45 @@ pub(super) const SDP: &str = "application/sdp";
 pub(super) struct Legs {
     pub(super) caller: Leg,
     pub(super) callee: Leg,
+    /// What one of them hears in the place of the other.
+    playing: Option<Playing>,
 }
 
 impl Legs {
+    pub(super) fn new(caller: Leg, callee: Leg) -> Self {
+        Self { caller, callee, playing: None }
+    }
+
+    pub(super) fn into_parts(self) -> (Leg, Leg) {
+        (self.caller, self.callee)
+    }
+
+    /// The peer of `to` hears this of us from now on, once [`Self::relay`] says so; `false` where it cannot.
+    pub(super) fn play(&mut self, to: Side, source: Source) -> bool {
+        if self.plan_playing(to).is_none() {
+            return false;
+        }
+        self.playing = Some(Playing::new(to, source, PlayUntil::Stopped));
+        true
+    }
+
+    pub(super) fn plays(&self) -> bool {
+        self.playing.is_some()
+    }
+
+    /// Both hear each other again, once [`Self::relay`] says so. Whether anything was played.
+    pub(super) fn stop_playing(&mut self, context: &mut Context<'_>) -> bool {
+        let playing = self.playing.take();
+        let played = playing.is_some();
+        playing.into_iter().for_each(|playing| playing.stop(context));
+        played
+    }
+
+    fn plan_playing(&self, to: Side) -> Option<MediaPlan> {
+        let is_gone = self.of(to.other()).dialog.state() == lifetime::State::Terminated;
+        media::plan_playing((&self.caller, &self.callee.trunk, &self.callee.media), to, is_gone)
+    }
+
     pub(super) fn of(&self, side: Side) -> &Leg {
         match side {
             Side::Caller => &self.caller,
@@ -300,11 +339,20 @@ impl Legs {
 
     /// What both have agreed to carry.
     pub(super) fn plan(&self) -> MediaPlan {
+        let playing = self.playing.as_ref().and_then(|playing| self.plan_playing(playing.to));
+        playing.unwrap_or_else(|| self.plan_of_both())
+    }
+
+    fn plan_of_both(&self) -> MediaPlan {
         media::plan(&self.caller, &self.callee.trunk, &self.callee.media)
     }
 
     /// Makes the data plane carry it.
-    pub(super) fn relay(&self, context: &mut Context<'_>) {
-        context.push(Action::Relay(Box::new(self.plan())));
+    pub(super) fn relay(&mut self, context: &mut Context<'_>) {
+        let plan = self.plan();
+        match &mut self.playing {
+            Some(playing) => playing.relay(plan, context),
+            None => context.push(Action::Relay(Box::new(plan))),
+        }
     }
 }

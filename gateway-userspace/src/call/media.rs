@@ -1,18 +1,22 @@
 //! Ports of a call's legs, and the plan that follows from what was negotiated.
 
-use super::Context;
 use super::leg::{Leg, TrunkRef};
+use super::{Action, Context};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::base::time::Time;
+use crate::media::bridge::PlayUntil;
+use crate::media::plan::{BridgeSpec, Opposite};
 use crate::media::ports::ClaimError;
 use crate::media::{LegMedia, MediaPlan, PlanSettings, PortPair, PortPool};
 use crate::rtp::{Codec, Encoding};
 use crate::sdp;
+use crate::signal::tone::Source;
 use crate::sip::message::{Request, Response, Unsupported};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// What holds for every call's flows: the far side hears one stream whatever happens to its source, and RTCP tells
 /// userspace what the far ends heard.
@@ -168,6 +172,71 @@ pub(super) fn plan(caller: &Leg, to_trunk: &TrunkRef, callee: &sdp::Leg) -> Medi
     match answering.policy.hear_before_answer {
         true => crate::media::plan_before_answer(offering, answering, answerer, PLAN),
         false => MediaPlan::default(),
+    }
+}
+
+/// The same with something between the peers that plays to the one of `to`, where that one has agreed to media that we can
+/// make; `None` where nothing can be played. `is_gone`: the other one has left.
+pub(super) fn plan_playing(
+    (caller, to_trunk, callee): (&Leg, &TrunkRef, &sdp::Leg),
+    to: Side,
+    is_gone: bool,
+) -> Option<MediaPlan> {
+    let (near, mut far) = (View::of(&caller.media)?, View::of(callee)?);
+    let hearer = if to == Side::Caller { &near } else { &far };
+    if !hearer.is_agreed || (to == Side::Callee && near.unanswered) {
+        return None;
+    }
+    let mut opposite = if is_gone { Opposite::Gone } else { Opposite::Present };
+    let awaits_answer = far.unanswered;
+    if awaits_answer {
+        // Packets that cannot be read yet are as good as none (RFC 4568 section 5.1.2).
+        let is_secured = matches!(far.media.security, sdp::Security::Awaited);
+        if is_secured {
+            far.media.to_mut().security = sdp::Security::Plain;
+        }
+        if is_secured || !to_trunk.media.hear_before_answer {
+            opposite = Opposite::Unheard;
+        }
+    }
+    let caller = LegMedia { negotiated: &near.media, policy: &caller.trunk.media };
+    let callee = LegMedia { negotiated: &far.media, policy: &to_trunk.media };
+    let plan = if awaits_answer {
+        crate::media::plan_before_answer(caller, callee, Side::Callee, PLAN)
+    } else {
+        crate::media::plan(caller, callee, PLAN).bridged(caller, callee)
+    };
+    let (hearer, other) = if to == Side::Caller { (caller, callee) } else { (callee, caller) };
+    plan.playing(to, (hearer, other), opposite)
+}
+
+/// What a peer hears of us.
+#[derive(Debug)]
+pub(super) struct Playing {
+    pub(super) to: Side,
+    source: Source,
+    until: PlayUntil,
+    /// What plays it since it was begun.
+    by: Option<Arc<BridgeSpec>>,
+}
+
+impl Playing {
+    pub(super) fn new(to: Side, source: Source, until: PlayUntil) -> Self {
+        Self { to, source, until, by: None }
+    }
+
+    /// Makes the data plane carry `plan`, which has something that plays: it begins, or goes on where it is the same.
+    pub(super) fn relay(&mut self, plan: MediaPlan, context: &mut Context<'_>) {
+        let by = plan.flows.iter().find_map(|flow| flow.bridge.clone());
+        context.push(Action::Relay(Box::new(plan)));
+        if by != self.by {
+            self.by = by;
+            context.push(Action::Play { to: self.to, what: Some((self.source.clone(), self.until)) });
+        }
+    }
+
+    pub(super) fn stop(self, context: &mut Context<'_>) {
+        context.push(Action::Play { to: self.to, what: None });
     }
 }
 

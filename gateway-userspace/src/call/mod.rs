@@ -60,6 +60,8 @@ pub struct CallSettings {
     pub linger: Duration,
     /// RFC 3261 section 17.1.1.1: what the call itself sends again, it does by this interval.
     pub t1: Duration,
+    /// Media of our own can be put into calls: tones.
+    pub plays: bool,
     /// For User-Agent and Server.
     pub product: Arc<str>,
 }

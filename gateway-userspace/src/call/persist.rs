@@ -173,7 +173,7 @@ impl Checkpoint {
             departed: self.departed,
             ..Facts::new(start.clone(), self.started)
         };
-        let legs = Legs { caller, callee };
+        let legs = Legs::new(caller, callee);
         let plan = legs.plan();
         context.push(Action::Publish(observe::Event::CallAdopted {
             start: Box::new(start),

@@ -31,6 +31,7 @@ mod registration;
 pub(super) mod rule;
 mod tenant;
 mod tls;
+mod tones;
 mod trunk;
 
 const STATE_DIRECTORY: &str = "/var/lib/causeway";

@@ -189,6 +189,7 @@ pub(super) struct Trunk {
     pub(super) overload_control: Field<bool>,
     pub(super) health: TrunkHealth,
     pub(super) media: TrunkMedia,
+    pub(super) tones: Option<Spanned<TrunkTones>>,
     pub(super) sip: TrunkSip,
     pub(super) tls: Option<TrunkTls>,
     pub(super) variables: Field<BTreeMap<String, String>>,
@@ -367,6 +368,18 @@ pub(super) struct TrunkMedia {
     pub(super) suites: Field<Vec<Spanned<String>>>,
     pub(super) ice: Field<IceMode>,
     pub(super) relay: Field<Relay>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrunkTones {
+    pub(super) country: Field<String>,
+    pub(super) ringback: Field<String>,
+    pub(super) busy: Field<String>,
+    pub(super) congestion: Field<String>,
+    pub(super) on_ringing: Field<bool>,
+    pub(super) silence_ms: Field<u32>,
+    pub(super) on_transfer: Field<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]

@@ -6,8 +6,9 @@ mod tls;
 use super::file;
 use super::*;
 use crate::base::time::Time;
-use crate::media::GatePolicy;
+use crate::media::{GatePolicy, Tones};
 use crate::policy::{Inquiry, NumberFormat};
+use crate::signal::tone::{Plan, Signal};
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use std::collections::BTreeSet;
@@ -80,6 +81,37 @@ fn media_bypass_and_ipv6_do_not_go_together() {
         let config = parse(&trunk(listen, ice)).unwrap();
         let (_, trunk) = config.policy.trunk_named("a").unwrap();
         assert_eq!(trunk.media.ice.is_lite, ice == "lite");
+    }
+}
+
+// Statement 166.
+#[test]
+fn tones_are_of_a_country_or_of_ones_own_and_what_is_wrong_with_them_is_told() {
+    let trunk = |tones: &str| {
+        format!(
+            "[[trunk]]\nname = \"a\"\nlisten = \"udp:192.0.2.1:5060\"\npeers = [{{ address = \"192.0.2.20:5060\" }}]\n\
+             default_to = \"a\"\n[trunk.tones]\n{tones}\n"
+        )
+    };
+    let tones = |text: &str| {
+        let config = parse(&trunk(text)).unwrap_or_else(|errors| panic!("{errors}"));
+        config.policy.trunk_named("a").unwrap().1.tones.clone().unwrap()
+    };
+    assert_eq!(*tones("country = \"gb\""), Tones::of(Plan::of_country("GB").unwrap()));
+    let own = tones("country = \"GB\"\nbusy = \"425/100,0/100\"\nsilence_ms = 0\non_ringing = true");
+    assert_eq!(*own.plan.cadence(Signal::Busy), "425/100,0/100".parse().unwrap());
+    assert_eq!(own.plan.cadence(Signal::Ringback), Plan::of_country("GB").unwrap().cadence(Signal::Ringback));
+    assert_eq!((own.on_silence, own.on_ringing, own.on_transfer), (None, true, true));
+    let table = [
+        ("country = \"XX\"", "7:11", "tones.country", "write one of AT, AU"),
+        ("busy = \"425/100,0/100\"", "6:1", "tones.ringback", "add country"),
+        ("country = \"DE\"\nringback = \"9000/100\"", "8:12", "tones.ringback", "as in \"425/1000,0/4000\""),
+        ("country = \"DE\"\nsilence_ms = 50", "8:14", "tones.silence_ms", "write 200 to 60000"),
+        ("land = \"DE\"", "7:1", "land", "country"),
+    ];
+    for (text, place, field, fix) in table {
+        let told = told(&trunk(text));
+        assert!(told.contains(place) && told.contains(field) && told.contains(fix), "{text}: {told}");
     }
 }
 
@@ -354,6 +386,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[trunk.limits]", fields_of::<file::TrunkLimits>()),
         ("[trunk.health]", fields_of::<file::TrunkHealth>()),
         ("[trunk.media]", fields_of::<file::TrunkMedia>()),
+        ("[trunk.tones]", fields_of::<file::TrunkTones>()),
         ("[trunk.sip]", fields_of::<file::TrunkSip>()),
         ("[trunk.tls]", fields_of::<file::TrunkTls>()),
         ("[[trunk.rule]]", fields_of::<file::Rule>()),

@@ -16,6 +16,8 @@ pub enum Record {
     EventEnd { flow: FlowId, at: u64, event: u8, duration: u16 },
     /// A key for the peer whom the flow hears, who has keys by signalling.
     Key { flow: FlowId, at: u64, press: Press },
+    /// What was played to the peer whom the flow hears has come to its end, or given way.
+    Played { flow: FlowId, at: u64 },
     /// A copy of an RTCP packet, cut at [`gateway_common::record::RTCP_COPY_MAX`] octets.
     Rtcp { flow: FlowId, at: u64, payload: Vec<u8> },
     /// The flow latched to a source, or to another one.
@@ -32,6 +34,7 @@ impl Record {
             Self::EventStart { flow, .. }
             | Self::EventEnd { flow, .. }
             | Self::Key { flow, .. }
+            | Self::Played { flow, .. }
             | Self::Rtcp { flow, .. }
             | Self::Latched { flow, .. }
             | Self::Captured { flow, .. }

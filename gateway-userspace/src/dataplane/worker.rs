@@ -346,6 +346,17 @@ impl Dataplane {
         }
     }
 
+    /// Whether calls can be more than a relay here: hear tones, speak different codecs.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    pub fn bridges(&self) -> Result<(), DataplaneFault> {
+        match &self.backend {
+            Backend::Kernel(kernel) => kernel.userspace.available(),
+            Backend::Sockets(_) => Ok(()),
+        }
+    }
+
     fn lookup(&self, id: FlowId) -> Option<Installed> {
         self.installed.get(&id.slot).copied().filter(|installed| installed.epoch == id.epoch)
     }

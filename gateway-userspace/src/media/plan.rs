@@ -3,6 +3,7 @@
 //! The data plane compiles these into [`gateway_common::flow::FlowConfig`]; nothing here knows a map.
 
 mod bridging;
+mod playing;
 
 use super::policy::MediaPolicy;
 use crate::base::id::Side;
@@ -16,6 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 pub use bridging::{BridgeSpec, Bridged};
+pub use playing::Opposite;
 
 /// The flows that relay between two legs, the caller's first: two when both legs have RTP and RTCP on one port,
 /// four when neither has, three when one has.

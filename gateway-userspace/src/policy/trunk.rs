@@ -6,7 +6,7 @@ use super::{
     Candidate, Health, IdentityPolicy, Limits, NumberFormat, NumberPlan, PeerAddress, PolicyError,
     RedirectionForm, RegistrationPolicy, Service, Usual,
 };
-use crate::media::{GatePolicy, MediaPolicy};
+use crate::media::{GatePolicy, MediaPolicy, Tones};
 use crate::resolve::{Family, Wanted};
 use crate::sip::auth::{Challenger, Credentials};
 use crate::sip::message::{Draft, HeaderName, Host, NameAddr, Uri};
@@ -14,6 +14,7 @@ use crate::sip::transport::Transport;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A named set of peers reached by one transport from one address of ours.
@@ -36,6 +37,8 @@ pub struct Trunk {
     pub media: MediaPolicy,
     /// Users of several customers are behind it: whose a call is, is asked of the table of [`Tenants`](super::Tenants).
     pub tenants: bool,
+    /// What its peers hear of us; `None` plays nothing to them.
+    pub tones: Option<Arc<Tones>>,
     /// How its far end writes numbers.
     pub numbers: NumberPlan,
     pub identity: IdentityPolicy,
@@ -92,6 +95,7 @@ impl Trunk {
             media_address: listen.ip(),
             media: MediaPolicy::default(),
             tenants: false,
+            tones: None,
             numbers: NumberPlan::default(),
             identity: usual.identity,
             redirection: usual.redirection,

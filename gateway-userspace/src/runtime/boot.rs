@@ -18,7 +18,7 @@ use crate::base::share::Share;
 use crate::base::token::Tokens;
 use crate::call::{CallSettings, Checkpoint, MediaPorts};
 use crate::config::{Config, ConfigErrors};
-use crate::dataplane::{DataplaneFault, Node};
+use crate::dataplane::{Dataplane, DataplaneFault, Node};
 use crate::media::PortPool;
 use crate::media::ports::PortRangeError;
 use crate::net::{self, ListenFault, Net};
@@ -276,9 +276,10 @@ fn build(
         let pools = std::mem::take(&mut parts.pools[usize::from(number)]);
         let mut dataplane = node.worker(core, parts.cores)?;
         dataplane.register(poll.registry(), MEDIA_TOKENS).map_err(RunError::system("watch media sockets"))?;
+        let plays = tones_are_played(&dataplane, parts.config, core);
         workers.push(Worker {
             share,
-            core: make_core(&parts, share, pools, Arc::clone(&core_metrics))?,
+            core: make_core(&parts, share, pools, (Arc::clone(&core_metrics), plays))?,
             net: listen(parts.config, core, &poll)?,
             poll,
             dataplane,
@@ -297,11 +298,20 @@ fn build(
     Ok(Built { workers, mailboxes, gauges, metrics })
 }
 
+/// Whether calls can hear tones; a trunk that wants them where they cannot be made is named.
+fn tones_are_played(dataplane: &Dataplane, config: &Config, core: CoreId) -> bool {
+    let Err(fault) = dataplane.bridges() else { return true };
+    for (_, trunk) in config.policy.trunks().filter(|(_, trunk)| trunk.tones.is_some() && core.0 == 0) {
+        tracing::warn!(trunk = trunk.name, %fault, "no tones are played to the peers of this trunk");
+    }
+    false
+}
+
 fn make_core(
     parts: &Parts<'_>,
     share: Share,
     pools: Vec<PortPool>,
-    metrics: Arc<CoreMetrics>,
+    (metrics, plays): (Arc<CoreMetrics>, bool),
 ) -> Result<Core, RunError> {
     let config = parts.config;
     let observer = ObserverSettings {
@@ -323,6 +333,7 @@ fn make_core(
             // 64*T1 with the default T1 (RFC 3261 section 17.1.1.1), and a second for good measure.
             linger: Duration::from_secs(33),
             t1: config.sip.transactions.intervals.t1,
+            plays,
             product: concat!("Causeway/", env!("CARGO_PKG_VERSION")).into(),
         },
         run: parts.run,

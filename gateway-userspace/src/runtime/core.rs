@@ -478,6 +478,16 @@ impl Core {
         }
     }
 
+    /// What was played to the peer whom this flow hears has come to its end, or given way.
+    pub fn played(&mut self, turn: &mut Turn<'_>, flow: FlowId) {
+        let Some(call) = self.slots.get(&flow.slot).copied() else { return };
+        let to = self.calls.get(&call).and_then(|entry| entry.relay.side_of(flow));
+        if let Some(to) = to {
+            self.advance(turn, call, call::Event::Played { to });
+            self.settle(turn);
+        }
+    }
+
     /// A copy of RTCP that the data plane relayed on a flow of ours.
     pub fn rtcp(&mut self, now: Time, flow: FlowId, compound: &[u8]) {
         let entry = self.slots.get(&flow.slot).and_then(|call| self.calls.get_mut(call));

@@ -39,6 +39,11 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
                     entry.relay.press(turn.flows, to, press);
                 }
             }
+            Action::Play { to, what } => {
+                if let Some(entry) = core.calls.get(&id) {
+                    entry.relay.play(turn.flows, to, what);
+                }
+            }
             Action::Relay(plan) => {
                 if let Err(fault) = relay(core, turn, id, *plan) {
                     // What was still to come rested on these flows; the call decides anew.
@@ -100,7 +105,11 @@ fn relay(core: &mut Core, turn: &mut Turn<'_>, id: CallId, plan: MediaPlan) -> R
 fn probe(core: &mut Core, turn: &mut Turn<'_>, id: CallId) {
     let Some(entry) = core.calls.get(&id) else { return };
     let heard = |side| entry.relay.idle(turn.flows, side);
-    let event = Event::MediaHeard { from_caller: heard(Side::Caller), from_callee: heard(Side::Callee) };
+    let event = Event::MediaHeard {
+        from_caller: heard(Side::Caller),
+        from_callee: heard(Side::Callee),
+        callee_spoke: entry.relay.spoke(turn.flows, Side::Callee),
+    };
     core.advance(turn, id, event);
 }
 

@@ -5,6 +5,7 @@ use crate::base::id::{FlowId, Side};
 use crate::base::time::Time;
 use crate::dataplane::{FlowReport, RelayPath, Update};
 use crate::media::MediaPlan;
+use crate::media::bridge::PlayUntil;
 use crate::media::plan::FlowSpec;
 use crate::observe::quality::{
     CallMedia, Counts, FarEndQuality, LOOK_EVERY, MediaQuality, PointQuality, Series,
@@ -13,6 +14,7 @@ use crate::rtp::Codec;
 use crate::rtp::quality::{self, Conditions};
 use crate::rtp::rtcp::{self, Opinion, RoundTrip};
 use crate::signal::dtmf::body::Press;
+use crate::signal::tone::Source;
 use gateway_common::flow::FlowKind;
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ pub trait FlowTable {
     fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), Fault>;
     /// A key for the peer whom this flow hears goes to it in its media, where something stands between it and the other.
     fn press(&mut self, flow: FlowId, press: Press);
+    /// Plays to the peer whom this flow hears, where something stands between it and the other one; `None` stops.
+    fn play(&mut self, flow: FlowId, what: Option<(Source, PlayUntil)>);
     /// The last report of each, in order.
     fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport>;
     fn report(&self, id: FlowId) -> Option<FlowReport>;
@@ -213,10 +217,27 @@ impl Relay {
 
     /// A key goes to the peer of `to` in its media.
     pub fn press(&self, table: &mut dyn FlowTable, to: Side, press: Press) {
-        let hears = |(_, (side, kind)): &(&FlowId, &(Side, FlowKind))| *side == to && *kind != FlowKind::Rtcp;
-        if let Some((flow, _)) = self.flows.iter().zip(&self.shape).find(hears) {
-            table.press(*flow, press);
+        if let Some(flow) = self.hears(to) {
+            table.press(flow, press);
         }
+    }
+
+    /// Plays to the peer of `to`; `None` stops.
+    pub fn play(&self, table: &mut dyn FlowTable, to: Side, what: Option<(Source, PlayUntil)>) {
+        if let Some(flow) = self.hears(to) {
+            table.play(flow, what);
+        }
+    }
+
+    /// Whether `side` has sent RTP.
+    pub fn spoke(&self, table: &dyn FlowTable, side: Side) -> bool {
+        self.figures(table, side).packets > 0
+    }
+
+    /// The flow that hears RTP of the peer of this side.
+    fn hears(&self, side: Side) -> Option<FlowId> {
+        let hears = |(_, (own, kind)): &(&FlowId, &(Side, FlowKind))| *own == side && *kind != FlowKind::Rtcp;
+        self.flows.iter().zip(&self.shape).find(hears).map(|(flow, _)| *flow)
     }
 
     pub fn side_of(&self, flow: FlowId) -> Option<Side> {

@@ -14,11 +14,13 @@ use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::call::Checkpoint;
 use crate::dataplane::{Dataplane, FlowReport, Record, Update, monotonic};
+use crate::media::bridge::PlayUntil;
 use crate::media::plan::FlowSpec;
 use crate::net::{self, Closed, Net, NetEvent};
 use crate::observe;
 use crate::observe::event::Direction;
 use crate::signal::dtmf::body::Press;
+use crate::signal::tone::Source;
 use crate::sip::message::{Limits, parse_within, shallow};
 use crate::sip::transport::Hop;
 use crate::store::Journal;
@@ -226,6 +228,7 @@ impl Worker {
             Record::Key { flow, press, .. } => {
                 self.turn(now, out, |core, turn| core.key(turn, *flow, *press));
             }
+            Record::Played { flow, .. } => self.turn(now, out, |core, turn| core.played(turn, *flow)),
             Record::EventStart { flow, event, .. } => self.core.telephone_event(now, *flow, *event),
             Record::Rtcp { flow, at, payload } => self.core.rtcp(Time(at / 1_000), *flow, payload),
             Record::Captured { .. } => self.core.captured(record),
@@ -345,6 +348,10 @@ impl FlowTable for Dataplane {
 
     fn press(&mut self, flow: FlowId, press: Press) {
         Dataplane::press(self, flow, press);
+    }
+
+    fn play(&mut self, flow: FlowId, what: Option<(Source, PlayUntil)>) {
+        Dataplane::play(self, flow, what);
     }
 
     fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport> {

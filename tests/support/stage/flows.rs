@@ -5,9 +5,11 @@ use gateway_userspace::base::fault::Fault;
 use gateway_userspace::base::id::{FlowId, Side};
 use gateway_userspace::base::time::Time;
 use gateway_userspace::dataplane::{FlowReport, RelayPath, Update};
+use gateway_userspace::media::bridge::PlayUntil;
 use gateway_userspace::media::plan::FlowSpec;
 use gateway_userspace::runtime::relay::FlowTable;
 use gateway_userspace::signal::dtmf::body::Press;
+use gateway_userspace::signal::tone::Source;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,6 +25,10 @@ pub struct MemoryFlows {
     pub log: Vec<String>,
     /// Keys that signalling brought, and whose media they went to.
     pub pressed: Vec<(Side, Press)>,
+    /// What is played to each side now, and when that began.
+    played: [Option<(Source, PlayUntil, Time)>; 2],
+    /// Sides that have sent no RTP yet.
+    pub never_spoke: [bool; 2],
     flows: BTreeMap<u32, (FlowId, FlowSpec)>,
     /// Since when there is a flow at an address.
     since: BTreeMap<SocketAddr, Time>,
@@ -37,6 +43,8 @@ impl Default for MemoryFlows {
             silent_since: [None; 2],
             log: Vec::new(),
             pressed: Vec::new(),
+            played: [None, None],
+            never_spoke: [false; 2],
             flows: BTreeMap::new(),
             since: BTreeMap::new(),
             epoch: 0,
@@ -61,6 +69,12 @@ impl MemoryFlows {
     pub fn media_of(&self, side: Side) -> Option<&FlowSpec> {
         let mut flows = self.flows.values().map(|(_, flow)| flow);
         flows.find(|flow| flow.from == side && flow.kind != FlowKind::Rtcp)
+    }
+
+    /// What this side hears of the gateway, and since when: as long as something stands between it and the other one.
+    pub fn playing_to(&self, side: Side) -> Option<&(Source, PlayUntil, Time)> {
+        self.media_of(side).and_then(|flow| flow.bridge.as_ref())?;
+        self.played[side.index()].as_ref()
     }
 
     /// Since when the flow at this address is there.
@@ -192,6 +206,13 @@ impl FlowTable for MemoryFlows {
         self.pressed.push((heard.from, press));
     }
 
+    fn play(&mut self, flow: FlowId, what: Option<(Source, PlayUntil)>) {
+        let Some((_, heard)) = self.flows.get(&flow.slot).filter(|(own, _)| *own == flow) else { return };
+        let verb = if what.is_some() { "plays to" } else { "stops playing to" };
+        self.log.push(format!("{verb} {:?}", heard.from));
+        self.played[heard.from.index()] = what.map(|(source, until)| (source, until, self.now));
+    }
+
     fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport> {
         let reports = ids.iter().filter_map(|id| self.report(*id)).collect();
         for id in ids {
@@ -211,7 +232,7 @@ impl FlowTable for MemoryFlows {
             Side::Callee => self.silent_since[1],
         };
         Some(FlowReport {
-            packets: 100,
+            packets: if self.never_spoke[flow.from.index()] { 0 } else { 100 },
             octets: 17_200,
             rtcp_packets: 0,
             refused: 0,

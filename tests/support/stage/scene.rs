@@ -194,6 +194,7 @@ impl Scene {
                     answer_timeout: Duration::from_secs(180),
                     linger: Duration::from_secs(33),
                     t1: Duration::from_millis(500),
+                    plays: self.stage.plays,
                     product: "Causeway".into(),
                 },
                 run,

@@ -75,6 +75,11 @@ pub(in crate::call) fn authorization(invite: &Headers, provisional: &Headers) ->
     Some(value)
 }
 
+/// For such a caller, of media that is ours: nobody hears what the caller sends.
+pub(in crate::call) fn authorization_of_ours(invite: &Headers) -> Option<String> {
+    invite.has_token(&HeaderName::PEarlyMedia, "supported").then(|| "sendonly".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -118,6 +118,7 @@ impl Ending {
             | Event::Cancelled { .. }
             | Event::FlowsRefused(_)
             | Event::Key { .. }
+            | Event::Played { .. }
             | Event::MediaHeard { .. }
             | Event::HangUp(_) => {}
         }

@@ -308,7 +308,7 @@ impl Established {
                 self.attempts.retain(|attempt| attempt.open);
                 Phase::Established(self)
             }
-            Event::MediaHeard { from_caller, from_callee } => {
+            Event::MediaHeard { from_caller, from_callee, .. } => {
                 if !self.waits_for_target() && self.is_dead([from_caller, from_callee], context) {
                     return self.end(facts, Outcome::fault(Fault::MediaTimeout, true), &BOTH, context);
                 }
@@ -326,7 +326,8 @@ impl Established {
                 self.partings.expire(context);
                 Phase::Established(self)
             }
-            Event::Timer(CallTimer::NoProgress | CallTimer::Provisional) => Phase::Established(self),
+            Event::Timer(CallTimer::NoProgress | CallTimer::Provisional | CallTimer::Silence)
+            | Event::Played { .. } => Phase::Established(self),
         }
     }
 

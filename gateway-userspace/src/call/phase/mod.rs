@@ -134,7 +134,7 @@ fn surrender(
 ) -> Phase {
     let permit = facts.permits[side.other().index()].take();
     record(facts, Outcome::hung_up(side, None), (&legs.caller, Some(&legs.callee)), context);
-    let Legs { caller, callee } = legs;
+    let (caller, callee) = legs.into_parts();
     let (left, given) = match side {
         Side::Caller => (caller, callee),
         Side::Callee => (callee, caller),

@@ -7,6 +7,7 @@ mod precondition;
 mod preparation;
 mod progress;
 mod request;
+mod ringback;
 
 pub(in crate::call) use preparation::begin;
 
@@ -52,6 +53,7 @@ pub(in crate::call) struct Setup {
     /// The callee's 2xx, which waits for the caller's PRACK (RFC 3262 section 3), or for the callee's own answer to an
     /// UPDATE of ours.
     held: Option<Box<Response>>,
+    ringback: ringback::Ringback,
 }
 
 /// What is known of the callee's side before it has a dialog.
@@ -107,18 +109,20 @@ impl Setup {
 
     /// What early media lets through.
     pub(super) fn plan(&self) -> MediaPlan {
-        let flowing = self.attempts.last().and_then(Attempt::media);
-        let mut plan = media::plan(&self.caller, &self.callee.trunk, flowing.unwrap_or(&self.callee.media));
+        let flowing = self.attempts.last().and_then(Attempt::media).unwrap_or(&self.callee.media);
+        let legs = (&self.caller, &self.callee.trunk, flowing);
+        let playing = self.ringback.plays().then(|| media::plan_playing(legs, Side::Caller, false));
+        let mut plan = playing.flatten().unwrap_or_else(|| media::plan(legs.0, legs.1, legs.2));
         if let Some(attempt) = self.attempts.last().filter(|_| self.callee.trunk.media.ice.is_lite) {
             plan.hear_forks(Side::Callee, &attempt.forks());
         }
         plan
     }
 
-    fn relay(&self, context: &mut Context<'_>) {
+    fn relay(&mut self, context: &mut Context<'_>) {
         let plan = self.plan();
         if !plan.flows.is_empty() {
-            context.push(Action::Relay(Box::new(plan)));
+            self.ringback.relay(plan, context);
         }
     }
 
@@ -217,6 +221,20 @@ impl Setup {
                 self.cancel_current(context);
                 self.fail(facts, context, Failure::Fault(Fault::NoAnswer))
             }
+            Event::Timer(CallTimer::Silence) => {
+                context.push(Action::ProbeMedia);
+                Phase::Setup(self)
+            }
+            Event::MediaHeard { callee_spoke, .. } => {
+                if !callee_spoke {
+                    self.ring_into_silence(facts, context);
+                }
+                Phase::Setup(self)
+            }
+            Event::Played { to: Side::Caller } => {
+                self.gave_way(context);
+                Phase::Setup(self)
+            }
             Event::Timer(CallTimer::NoProgress) => {
                 self.cancel_current(context);
                 self.fail(facts, context, Failure::Fault(Fault::PeerTimeout))
@@ -251,14 +269,14 @@ impl Setup {
             | Event::NeverAcknowledged { .. }
             | Event::Claimed(_)
             | Event::Key { .. }
+            | Event::Played { .. }
             | Event::Timer(
                 CallTimer::Glare
                 | CallTimer::Parting
                 | CallTimer::Session(_)
                 | CallTimer::MediaCheck
                 | CallTimer::Linger,
-            )
-            | Event::MediaHeard { .. } => Phase::Setup(self),
+            ) => Phase::Setup(self),
         }
     }
 

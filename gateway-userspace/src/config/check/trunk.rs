@@ -91,6 +91,10 @@ pub(super) fn trunk(
         advertised: advertised?,
         media_address,
         media: media?,
+        tones: match &written.tones {
+            None => None,
+            Some(tones) => Some(super::tones::tones(tones, label, errors)?),
+        },
         rules,
         sip: sip(&written.sip, usual.sip, label, errors),
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),

@@ -326,7 +326,11 @@ impl<C: Carrier> Output for Leaving<'_, '_, C> {
         }
     }
 
-    fn played(&mut self, _to: Side) {}
+    fn played(&mut self, to: Side) {
+        if let Some(Member { id, .. }) = self.flows[to.index()] {
+            self.records.push(Record::Played { flow: id, at: self.now });
+        }
+    }
 }
 
 fn spec_of(flows: &[FlowSpec]) -> Option<&Arc<BridgeSpec>> {

@@ -568,6 +568,26 @@ fn a_tone_is_heard_before_any_media_and_gives_way_to_speech_at_once() {
     assert!(power(said) > power(&silent) / 4.0);
 }
 
+// Statement 69.
+#[test]
+fn a_tone_has_ended_100_ms_after_the_first_packet_of_the_other_side() {
+    let (from, to) = (settings("PCMA/8000"), settings("PCMU/8000"));
+    let (mut bridge, mut network) = (Bridge::new(&from, &to).unwrap(), Network::default());
+    let tone = Source::Cadence("425/60000".parse().unwrap());
+    bridge.play(Time::ZERO, Side::Callee, tone, PlayUntil::Speech);
+    // Silence, but sent: whoever listens is to hear that and nothing else.
+    let packets = Phone::new(&from.coding, 20).say(&[0; 8_000]);
+    let packets: Vec<_> =
+        packets.into_iter().map(|(at, packet)| (at + Duration::from_secs(1), packet)).collect();
+    run(&mut bridge, &mut network, &packets, Time(1_980_000));
+    assert_whole(&network.to_callee, &to, "a tone, then silence");
+    let heard = heard(&to.coding, &network.to_callee);
+    for (at, second) in heard[..8_000].chunks(800).enumerate() {
+        assert!(power(second) > 1e6, "the tone at {at}00 ms");
+    }
+    assert!(power(&heard[8_800..]) < 1e3, "nothing of it from 1.1 s on: {}", power(&heard[8_800..]));
+}
+
 #[test]
 fn a_core_that_was_away_goes_on_from_now() {
     let (from, to) = (settings("PCMA/8000"), settings("PCMU/8000"));

@@ -26,6 +26,8 @@ pub enum Bridged {
     Keys,
     /// A trunk wants packets of another length.
     PacketTime,
+    /// One of them hears something of our own.
+    Tones,
 }
 
 impl Bridged {
@@ -35,6 +37,7 @@ impl Bridged {
             Self::Codec => Punted::Codec,
             Self::Keys => Punted::Keys,
             Self::PacketTime => Punted::PacketTime,
+            Self::Tones => Punted::Tones,
         }
     }
 }
@@ -109,7 +112,7 @@ fn way(leg: LegMedia<'_>) -> Way {
     }
 }
 
-fn settings(leg: LegMedia<'_>) -> Option<LegSettings> {
+pub(super) fn settings(leg: LegMedia<'_>) -> Option<LegSettings> {
     let settings = LegSettings::of(leg.negotiated, Stream::default())?;
     let (keys_from, keys_to) = match way(leg) {
         Way::Events => (KeysFrom::Packets, KeysTo::Events),
@@ -121,7 +124,7 @@ fn settings(leg: LegMedia<'_>) -> Option<LegSettings> {
 }
 
 /// All that the peer may send: none of it goes on by a number of the other side's.
-fn payload_types(near: &Negotiated) -> Vec<PayloadType> {
+pub(super) fn payload_types(near: &Negotiated) -> Vec<PayloadType> {
     let mut types = Vec::with_capacity(near.formats.len());
     for format in &near.formats {
         for number in [Some(format.from_peer), format.also_from_peer].into_iter().flatten() {

@@ -48,7 +48,7 @@ impl Leg {
         self.allowed(Event::SendAnswer)?;
         let Some(mut media) = other.agreed.clone() else { return self.answer_own(other) };
         media.direction = Direction::SendReceive;
-        match self.answer_as(&media, None, &other.terms) {
+        match self.answer_as(&media, None, (&other.terms, Finality::Final)) {
             Err(Refusal::NothingInCommon) => self.answer_own(other),
             answer => answer,
         }
@@ -68,8 +68,8 @@ impl Leg {
         let mut media = other.prospect().ok_or(Refusal::NothingToRelay)?;
         media.direction = Direction::SendReceive;
         // An offer prefers nothing yet: what is common goes first.
-        match self.answer_as(&media, None, &Terms::default()) {
-            Err(Refusal::NothingInCommon) => self.answer_as(&media, None, &other.terms),
+        match self.answer_as(&media, None, (&Terms::default(), Finality::Final)) {
+            Err(Refusal::NothingInCommon) => self.answer_as(&media, None, (&other.terms, Finality::Final)),
             answer => answer,
         }
     }
@@ -87,14 +87,34 @@ impl Leg {
     /// the other side is then offered, and by what goes with it.
     pub fn answer_own(&mut self, other: &Leg) -> Result<String, Refusal> {
         self.allowed(Event::SendAnswer)?;
+        self.answer_first(other, |_| true, Finality::Final)
+    }
+
+    /// The same by the first of those speech formats that we can code: for something of our own that its peer is to hear
+    /// before the other side has answered.
+    pub fn answer_playing(&mut self, other: &Leg, finality: Finality) -> Result<String, Refusal> {
+        let event = match finality {
+            Finality::Preview => Event::SendPreview,
+            Finality::Final => Event::SendAnswer,
+        };
+        self.allowed(event)?;
+        self.answer_first(other, |format| transcoding::is_codable(&format_of(format)), finality)
+    }
+
+    fn answer_first(
+        &mut self,
+        other: &Leg,
+        is_wanted: impl Fn(&NegotiatedFormat) -> bool,
+        finality: Finality,
+    ) -> Result<String, Refusal> {
         let mut media = self.prospect().ok_or(Refusal::NothingInCommon)?;
         media.formats.retain(|format| other.terms.allow(&format_of(format)));
         let is_speech = |format: &NegotiatedFormat| format.codec.encoding.is_speech();
-        let first = media.formats.iter().position(is_speech);
+        let first = media.formats.iter().position(|format| is_speech(format) && is_wanted(format));
         let mut position = 0..;
         media.formats.retain(|format| position.next() == first || !is_speech(format));
         media.direction = Direction::SendReceive;
-        self.answer_as(&media, None, &other.terms)
+        self.answer_as(&media, None, (&other.terms, finality))
     }
 
     /// Answers the peer's offer by what the peer of `other` agreed to before, which is not asked again; `direction`,
@@ -102,7 +122,7 @@ impl Leg {
     pub fn answer_agreed(&mut self, other: &Leg, direction: Option<Direction>) -> Result<String, Refusal> {
         self.allowed(Event::SendAnswer)?;
         let media = other.agreed.clone().ok_or(Refusal::NothingToRelay)?;
-        self.answer_as(&media, direction, &other.terms)
+        self.answer_as(&media, direction, (&other.terms, Finality::Final))
     }
 
     /// Says the answer once more that a provisional response previewed: an answer does not change on its way to the
@@ -235,7 +255,7 @@ impl Leg {
         &mut self,
         media: &Negotiated,
         direction: Option<Direction>,
-        other: &Terms,
+        (other, finality): (&Terms, Finality),
     ) -> Result<String, Refusal> {
         let Exchange::RemoteOffer { offer: Description { before, audio: offer, after, .. }, before: held } =
             &self.exchange
@@ -252,11 +272,14 @@ impl Leg {
             self.mint.as_mut().and_then(|mint| ice::answering(mint, offer, held.as_ref(), at)).map(Box::new);
         let agreed = agreed_by_offer(self.local, offer, &answer, held.as_ref(), self.terms.ice)?;
         let around = (before.clone(), after.clone());
-        self.around = Some(around.clone());
+        if finality == Finality::Final {
+            self.around = Some(around.clone());
+        }
         self.numbering.adopt(&answer.formats);
         self.agreed = Some(agreed);
-        self.exchange = Exchange::Stable;
-        Ok(self.describe(answer, around))
+        let body = self.describe(answer, around);
+        self.close_or_preview(finality);
+        Ok(body)
     }
 }
 

@@ -30,6 +30,10 @@ impl Plan {
         Ok(Self { ringback: ringback.parse()?, busy: busy.parse()?, congestion: congestion.parse()? })
     }
 
+    pub fn of_cadences(ringback: Cadence, busy: Cadence, congestion: Cadence) -> Self {
+        Self { ringback, busy, congestion }
+    }
+
     /// Of a country by the letters of ISO 3166, in any case; `None` for one that is not in the table.
     pub fn of_country(country: &str) -> Option<Self> {
         let row = NATIONAL.iter().find(|row| row.0.eq_ignore_ascii_case(country))?;

@@ -106,6 +106,15 @@ impl Scene {
         self.run(1_000);
     }
 
+    /// What is played to this side gives way, as to the first that the other one says.
+    pub fn gives_way(&mut self, side: Side) {
+        let flow = self.flows.id_of(side).expect("media of the side is relayed");
+        for core in 0..self.cores.len() {
+            self.turn(core, |core, turn| core.played(turn, flow));
+        }
+        self.run(1);
+    }
+
     /// A phone sends an UPDATE inside its last dialog.
     pub fn updates(&mut self, phone: usize, session: Option<Session>) {
         let now = self.now;

@@ -22,6 +22,8 @@ pub struct Stage {
     /// Customers behind the trunks that are theirs.
     pub tenants: fn() -> Vec<Tenant>,
     pub media_timeout: Duration,
+    /// The data plane can play.
+    pub plays: bool,
     pub ports: RangeInclusive<u16>,
     /// Ends the scenario without asking whether the phones complain, for those who misbehave on purpose.
     pub phones_may_complain: bool,
@@ -41,6 +43,7 @@ impl Default for Stage {
             emergency_numbers: &[],
             tenants: Vec::new,
             media_timeout: Duration::from_secs(60),
+            plays: true,
             ports: 20_000..=20_099,
             phones_may_complain: false,
             operator: |_| {},

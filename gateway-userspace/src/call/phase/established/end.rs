@@ -4,7 +4,6 @@ use super::{Accepted, Awaits, BOTH, Established, Stage};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::call::facts::{Ending as Outcome, Facts};
-use crate::call::leg::Legs;
 use crate::call::phase::ending::Ending;
 use crate::call::phase::{Phase, conclude};
 use crate::call::{Action, Context, RequestKey};
@@ -76,7 +75,8 @@ impl Established {
             }
             Stage::Agreed(_) | Stage::Offering(..) | Stage::Steady => {}
         }
-        let Self { legs: Legs { caller, callee }, attempts, partings, .. } = *self;
+        let Self { legs, attempts, partings, .. } = *self;
+        let (caller, callee) = legs.into_parts();
         conclude(facts, outcome, (&caller, Some(&callee)), context);
         Ending::begin((Some(caller), Some(callee)), &sides, reason, (attempts, partings), context)
     }

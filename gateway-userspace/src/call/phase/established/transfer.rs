@@ -26,6 +26,7 @@ use crate::media::MediaPlan;
 use crate::observe;
 use crate::observe::event::{JoinedBy, TransferStep};
 use crate::policy::{Permit, ReferPolicy};
+use crate::signal::tone::{Signal, Source};
 use crate::sip::dialog::lifetime;
 use crate::sip::message::{Request, StatusCode};
 use crate::sip::transaction::ServerId;
@@ -212,6 +213,7 @@ impl Established {
         context: &mut Context<'_>,
     ) {
         context.ports.keep(leg.media.local());
+        self.legs.stop_playing(context);
         let old = std::mem::replace(self.legs.of_mut(side), leg);
         facts.replaced(side, &old, by, permit, context.now);
         if facts.home.is_none() {
@@ -267,6 +269,7 @@ impl Established {
     ) -> Phase {
         self.tell(facts, number, status, context);
         self.publish_transfer(facts, side, TransferStep::Failed(status.code()), context);
+        let heard_ringback = self.legs.stop_playing(context);
         if self.legs.of(side).dialog.state() == lifetime::State::Terminated {
             let reason = format!("SIP;cause={}", status.code());
             return self.end_with(
@@ -276,8 +279,28 @@ impl Established {
                 context,
             );
         }
+        if heard_ringback {
+            self.legs.relay(context);
+        }
         self.save(facts, context);
         Phase::Established(self)
+    }
+
+    /// The target rings: so hears who waits for it (RFC 5589 leaves it in silence, or with what the transferor sends).
+    fn ring_waiting(&mut self, facts: &Facts, context: &mut Context<'_>) {
+        let Some(waiting) = self.transfer.as_ref().map(|transfer| transfer.side.other()) else { return };
+        let tones = self.legs.of(waiting).trunk.tones.clone();
+        let Some(tones) = tones.filter(|tones| tones.on_transfer && context.settings.plays) else { return };
+        if self.legs.plays() {
+            return;
+        }
+        let source = Source::Cadence(tones.plan.cadence(Signal::Ringback).clone());
+        if self.legs.play(waiting, source) {
+            self.legs.relay(context);
+        } else {
+            let call = facts.start.call;
+            tracing::info!(%call, ?waiting, "no ringback: who waits takes no media, or none that can be made here");
+        }
     }
 
     /// Ends a transfer together with its call.
@@ -324,7 +347,11 @@ impl Established {
             let call_id = leg.dialog.call_id();
             self.subscriptions.retain(|subscription| subscription.call_id != call_id);
             self.agreed = context.now;
-            context.push(Action::Relay(Box::<MediaPlan>::default()));
+            if self.legs.plays() {
+                self.legs.relay(context);
+            } else {
+                context.push(Action::Relay(Box::<MediaPlan>::default()));
+            }
             return true;
         }
         false

@@ -22,6 +22,7 @@ impl Setup {
         for timer in [CallTimer::PeerSilent, CallTimer::NoProgress, CallTimer::NoAnswer] {
             context.disarm(timer);
         }
+        self.ringback.stop(context);
         let Some(attempt) = self.attempts.last_mut() else { return Phase::Setup(self) };
         if self.provisional.is_open() || attempt.owes_answer(response) {
             match &self.held {
@@ -57,7 +58,7 @@ impl Setup {
         let charging = correlation::charging_vector(&response.headers, &trunk);
         let callee =
             Leg { trunk, hop, dialog, media, abilities, session, acknowledged_with, authorization, charging };
-        Established::begin(Legs { caller, callee }, (server, request), answer, attempts, facts, context)
+        Established::begin(Legs::new(caller, callee), (server, request), answer, attempts, facts, context)
     }
 
     /// Takes what the 2xx describes and writes what the caller's 200 says.

@@ -44,6 +44,7 @@ impl Setup {
         for timer in [CallTimer::PeerSilent, CallTimer::NoProgress, CallTimer::NoAnswer] {
             context.disarm(timer);
         }
+        self.ringback.stop(context);
         self.cancel_current(context);
         context.ports.release(self.callee.media.local(), context.now);
         let Replacement { server, request, hop, permit, trunk, .. } = joiner;
@@ -61,7 +62,7 @@ impl Setup {
         let Self { mut caller, server, request, attempts, .. } = *self;
         caller.media = near;
         let answer = Answer { body: told, exchange: Exchange::PickedUp, changed };
-        let legs = Legs { caller, callee: own };
+        let legs = Legs::new(caller, own);
         Established::begin(legs, (server, request), answer, attempts, facts, context)
     }
 

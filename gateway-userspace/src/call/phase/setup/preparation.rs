@@ -1,5 +1,6 @@
 //! What an INVITE is checked for before anything is sent, and both legs as they begin.
 
+use super::ringback::Ringback;
 use super::{Callee, Setup};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
@@ -65,6 +66,7 @@ pub(in crate::call) fn begin(
         attempts: Vec::new(),
         is_waiting: false,
         held: None,
+        ringback: Ringback::default(),
     };
     Ok((facts, setup))
 }

@@ -36,7 +36,7 @@ impl Setup {
         }
         let describes = branch.is_some_and(|branch| self.take_preview(branch, response, finality));
         let describes = self.may_tell(branch, describes, response);
-        self.tell(response, describes, context);
+        self.tell(facts, response, describes, context);
         alerted(facts, context);
         Phase::Setup(self)
     }
@@ -58,24 +58,42 @@ impl Setup {
         attempt.branch_mut(branch).may_be_heard(describes, &response.headers)
     }
 
-    fn tell(&mut self, response: &Response, describes: bool, context: &mut Context<'_>) {
+    fn tell(&mut self, facts: &Facts, response: &Response, describes: bool, context: &mut Context<'_>) {
         let branch = response.head.to.tag().unwrap_or_default();
         let mode = self.callee.trunk.sip.early_media;
+        let mut rings = false;
         let (status, body) = match self.heard.tell(mode, response.status, describes, branch) {
             // The caller hears nothing new, but whoever checks our candidate is to be answered.
             Telling::Nothing if describes && self.callee.trunk.media.ice.is_lite => {
                 return self.relay(context);
             }
             Telling::Nothing => return,
-            Telling::Bare(status) => (status, None),
-            Telling::Described(status) => (status, self.describe()),
+            Telling::Bare(StatusCode::RINGING) => match self.ring(facts, context) {
+                Some(body) => {
+                    rings = true;
+                    (StatusCode::SESSION_PROGRESS, body)
+                }
+                None => (StatusCode::RINGING, None),
+            },
+            Telling::Bare(status) => {
+                self.watch_silence(context);
+                (status, None)
+            }
+            Telling::Described(status) => {
+                self.watch_silence(context);
+                (status, self.describe())
+            }
         };
-        if describes {
+        if describes && !rings {
             self.relay(context);
         }
         let early_media = body.is_some();
         let mut told = self.caller.response(context, &self.request, status, body);
-        let authorization = early_media::authorization(&self.request.headers, &response.headers);
+        let authorization = if rings {
+            early_media::authorization_of_ours(&self.request.headers)
+        } else {
+            early_media::authorization(&self.request.headers, &response.headers)
+        };
         if let Some(authorization) = authorization.filter(|_| early_media) {
             told.headers.push(HeaderName::PEarlyMedia, authorization);
         }

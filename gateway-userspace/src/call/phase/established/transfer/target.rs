@@ -155,6 +155,7 @@ impl Established {
             if status != StatusCode::TRYING {
                 attempt.rang = true;
                 self.tell(facts, number, status, context);
+                self.ring_waiting(facts, context);
             }
             context.arm(CallTimer::NoAnswer, context.settings.answer_timeout);
             return Phase::Established(self);
@@ -247,6 +248,7 @@ impl Established {
         for timer in [CallTimer::PeerSilent, CallTimer::NoAnswer] {
             context.disarm(timer);
         }
+        self.legs.stop_playing(context);
         let mut session = dialling.session;
         session.learn(response, context.now);
         let leg = Leg {
