@@ -102,14 +102,28 @@ fn a_side_that_does_not_take_refer_is_served_here() {
     scene.ends();
 }
 
+/// What the other side has accepted goes on without us: its news belong to who asked, whichever daemon they meet.
 #[test]
-fn whoever_waits_for_news_when_the_daemon_is_killed_hears_that_there_are_none() {
+fn a_referral_that_was_passed_on_is_told_of_by_the_next_daemon_too() {
     let mut scene = talking();
     scene.refers(BOB, TARGET);
     scene.run(500);
+    for _ in 0..2 {
+        scene.restart();
+        scene.run(1_000);
+        assert_eq!(scene.told(BOB), [TRYING]);
+    }
+    scene.notifies(ALICE, "refer", "active", "180 Ringing");
+    scene.run(500);
     scene.restart();
-    scene.run(1_000);
-    assert_eq!(scene.told(BOB), [TRYING, "SIP/2.0 503 Service Unavailable (terminated)"]);
+    scene.notifies(ALICE, "refer", "terminated;reason=noresource", "200 OK");
+    scene.run(500);
+    assert_eq!(scene.told(BOB), [TRYING, RINGING, OK]);
+    assert!(scene.phones[ALICE].answers.iter().all(|answer| answer != "NOTIFY 481"));
+    // Another one may follow.
+    scene.refers(BOB, TARGET);
+    scene.run(500);
+    assert_eq!(scene.phones[BOB].answers.last().map(String::as_str), Some("REFER 202"));
     ends(scene);
 }
 

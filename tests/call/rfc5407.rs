@@ -21,6 +21,19 @@ fn answered_without_ack(stage: Stage) -> Scene {
     scene
 }
 
+/// Her re-INVITE is put off, and served when it comes again behind her ACK.
+fn alice_holds_before_her_ack(scene: &mut Scene) {
+    let held = scene.phones[ALICE].session.directed("sendonly");
+    scene.reinvites(ALICE, held.clone());
+    scene.run(100);
+    assert_eq!(scene.phones[ALICE].answers, ["INVITE 200", "INVITE 491"]);
+    scene.loses = |_| false;
+    scene.run(3_000);
+    scene.reinvites(ALICE, held);
+    scene.run(1_000);
+    assert_eq!(last_answer(scene, ALICE), "INVITE 200");
+}
+
 fn came(scene: &Scene, phone: usize, start: &str) -> usize {
     scene.phones[phone].came(start).count()
 }
@@ -83,15 +96,7 @@ fn s3_1_3_a_bye_of_the_early_dialog_that_crosses_the_200_ends_the_call() {
 #[test]
 fn s3_1_4_a_reinvite_that_comes_before_the_ack_is_put_off_until_the_ack_has_come() {
     let mut scene = answered_without_ack(Stage::default());
-    let held = scene.phones[ALICE].session.directed("sendonly");
-    scene.reinvites(ALICE, held.clone());
-    scene.run(100);
-    assert_eq!(scene.phones[ALICE].answers, ["INVITE 200", "INVITE 491"]);
-    scene.loses = |_| false;
-    scene.run(3_000);
-    scene.reinvites(ALICE, held);
-    scene.run(1_000);
-    assert_eq!(last_answer(&scene, ALICE), "INVITE 200");
+    alice_holds_before_her_ack(&mut scene);
     assert!(scene.phones[ALICE].is_talking() && scene.phones[BOB].is_talking());
     scene.hangs_up(ALICE);
     insta::assert_snapshot!(scene.ends().ladder);
@@ -105,15 +110,7 @@ fn s3_1_5_a_reinvite_that_comes_before_the_ack_with_the_answer_is_put_off() {
     let now = scene.now;
     scene.alice().call(now, support::stage::scene::BOBS_NUMBER, false);
     scene.run(1_200);
-    let held = scene.phones[ALICE].session.directed("sendonly");
-    scene.reinvites(ALICE, held.clone());
-    scene.run(100);
-    assert_eq!(scene.phones[ALICE].answers, ["INVITE 200", "INVITE 491"]);
-    scene.loses = |_| false;
-    scene.run(3_000);
-    scene.reinvites(ALICE, held);
-    scene.run(1_000);
-    assert_eq!(last_answer(&scene, ALICE), "INVITE 200");
+    alice_holds_before_her_ack(&mut scene);
     scene.hangs_up(ALICE);
     insta::assert_snapshot!(scene.ends().ladder);
 }

@@ -88,8 +88,6 @@ pub struct Registrant {
 struct Binding {
     subject: Subject,
     trunk: TrunkId,
-    /// Position in the trunk.
-    peer: usize,
     /// The same for all its requests (RFC 3261 section 10.2.4).
     call_id: String,
     tag: String,
@@ -174,7 +172,7 @@ impl Registrant {
         for (trunk, settings) in policy.trunks() {
             let Some(wanted) = &settings.registration else { continue };
             let mut flow = 0;
-            for (position, view) in policy.peers(trunk).enumerate() {
+            for view in policy.peers(trunk) {
                 for target in view.targets {
                     flow += u16::from(wanted.instance.is_some());
                     let subject = Subject::of(settings, wanted, (&view, target), flow);
@@ -184,13 +182,13 @@ impl Registrant {
                     let known =
                         before.iter().find(|(_, binding)| binding.subject == subject).map(|(id, _)| *id);
                     if let Some((id, mut binding)) = known.and_then(|id| before.remove_entry(&id)) {
-                        (binding.trunk, binding.peer, binding.parted) = (trunk, position, None);
+                        (binding.trunk, binding.parted) = (trunk, None);
                         self.bindings.insert(id, binding);
                         continue;
                     }
                     self.made = self.made.wrapping_add(1);
                     let call_id = self.share.call_id(tokens);
-                    let binding = Binding::new(subject, (trunk, position), call_id, tokens.token());
+                    let binding = Binding::new(subject, trunk, call_id, tokens.token());
                     self.bindings.insert(self.made, binding);
                     self.timers.arm(self.made, now + STAGGER * fresh);
                     fresh += 1;
@@ -363,11 +361,10 @@ impl Registrant {
 const INTERVAL_TOO_BRIEF: StatusCode = StatusCode::new(423).expect("423 is a status code");
 
 impl Binding {
-    fn new(subject: Subject, (trunk, peer): (TrunkId, usize), call_id: String, tag: String) -> Self {
+    fn new(subject: Subject, trunk: TrunkId, call_id: String, tag: String) -> Self {
         let expires = u32::try_from(subject.policy.expires.as_secs()).unwrap_or(LONGEST_INTERVAL);
         Self {
             trunk,
-            peer,
             call_id,
             tag,
             sequence: 0,

@@ -7,7 +7,7 @@ mod subscription;
 
 pub(in crate::call) use referral::{Referral, accepted};
 pub(crate) use replaces::Replaces;
-pub(in crate::call) use subscription::{Referred, Subscription, notify, reported};
+pub(in crate::call) use subscription::{Passed, Referred, Subscription, notify, reported};
 
 use std::time::Duration;
 

@@ -18,7 +18,7 @@ use crate::base::time::Time;
 use crate::call::facts::{Ending as Outcome, Facts};
 use crate::call::feature::keys;
 use crate::call::feature::reason::Reasons;
-use crate::call::feature::transfer::{Referred, Subscription, notify};
+use crate::call::feature::transfer::{Passed, Referred, Subscription, notify};
 use crate::call::leg::Legs;
 use crate::call::{Action, CallTimer, Checkpoint, Context, Event, RequestKey};
 use crate::observe;
@@ -223,13 +223,23 @@ impl Established {
         established.watch_media(context);
         established.watch_sessions(context);
         for referred in referred {
-            // Its INVITE went with the daemon that sent it.
-            if let Some(leg) = established.legs.with_call_id(&referred.call_id) {
-                let lost = StatusCode::SERVICE_UNAVAILABLE;
-                notify(leg, established.numbered, referred.id, lost, context);
-            }
+            established.resume(referred, context);
         }
         established
+    }
+
+    /// Somebody waits for news of a transfer that a daemon before this one began.
+    fn resume(&mut self, referred: Referred, context: &mut Context<'_>) {
+        let Some(leg) = self.legs.with_call_id(&referred.call_id) else { return };
+        match referred.passed {
+            Some(Passed { from, sequence }) => {
+                self.numbered = self.numbered.wrapping_add(1);
+                self.subscriptions.push(Subscription::new(self.numbered, leg, referred.id));
+                self.resume_referral(from, (self.numbered, sequence));
+            }
+            // Its INVITE went with the daemon that sent it.
+            None => notify(leg, self.numbered, referred.id, StatusCode::SERVICE_UNAVAILABLE, context),
+        }
     }
 
     fn of(legs: Legs, stage: Stage, attempts: Vec<Attempt>, context: &Context<'_>) -> Self {
@@ -489,7 +499,11 @@ impl Established {
             }
             _ => None,
         };
-        let referred = self.subscriptions.iter().filter_map(Subscription::referred).collect();
+        let passed = |number| self.passed().filter(|(own, _)| *own == number).map(|(_, passed)| passed);
+        let referred = self.subscriptions.iter().filter_map(|subscription| {
+            Some(Referred { passed: passed(subscription.number), ..subscription.referred()? })
+        });
+        let referred = referred.collect();
         let open = Open { unanswered, referred, partings: &self.partings };
         context.push(Action::Save(Box::new(Checkpoint::of(facts, &self.legs, open))));
     }

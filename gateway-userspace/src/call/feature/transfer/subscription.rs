@@ -1,6 +1,7 @@
 //! What the sender of a REFER hears of the call that it asked for (RFC 3515 section 2.4.5): one NOTIFY after the other, the
 //! last one with the final status.
 
+use crate::base::id::Side;
 use crate::call::leg::Leg;
 use crate::call::{Context, RequestKey};
 use crate::sip::message::{HeaderName, Method, Request, StatusCode};
@@ -26,6 +27,18 @@ pub(in crate::call) struct Subscription {
 pub(in crate::call) struct Referred {
     pub(in crate::call) call_id: String,
     pub(in crate::call) id: u32,
+    /// The other side's peer has it, and tells of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::call) passed: Option<Passed>,
+}
+
+/// A REFER that the other side has accepted.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub(in crate::call) struct Passed {
+    /// Who asked.
+    pub(in crate::call) from: Side,
+    /// Of the REFER that the other side has.
+    pub(in crate::call) sequence: u32,
 }
 
 /// Seconds that the target may take to answer and its news to arrive.
@@ -72,10 +85,10 @@ impl Subscription {
         }
     }
 
-    /// What the next daemon needs to end it; `None` where everything is told.
+    /// What the next daemon needs to go on with it, or to end it; `None` where everything is told.
     pub(in crate::call) fn referred(&self) -> Option<Referred> {
-        let call_id = self.call_id.clone();
-        (!self.told.is_some_and(StatusCode::is_final)).then_some(Referred { call_id, id: self.id })
+        let (call_id, id) = (self.call_id.clone(), self.id);
+        (!self.told.is_some_and(StatusCode::is_final)).then_some(Referred { call_id, id, passed: None })
     }
 
     fn send(&mut self, leg: &mut Leg, status: StatusCode, context: &mut Context<'_>) {

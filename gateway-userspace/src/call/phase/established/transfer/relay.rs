@@ -4,7 +4,7 @@
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::call::facts::Facts;
-use crate::call::feature::transfer::{Referral, Subscription, accepted, reported};
+use crate::call::feature::transfer::{Passed, Referral, Subscription, accepted, reported};
 use crate::call::phase::crossing;
 use crate::call::phase::established::Established;
 use crate::call::{Action, Context, RequestKey};
@@ -25,7 +25,8 @@ pub(in crate::call::phase::established) struct Relayed {
     sequence: u32,
     /// What is not answered before the other side has answered; `None` where it was, at once.
     asked: Option<(ServerId, Box<Request>)>,
-    referral: Referral,
+    /// `None` once the other side has accepted it.
+    referral: Option<Referral>,
     /// News that came before that answer.
     early: Option<StatusCode>,
 }
@@ -60,7 +61,24 @@ impl Established {
         }
         let sequence = draft.sequence;
         other.request(context, RequestKey::Refer { number }, draft);
-        self.relayed = Some(Box::new(Relayed { from: side, number, sequence, asked, referral, early: None }));
+        let (from, referral) = (side, Some(referral));
+        self.relayed = Some(Box::new(Relayed { from, number, sequence, asked, referral, early: None }));
+    }
+
+    /// The other side has a REFER that a daemon before this one passed on: its news go on to who asked.
+    pub(in crate::call::phase::established) fn resume_referral(
+        &mut self,
+        from: Side,
+        (number, sequence): (u8, u32),
+    ) {
+        let relayed = Relayed { from, number, sequence, asked: None, referral: None, early: None };
+        self.relayed = Some(Box::new(relayed));
+    }
+
+    /// Who asked, by the number of its subscription, for what the other side has accepted; with our REFER's sequence number.
+    pub(in crate::call::phase::established) fn passed(&self) -> Option<(u8, Passed)> {
+        let relayed = self.relayed.as_deref().filter(|relayed| relayed.referral.is_none())?;
+        Some((relayed.number, Passed { from: relayed.from, sequence: relayed.sequence }))
     }
 
     /// The other side's answer to the REFER of this number; `Err` where none came.
@@ -100,16 +118,17 @@ impl Established {
         context: &mut Context<'_>,
     ) {
         let (side, number) = (relayed.from, relayed.number);
+        let Some(mut referral) = relayed.referral.take() else { return };
         let suppressed = response.headers.value(&HeaderName::Other("Refer-Sub".into()));
-        relayed.referral.notifies &= !suppressed.is_some_and(|value| value.eq_ignore_ascii_case("false"));
-        let (notifies, early) = (relayed.referral.notifies, relayed.early);
+        referral.notifies &= !suppressed.is_some_and(|value| value.eq_ignore_ascii_case("false"));
+        let (notifies, early) = (referral.notifies, relayed.early);
         if let Some((server, request)) = asked {
             let leg = self.legs.of_mut(side);
             let mut told = leg.response(context, &request, StatusCode::OK, None);
-            accepted(&relayed.referral, &mut told);
+            accepted(&referral, &mut told);
             context.push(Action::Respond { server, response: Box::new(told) });
             if notifies {
-                self.subscriptions.push(Subscription::new(number, leg, relayed.referral.id));
+                self.subscriptions.push(Subscription::new(number, leg, referral.id));
             }
             self.tell(facts, number, StatusCode::TRYING, context);
             self.publish_transfer(facts, side, TransferStep::Begun, context);
@@ -118,6 +137,7 @@ impl Established {
             (true, Some(status)) if status.is_final() => self.hear(facts, (number, side), status, context),
             (true, early) => {
                 self.relayed = Some(relayed);
+                self.save(facts, context);
                 if let Some(status) = early {
                     self.hear(facts, (number, side), status, context);
                 }
