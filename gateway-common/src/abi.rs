@@ -5,7 +5,7 @@ use crate::{flow, guard, index, learned, record, srtp};
 use core::mem::{offset_of, size_of};
 
 /// Raised when meaning changes while the layout does not.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Version and layout in one number: the program exports it as a global, the loader compares.
 pub const FINGERPRINT: u64 = {
@@ -57,7 +57,7 @@ pub const CAPTURE_RING_BYTES: u32 = 1 << 20;
 
 /// Names of maps, globals and programs in the object, at most 15 octets each (the kernel cuts longer ones).
 pub mod name {
-    /// Mmapable array of [`crate::index::Entry`], [`crate::index::PLACES_PER_ELEMENT`] in an element, by
+    /// Mmapable array of one element, the [`crate::index::PLACES`] [`crate::index::Entry`] by
     /// [`crate::index::Places`]. Written by the control plane.
     pub const INDEX: &str = "CW_INDEX";
     /// Mmapable array: slot to [`crate::flow::FlowVersions`]. Written by the control plane.

@@ -1,7 +1,7 @@
 //! Where the index of flows names a flow: by local address and port to a few places, one of which holds its
 //! slot.
 //!
-//! An array and not a hash map of the kernel's: an array look-up is compiled into the program, and the places of
+//! An array and not a hash map of the kernel's: the way to a place is compiled into the program, and the places of
 //! neighbouring ports are neighbours in memory, so the index of a whole address stays in the nearest caches.
 //! Each of [`WAYS`] ways maps the ports of one address to places of their own; only flows of different addresses
 //! meet in a place, and a place that is taken in one way leaves those of the other ways.

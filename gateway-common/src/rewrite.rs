@@ -117,10 +117,10 @@ impl Sum {
 
     #[inline(always)]
     fn fold(self) -> u16 {
-        let sum = (self.0 & LOWER) + (self.0 >> 32);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
+        // Each sum of two halves in the upper half of a sum with itself turned round: the carry of the lower half is
+        // the one that goes round (RFC 1071 section 2).
+        let sum = self.0.wrapping_add(self.0.rotate_left(32)) >> 32;
+        let sum = (sum as u32).wrapping_add((sum as u32).rotate_left(16)) >> 16;
         sum as u16
     }
 }

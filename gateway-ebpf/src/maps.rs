@@ -13,7 +13,7 @@ use gateway_common::{
     },
     flow::FlowVersions,
     guard::{Denial, Guarded, Service, Source},
-    index::{PLACES, PLACES_PER_ELEMENT},
+    index::PLACES,
     learned::FlowState,
     net::Addr128,
     srtp::{FlowCrypto, FlowKeys, Scratch},
@@ -25,13 +25,9 @@ use gateway_common::{
 #[used]
 pub static CW_FINGERPRINT: u64 = abi::FINGERPRINT;
 
-/// The integers of [`gateway_common::index::Entry`].
+/// The integers of [`gateway_common::index::Entry`], in one element: the look-up of a known one waits for nothing.
 #[btf_map]
-pub static CW_INDEX: Array<
-    [u32; PLACES_PER_ELEMENT as usize],
-    { (PLACES / PLACES_PER_ELEMENT) as usize },
-    { BPF_F_MMAPABLE as usize },
-> = Array::new();
+pub static CW_INDEX: Array<[u32; PLACES as usize], 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 pub static CW_FLOWS: Array<FlowVersions, { FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =
