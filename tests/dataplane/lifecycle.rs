@@ -7,9 +7,10 @@ use aya::maps::{Array, Map, MapData};
 use gateway_common::abi::name;
 use gateway_userspace::base::id::CoreId;
 use gateway_userspace::dataplane::{
-    Dataplane, DataplaneFault, Mode, Node, PathKind, Record, RelayPath, Settings, Watch, inspect,
+    Dataplane, DataplaneFault, Mode, Node, PathKind, Record, Settings, Watch, inspect,
 };
 use gateway_userspace::media::plan::{FlowSpec, GateSpec, OutputSpec};
+use gateway_userspace::observe::path::RelayPath;
 use mio::{Events, Poll, Token};
 use std::collections::HashSet;
 use std::path::Path;

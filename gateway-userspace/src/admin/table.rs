@@ -260,6 +260,7 @@ fn quality(media: &CallMedia) -> String {
         "ROUND TRIP",
         "MOS",
         "IN KERNEL",
+        "RELAYED BY",
     ]);
     table.add_row(heard("from caller", &media.from_caller));
     if let Some(said) = &media.to_caller {
@@ -273,7 +274,7 @@ fn quality(media: &CallMedia) -> String {
     print(&table)
 }
 
-fn heard(direction: &str, quality: &MediaQuality) -> [String; 10] {
+fn heard(direction: &str, quality: &MediaQuality) -> [String; 11] {
     let share = quality.fast_path_packets.min(quality.packets) as f64 / quality.packets.max(1) as f64;
     let some = |text: String| if quality.packets == 0 { "-".to_owned() } else { text };
     [
@@ -287,10 +288,11 @@ fn heard(direction: &str, quality: &MediaQuality) -> [String; 10] {
         or_dash(quality.round_trip_ms.map(|span| format!("{span:.1} ms"))),
         or_dash(quality.mos.map(|mos| format!("{mos:.2}"))),
         some(format!("{:.2} %", share * 100.0)),
+        or_dash(quality.relayed_by.map(|path| path.to_string())),
     ]
 }
 
-fn told(direction: &str, quality: &FarEndQuality) -> [String; 10] {
+fn told(direction: &str, quality: &FarEndQuality) -> [String; 11] {
     let unknown = || "-".to_owned();
     [
         direction.to_owned(),
@@ -302,6 +304,7 @@ fn told(direction: &str, quality: &FarEndQuality) -> [String; 10] {
         format!("{:.1} ms", quality.jitter_ms),
         unknown(),
         or_dash(quality.mos.map(|mos| format!("{mos:.2}"))),
+        unknown(),
         unknown(),
     ]
 }

@@ -6,7 +6,7 @@ use super::fault::{DataplaneFault, os_error};
 use super::kernel::monotonic;
 use super::mmap::{Access, SharedArray};
 use super::pins;
-use super::report::{FlowReport, RelayPath};
+use super::report::{self, FlowReport};
 use super::table::KernelFlows;
 use crate::base::id::FlowId;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
@@ -107,7 +107,7 @@ fn view(FlowEntry { key, config }: &FlowEntry, state: &FlowState, now: u64) -> F
         to: (to.port() != 0).then_some(to),
         learned_slot: (output.learned_slot != NO_SLOT).then_some(output.learned_slot),
         muted: config.flags & gateway_common::flow::flag::MUTED != 0,
-        report: FlowReport::of(state, config.epoch, config.clock_rate, now, RelayPath::of(config)),
+        report: FlowReport::of(state, config.epoch, config.clock_rate, now, report::path(config)),
     }
 }
 

@@ -45,7 +45,7 @@ pub use kernel::monotonic;
 pub use load::object;
 pub use node::Node;
 pub use record::Record;
-pub use report::{FlowReport, RelayPath};
+pub use report::FlowReport;
 pub use slots::Split;
 pub use watch::Watch;
 pub use worker::{Dataplane, Update};

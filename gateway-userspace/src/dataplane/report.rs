@@ -1,46 +1,17 @@
 //! One flow's figures, from the state that the kernel (or the reference path) keeps.
 
 use super::compile::arrival;
+use crate::observe::path::RelayPath;
 use gateway_common::flow::{FlowConfig, FlowKey, Punted, flag};
 use gateway_common::learned::FlowState;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Who relays a flow. In words: `kernel`, `userspace (srtp_suite)`, `sockets`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelayPath {
-    /// The XDP program.
-    Kernel,
-    /// The engine, to which the XDP program hands the packets.
-    Userspace(Punted),
-    /// The reference path over plain sockets.
-    Sockets,
-}
-
-impl RelayPath {
-    /// What a configuration in the kernel's table says.
-    pub(super) fn of(config: &FlowConfig) -> Self {
-        match Punted::from_number(config.punted) {
-            Some(why) if config.flags & flag::PUNT != 0 => Self::Userspace(why),
-            _ => Self::Kernel,
-        }
-    }
-}
-
-impl fmt::Display for RelayPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Kernel => f.write_str("kernel"),
-            Self::Userspace(why) => write!(f, "userspace ({})", why.label()),
-            Self::Sockets => f.write_str("sockets"),
-        }
-    }
-}
-
-impl serde::Serialize for RelayPath {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+/// What a configuration in the kernel's table says of who relays the flow.
+pub(super) fn path(config: &FlowConfig) -> RelayPath {
+    match Punted::from_number(config.punted) {
+        Some(why) if config.flags & flag::PUNT != 0 => RelayPath::Userspace(why),
+        _ => RelayPath::Kernel,
     }
 }
 

@@ -11,7 +11,7 @@ use super::reference::Counters;
 use super::reference::bridges::{Bridges, Member};
 use super::reference::engine::{Carrier, Engine};
 use super::reference::sockets::SocketRelay;
-use super::report::{FlowReport, RelayPath};
+use super::report::{self, FlowReport};
 use super::slots::Slots;
 use super::table::{KernelFlows, TableFault};
 use super::userspace::Userspace;
@@ -19,6 +19,7 @@ use crate::base::id::FlowId;
 use crate::base::time::Time;
 use crate::media::bridge::{Bridge, PlayUntil};
 use crate::media::plan::FlowSpec;
+use crate::observe::path::RelayPath;
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
 use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, Punted, flag};
@@ -370,7 +371,7 @@ impl Dataplane {
     fn remember(&mut self, compiled: &Compiled) {
         let FlowConfig { slot, epoch, clock_rate, crypto_slot, .. } = compiled.config;
         let path = match self.backend {
-            Backend::Kernel(_) => RelayPath::of(&compiled.config),
+            Backend::Kernel(_) => report::path(&compiled.config),
             Backend::Sockets(_) => RelayPath::Sockets,
         };
         self.installed.insert(slot, Installed { key: compiled.key, epoch, clock_rate, crypto_slot, path });
@@ -634,7 +635,7 @@ impl Backend {
     /// Who relays a flow now; `None` of one that is not in the table.
     fn path(&self, key: &FlowKey) -> Option<RelayPath> {
         match self {
-            Self::Kernel(kernel) => kernel.flows.config(key).map(|config| RelayPath::of(&config)),
+            Self::Kernel(kernel) => kernel.flows.config(key).map(|config| report::path(&config)),
             Self::Sockets(_) => Some(RelayPath::Sockets),
         }
     }

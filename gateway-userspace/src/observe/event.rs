@@ -294,6 +294,7 @@ impl fmt::Debug for Method {
 /// One event of each kind, for tests of subscribers. [`Event::kind`] makes the compiler ask for new ones.
 #[cfg(test)]
 pub(crate) mod samples {
+    use super::super::path::RelayPath;
     use super::super::quality::PointQuality;
     use super::*;
     use std::time::Duration;
@@ -361,6 +362,7 @@ pub(crate) mod samples {
             packets: 3_000,
             octets: 516_000,
             fast_path_packets: 3_000,
+            relayed_by: Some(RelayPath::Kernel),
             lost: 3,
             late: 1,
             jitter_ms: 1.25,

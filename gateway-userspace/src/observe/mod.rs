@@ -14,6 +14,7 @@ mod log;
 pub mod metrics;
 mod observer;
 mod offence;
+pub mod path;
 pub mod quality;
 pub mod sources;
 mod trunk;

@@ -1,5 +1,6 @@
 //! How the media of a call fares: figures of each direction, and how they went over the call.
 
+use super::path::RelayPath;
 use crate::base::id::Side;
 use crate::base::time::Time;
 use std::time::Duration;
@@ -12,6 +13,9 @@ pub struct MediaQuality {
     pub octets: u64,
     /// Of `packets`, those relayed by the kernel.
     pub fast_path_packets: u64,
+    /// Who relayed the last of them, and why; absent where no flow stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relayed_by: Option<RelayPath>,
     pub lost: u64,
     pub late: u64,
     /// Interarrival jitter at the end, in milliseconds.

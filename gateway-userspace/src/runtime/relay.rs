@@ -3,10 +3,11 @@
 use crate::base::fault::Fault;
 use crate::base::id::{FlowId, Side};
 use crate::base::time::Time;
-use crate::dataplane::{FlowReport, RelayPath, Update};
+use crate::dataplane::{FlowReport, Update};
 use crate::media::MediaPlan;
 use crate::media::bridge::PlayUntil;
 use crate::media::plan::FlowSpec;
+use crate::observe::path::RelayPath;
 use crate::observe::quality::{
     CallMedia, Counts, FarEndQuality, LOOK_EVERY, MediaQuality, PointQuality, Series,
 };
@@ -270,6 +271,7 @@ fn add(quality: &mut MediaQuality, report: &FlowReport) {
     quality.lost += report.lost;
     quality.late += u64::from(report.late);
     quality.jitter_ms = report.jitter_ms;
+    quality.relayed_by = Some(report.path);
     if report.path == RelayPath::Kernel {
         quality.fast_path_packets += report.packets;
     }

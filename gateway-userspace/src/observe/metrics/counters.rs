@@ -1,6 +1,7 @@
 //! The list of counters: each once, with its name and its help.
 
 use super::super::event::Direction;
+use super::super::path::RelayPath;
 use crate::base::fault::Fault;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -57,6 +58,7 @@ counters! {
     trunk_drains: Counter = "causeway_trunk_drains", "Drains of trunks and peers begun and ended";
     records: Counter = "causeway_call_records", "Call detail records handed to the writer";
     records_lost: Counter = "causeway_call_records_lost", "Call detail records lost: the writer was too slow";
+    media_directions: PerPath = "causeway_call_media", "Directions of media of calls that ended, by who relayed them last and why";
     calls_failed: PerFault = "causeway_calls_failed", "Calls that a fault ended";
     requests_refused: PerFault = "causeway_requests_refused", "Requests answered with an error";
     sip_requests: PerDirection = "causeway_sip_requests", "SIP requests, without repeats";
@@ -68,7 +70,7 @@ counters! {
 pub(super) struct Series {
     pub(super) name: &'static str,
     pub(super) help: &'static str,
-    pub(super) label: Option<(&'static str, &'static str)>,
+    pub(super) labels: Vec<(&'static str, &'static str)>,
     pub(super) value: u64,
 }
 
@@ -93,7 +95,7 @@ impl Counter {
 
 impl Listed for Counter {
     fn list(&self, name: &'static str, help: &'static str, list: &mut Vec<Series>) {
-        list.push(Series { name, help, label: None, value: self.value() });
+        list.push(Series { name, help, labels: Vec::new(), value: self.value() });
     }
 }
 
@@ -116,7 +118,25 @@ impl PerFault {
 impl Listed for PerFault {
     fn list(&self, name: &'static str, help: &'static str, list: &mut Vec<Series>) {
         for (fault, counter) in Fault::ALL.iter().zip(&self.0) {
-            list.push(Series { name, help, label: Some(("fault", fault.label())), value: counter.value() });
+            list.push(Series { name, help, labels: vec![("fault", fault.label())], value: counter.value() });
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct PerPath([Counter; RelayPath::COUNT]);
+
+impl PerPath {
+    pub(super) fn of(&self, path: RelayPath) -> &Counter {
+        &self.0[path.index()]
+    }
+}
+
+impl Listed for PerPath {
+    fn list(&self, name: &'static str, help: &'static str, list: &mut Vec<Series>) {
+        for (path, counter) in RelayPath::all().zip(&self.0) {
+            let labels = vec![("path", path.label()), ("reason", path.reason().unwrap_or(""))];
+            list.push(Series { name, help, labels, value: counter.value() });
         }
     }
 }
@@ -139,7 +159,7 @@ impl PerDirection {
 impl Listed for PerDirection {
     fn list(&self, name: &'static str, help: &'static str, list: &mut Vec<Series>) {
         for (word, counter) in [("received", &self.received), ("sent", &self.sent)] {
-            list.push(Series { name, help, label: Some(("direction", word)), value: counter.value() });
+            list.push(Series { name, help, labels: vec![("direction", word)], value: counter.value() });
         }
     }
 }

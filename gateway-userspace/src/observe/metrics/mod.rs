@@ -71,6 +71,11 @@ impl CoreMetrics {
             Event::Ended(end) => {
                 self.counters.calls_ended.add();
                 self.quality.record(end);
+                for path in
+                    [&end.from_caller, &end.from_callee].into_iter().filter_map(|heard| heard.relayed_by)
+                {
+                    self.counters.media_directions.of(path).add();
+                }
                 if let Some(fault) = end.fault {
                     self.counters.calls_failed.of(fault).add();
                 }
@@ -183,9 +188,9 @@ impl Collector for Metrics {
             let mut metric = encoder.encode_descriptor(first.name, first.help, None, MetricType::Counter)?;
             for line in family {
                 let counter = ConstCounter::new(line.value);
-                match line.label {
-                    Some(label) => counter.encode(metric.encode_family(&[label])?)?,
-                    None => metric.encode_counter::<NoLabels, _, u64>(&line.value, None)?,
+                match line.labels.is_empty() {
+                    false => counter.encode(metric.encode_family(&line.labels)?)?,
+                    true => metric.encode_counter::<NoLabels, _, u64>(&line.value, None)?,
                 }
             }
         }
@@ -255,7 +260,7 @@ mod tests {
         for fault in Fault::ALL {
             core.observe(&Event::Refused { fault: *fault, source: samples::source() });
             let counted = core.counters.series().into_iter().find(|series| {
-                series.name == "causeway_requests_refused" && series.label == Some(("fault", fault.label()))
+                series.name == "causeway_requests_refused" && series.labels == [("fault", fault.label())]
             });
             assert_eq!(counted.unwrap().value, 1, "{fault:?}");
         }
@@ -301,10 +306,13 @@ mod tests {
             ..NodeReadings::default()
         };
         let text = exposition(Metrics { cores, read_node: Box::new(read_node) });
+        let directions = 2 * 2 * (Fault::ALL.len() + 1);
         for line in [
             "causeway_calls_started_total 2",
             "causeway_requests_refused_total{fault=\"no_ack\"} 2",
             "causeway_sip_requests_total{direction=\"sent\"} 2",
+            &format!("causeway_call_media_total{{path=\"kernel\",reason=\"\"}} {directions}"),
+            "causeway_call_media_total{path=\"userspace\",reason=\"srtp_suite\"} 0",
             "causeway_setup_delay_seconds_count 2",
             "causeway_setup_delay_seconds_bucket{le=\"0.2\"} 0",
             "causeway_setup_delay_seconds_bucket{le=\"0.5\"} 2",
