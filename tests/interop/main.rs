@@ -11,6 +11,7 @@ mod observation;
 mod operation;
 mod panics;
 mod registration;
+mod secured;
 mod srtp;
 mod start;
 mod survival;

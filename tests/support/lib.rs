@@ -12,6 +12,7 @@ pub mod namespace;
 pub mod openssl;
 pub mod phone;
 pub mod process;
+pub mod secured;
 pub mod simulation;
 pub mod sipp;
 pub mod srtp;

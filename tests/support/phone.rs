@@ -2,7 +2,9 @@
 //! daemon, keeps no timers and repeats nothing: between hosts of a lab nothing is lost.
 
 use crate::lab::{Host, Lab};
+use crate::secured::Keys;
 use anyhow::{Context, Result, bail};
+use gateway_userspace::srtp::Suite;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
@@ -20,6 +22,8 @@ pub struct Phone {
     local: SocketAddr,
     gateway: SocketAddr,
     count: u32,
+    /// The one suite by which it takes calls; none for plain RTP.
+    suite: Option<Suite>,
 }
 
 /// Its end of a call.
@@ -35,6 +39,8 @@ pub struct Call {
     pub media_port: u16,
     /// Where the gateway's SDP wants it, once known.
     pub far_media: Option<SocketAddr>,
+    /// Of a call that was answered with SRTP.
+    pub keys: Option<Keys>,
 }
 
 /// A message, taken apart as far as tests look.
@@ -123,7 +129,12 @@ impl Phone {
         let local = SocketAddr::new(local.parse()?, port);
         let socket = lab.on(host, || Ok(UdpSocket::bind(local)?))?;
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
-        Ok(Self { socket, local, gateway: SocketAddr::new(gateway.parse()?, 5060), count: 0 })
+        Ok(Self { socket, local, gateway: SocketAddr::new(gateway.parse()?, 5060), count: 0, suite: None })
+    }
+
+    /// Answers with SRTP by this suite, and by no other.
+    pub fn secured_by(self, suite: Suite) -> Self {
+        Self { suite: Some(suite), ..self }
     }
 
     /// Sends an INVITE with an offer.
@@ -149,6 +160,7 @@ impl Phone {
             sequence: 1,
             media_port,
             far_media: None,
+            keys: None,
         };
         self.request(&call, "INVITE", content_type, body)?;
         Ok(call)
@@ -189,7 +201,12 @@ impl Phone {
     pub fn respond_with(&mut self, status: &str, media_port: u16, sdp: &str) -> Result<(Call, Message)> {
         let invite = self.receive("an INVITE", |message| message.is_request("INVITE"))?;
         let tag = format!(";tag=to-{}", self.serial());
-        let text = response(&invite, status, &tag, self.local, sdp);
+        let keys = self.suite.map(|suite| Keys::answering(&invite.body, suite, self.count)).transpose()?;
+        let sdp = match &keys {
+            Some(keys) => sdp.replacen("RTP/AVP", "RTP/SAVP", 1) + &keys.line(),
+            None => sdp.to_owned(),
+        };
+        let text = response(&invite, status, &tag, self.local, &sdp);
         self.send(&text)?;
         let call = Call {
             call_id: invite.header("Call-ID").to_owned(),
@@ -199,6 +216,7 @@ impl Phone {
             sequence: 0,
             media_port,
             far_media: invite.media(),
+            keys,
         };
         Ok((call, invite))
     }

@@ -1,9 +1,11 @@
 //! RTP between caller and callee of many calls, counted packet by packet at the far end.
 
 use crate::lab::{Host, Lab};
+use crate::secured::Keys;
 use crate::wire::Rtp;
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use gateway_userspace::admin::answer::FlowLine;
+use rtc_srtp::context::Context;
 use std::collections::{BTreeSet, HashMap};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -12,12 +14,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// One packet each way of each call.
-const PACKET_TIME: Duration = Duration::from_millis(20);
+pub const PACKET_TIME: Duration = Duration::from_millis(20);
 /// After the last packet was sent: silence that long means that no more will come.
 const SILENCE: Duration = Duration::from_millis(500);
 
 /// Streams that run until they are stopped.
-#[derive(Debug)]
 pub struct Streams {
     stop: Arc<AtomicBool>,
     hosts: Vec<JoinHandle<Result<Vec<End>>>>,
@@ -35,7 +36,6 @@ pub struct Tally {
 }
 
 /// A phone's media socket.
-#[derive(Debug)]
 struct End {
     socket: UdpSocket,
     /// The gateway's address for what this end sends.
@@ -46,14 +46,25 @@ struct End {
     sent: u16,
     received: BTreeSet<u16>,
     repeated: usize,
+    /// For what is sent, and for what is heard.
+    contexts: Option<[Context; 2]>,
 }
 
 impl Streams {
     /// Starts both directions of every call whose RTP flows are listed, from and to the addresses that its SDP
     /// named.
     pub fn start(lab: &Lab, flows: &[FlowLine]) -> Result<Self> {
+        Self::start_secured(lab, flows, &HashMap::new())
+    }
+
+    /// The same, with SRTP at callees' ports that have keys.
+    pub fn start_secured(lab: &Lab, flows: &[FlowLine], keys: &HashMap<u16, Keys>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
-        let (callers, callees) = ends(lab, flows)?;
+        let (callers, mut callees) = ends(lab, flows)?;
+        for end in &mut callees {
+            let keys = keys.get(&end.socket.local_addr()?.port());
+            end.contexts = keys.map(Keys::contexts).transpose()?;
+        }
         let hosts = [callers, callees].into_iter().map(|ends| {
             let stop = Arc::clone(&stop);
             thread::spawn(move || run(ends, &stop))
@@ -99,7 +110,8 @@ fn ends(lab: &Lab, flows: &[FlowLine]) -> Result<(Vec<End>, Vec<End>)> {
             let socket = lab.on(host, || UdpSocket::bind(address).with_context(|| address.to_string()))?;
             socket.set_nonblocking(true)?;
             let received = BTreeSet::new();
-            Ok(End { socket, towards: out.at, ssrc, far_ssrc, sent: 0, received, repeated: 0 })
+            let contexts = None;
+            Ok(End { socket, towards: out.at, ssrc, far_ssrc, sent: 0, received, repeated: 0, contexts })
         };
         callers.push(end(Host::Caller, from_caller, from_callee, number, number + 1)?);
         callees.push(end(Host::Callee, from_callee, from_caller, number + 1, number)?);
@@ -136,7 +148,11 @@ impl End {
             ssrc: self.ssrc,
             ..Rtp::default()
         };
-        self.socket.send_to(&packet.octets(), self.towards).context("send RTP")?;
+        let mut packet = packet.octets();
+        if let Some([protect, _]) = &mut self.contexts {
+            packet = protect.encrypt_rtp(&packet)?.to_vec();
+        }
+        self.socket.send_to(&packet, self.towards).context("send RTP")?;
         self.sent += 1;
         Ok(())
     }
@@ -148,7 +164,12 @@ impl End {
         // Only "nothing there" ends it: nobody answers media by an error here.
         while let Ok(length) = self.socket.recv(&mut buffer) {
             count += 1;
-            let packet = &buffer[..length];
+            let mut packet = buffer[..length].to_vec();
+            if let Some([_, unprotect]) = &mut self.contexts {
+                // What does not open was not heard.
+                let Ok(opened) = unprotect.decrypt_rtp(&packet) else { continue };
+                packet = opened.to_vec();
+            }
             let ssrc = packet.get(8..12).map(|word| u32::from_be_bytes(word.try_into().unwrap_or_default()));
             if let (Some([high, low]), true) = (packet.get(2..4), ssrc == Some(self.far_ssrc))
                 && !self.received.insert(u16::from_be_bytes([*high, *low]))

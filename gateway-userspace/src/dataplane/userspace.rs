@@ -207,7 +207,8 @@ impl Userspace {
     /// may be on their way here. `adopted`: from a daemon before this one.
     pub(super) fn secure(&mut self, spec: &FlowSpec, compiled: &Compiled, keys: &KernelKeys, adopted: bool) {
         let Compiled { key, config } = compiled;
-        if config.flags & flag::PUNT == 0 && self.engine.config(*key).is_none() {
+        let is_ours = config.flags & flag::PUNT != 0 || self.leaving.contains_key(key);
+        if !is_ours && self.engine.config(*key).is_none() {
             return;
         }
         self.engine.follow(*key, FlowConfig { rate: 0, ..*config });
@@ -330,6 +331,11 @@ impl Relayed<'_> {
         if owner != self.parts.worker {
             let frame = frame.get(..len).unwrap_or_default();
             return if may_pass { self.parts.handover.pass(owner, frame) } else { Err(Reason::StateMissing) };
+        }
+        // A flow that the daemon before this one had, and that was not taken over yet: without its keys the engine would
+        // send in clear what is to be protected.
+        if self.engine.config(at).is_none() {
+            return Err(Reason::StateMissing);
         }
         // The program has asked for the rate.
         self.engine.follow(at, FlowConfig { rate: 0, ..config });
