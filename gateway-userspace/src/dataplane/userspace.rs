@@ -22,6 +22,7 @@ use super::reference::states::States;
 use super::table::KernelFlows;
 use super::xsk::Xsk;
 use crate::base::id::CoreId;
+use crate::base::time::Time;
 use crate::media::plan::FlowSpec;
 use aya::maps::{MapData, XskMap};
 use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, flag};
@@ -236,6 +237,11 @@ impl Userspace {
     /// The engine, and what takes its packets away.
     pub(super) fn engine(&mut self) -> (&mut Engine, &mut dyn Carrier) {
         (&mut self.engine, &mut self.sender)
+    }
+
+    /// When the engine has something to do by itself.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.engine.deadline()
     }
 
     /// Calls that are more than a relay.

@@ -233,6 +233,8 @@ impl Dataplane {
     /// are passed over.
     pub fn remove(&mut self, ids: &[FlowId]) -> Vec<FlowReport> {
         let mut reports = Vec::with_capacity(ids.len());
+        let (engine, mut carrier) = self.backend.engine();
+        engine.goodbye(monotonic(), ids, &mut carrier);
         for &id in ids {
             let Some(installed) = self.lookup(id) else { continue };
             self.backend.remove(installed.key);
@@ -328,7 +330,10 @@ impl Dataplane {
 
     /// When [`Self::run`] has something to do.
     pub fn deadline(&self) -> Option<Time> {
-        self.backend.bridges().deadline()
+        match &self.backend {
+            Backend::Kernel(kernel) => kernel.userspace.deadline(),
+            Backend::Sockets(relay) => relay.deadline(),
+        }
     }
 
     /// A key that signalling brought goes to the peer whom this flow hears. Nothing where no bridge is.
@@ -680,7 +685,7 @@ impl Backend {
             id: FlowId { slot: config.slot, epoch: config.epoch },
         };
         let members: SmallVec<[Member; 4]> = compiled.iter().map(member).collect();
-        self.engine().0.host(&members, flows, prepared);
+        self.engine().0.host(monotonic(), &members, flows, prepared);
     }
 
     fn apply_checks(&mut self, compiled: &mut [Compiled]) {

@@ -25,9 +25,11 @@ use super::checks::Checks;
 use super::counters::Counters;
 use super::exit::{Captures, Exit};
 use super::relay::{Arrival, Outcome, Relay};
+use super::reports::Reports;
 use super::secured::{CountedSource, Secured};
 use super::states::States;
 use crate::base::id::FlowId;
+use crate::base::time::Time;
 use crate::dataplane::compile::{Place, arrival};
 use crate::dataplane::record::Record;
 use crate::ice::is_stun;
@@ -91,6 +93,7 @@ pub(in crate::dataplane) struct Engine {
     secured: Secured,
     checks: Checks,
     bridges: Bridges,
+    reports: Reports,
     /// The payload being relayed.
     payload: Vec<u8>,
     captures: Captures,
@@ -103,6 +106,7 @@ impl Engine {
             secured: Secured::default(),
             checks: Checks::default(),
             bridges: Bridges::default(),
+            reports: Reports::default(),
             payload: Vec::with_capacity(DATAGRAM_MAX),
             captures: Captures::default(),
         }
@@ -185,6 +189,7 @@ impl Engine {
         self.secured.forget(slot);
         self.checks.forget(slot);
         self.bridges.forget(slot);
+        self.reports.forget(slot);
     }
 
     /// Agents answer the checks of these flows as the plan says, and tell apart whose packets are of which key.
@@ -203,7 +208,8 @@ impl Engine {
 
     /// What flows had to say since the last call.
     pub(in crate::dataplane) fn records(&mut self) -> impl Iterator<Item = Record> {
-        self.relay.records().chain(self.bridges.records()).chain(self.captures.records())
+        let made = self.bridges.records().chain(self.reports.records());
+        self.relay.records().chain(made).chain(self.captures.records())
     }
 
     /// Calls that are more than a relay.
@@ -227,17 +233,33 @@ impl Engine {
     /// Flows of one plan are as it says from now on, with what stands between their peers ([`Bridges::prepare`]).
     pub(in crate::dataplane) fn host(
         &mut self,
+        now: u64,
         members: &[Member],
         flows: &[FlowSpec],
         prepared: Option<Bridge>,
     ) {
         self.bridges.host((members, flows), prepared, &mut self.relay);
+        self.reports.host(now, members, flows);
     }
 
-    /// Sends what bridges have to send at `now` (monotonic nanoseconds).
+    /// Sends what bridges, and reports to their peers, have to send at `now` (monotonic nanoseconds).
     pub(in crate::dataplane) fn run(&mut self, now: u64, carrier: &mut impl Carrier) {
-        let (bridges, mut exit) = self.bridged(carrier);
+        let Self { relay, secured, bridges, reports, captures, .. } = self;
+        let mut exit = Exit { relay, secured, captures, carrier };
         bridges.run(now, &mut exit);
+        reports.run(now, &mut exit);
+    }
+
+    /// When [`Self::run`] has something to do.
+    pub(in crate::dataplane) fn deadline(&self) -> Option<Time> {
+        [self.bridges.deadline(), self.reports.deadline()].into_iter().flatten().min()
+    }
+
+    /// These flows are about to go: peers that had reports of ours are told (RFC 3550 section 6.3.7).
+    pub(in crate::dataplane) fn goodbye(&mut self, now: u64, ids: &[FlowId], carrier: &mut impl Carrier) {
+        let Self { relay, secured, reports, captures, .. } = self;
+        let mut exit = Exit { relay, secured, captures, carrier };
+        ids.iter().for_each(|id| reports.goodbye(now, id.slot, &mut exit));
     }
 
     /// A key that signalling brought, for the peer whom the flow of this slot hears.
@@ -301,14 +323,16 @@ impl Engine {
         self.payload.clear();
         self.payload.extend_from_slice(plain);
         if self.bridges.take(config.slot) {
-            let Self { relay, secured, bridges, captures, payload, .. } = self;
+            let Self { relay, secured, bridges, reports, captures, payload, .. } = self;
+            let Ok(passage) = relay.judge(now, arrived, None, payload) else { return };
             // Reports of a stream that ends here end here too.
-            let is_rtp = relay.judge(now, arrived, None, payload).is_ok_and(|passage| passage.is_rtp());
-            if is_rtp {
-                let mut exit = Exit { relay, secured, captures, carrier };
-                bridges.receive(now, config.slot, payload, &mut exit);
-            }
-            return;
+            return match passage.is_rtp() {
+                false => reports.receive(now, config.slot, payload),
+                true => {
+                    let mut exit = Exit { relay, secured, captures, carrier };
+                    bridges.receive(now, config.slot, payload, &mut exit);
+                }
+            };
         }
         let outcome = self.relay.relay(now, arrived, &mut self.payload);
         let Outcome::Send { from, to, traffic_class, octets: counted } = outcome else {

@@ -46,6 +46,23 @@ impl<C: Carrier> Exit<'_, C> {
                 return false;
             }
         };
+        self.leave_by(now, at, way, packet, buffer)
+    }
+
+    /// RTCP that was made here leaves by the flow at this key, by way of `buffer`; whether it did, which it does not before
+    /// somebody has said where it is to go.
+    pub(super) fn leave_report(
+        &mut self,
+        now: u64,
+        at: FlowKey,
+        compound: &[u8],
+        buffer: &mut Vec<u8>,
+    ) -> bool {
+        let Ok(way) = self.relay.send_report(at) else { return false };
+        self.leave_by(now, at, way, compound, buffer)
+    }
+
+    fn leave_by(&mut self, now: u64, at: FlowKey, way: Way, packet: &[u8], buffer: &mut Vec<u8>) -> bool {
         buffer.clear();
         buffer.extend_from_slice(packet);
         if let Err(reason) = self.relay.protect(at, buffer) {

@@ -15,6 +15,7 @@ pub(super) mod engine;
 mod exit;
 pub mod frame;
 pub mod relay;
+mod reports;
 mod secured;
 pub(super) mod sockets;
 pub(super) mod states;

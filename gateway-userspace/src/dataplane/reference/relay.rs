@@ -8,7 +8,7 @@ use super::engine::Way;
 use super::states::States;
 use crate::base::id::FlowId;
 use crate::media::bridge::Stream;
-use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, flag};
+use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, Output, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::net::{Addr128, Be16};
 use gateway_common::record::RTCP_COPY_MAX;
@@ -275,20 +275,41 @@ impl Relay {
             return Ok(None);
         }
         let Media::Rtp(rtp) = rtp::parse(packet, 0, packet.len(), FlowKind::Rtp)? else { return Ok(None) };
-        let (to, to_port) = config.rtp.destination(self.learned(config.rtp.learned_slot).as_ref())?;
-        if to.is_v4() != config.rtp.local.is_v4() {
-            return Err(Reason::NoDestination);
-        }
+        let way = self.way(&config, &config.rtp)?;
         self.states.change(config.slot, |state| {
             admit::begin(&config, state);
             account::send_made(state, &rtp, packet.len(), now);
         });
         self.counters.count(Traffic::Transmitted);
-        Ok(Some(Way {
-            from: arrival(FlowKey::new(config.rtp.local, config.rtp.local_port)),
+        Ok(Some(way))
+    }
+
+    /// RTCP that was made here is to leave by the flow at `at`: counts it, and says by which way.
+    ///
+    /// # Errors
+    /// Nobody has said yet where it is to go.
+    pub(super) fn send_report(&mut self, at: FlowKey) -> Result<Way, Reason> {
+        let config = *self.flows.get(&at).ok_or(Reason::StateMissing)?;
+        let way = self.way(&config, &config.rtcp)?;
+        self.states.change(config.slot, |state| {
+            admit::begin(&config, state);
+            account::send_rtcp(state);
+        });
+        self.counters.count(Traffic::Transmitted);
+        Ok(way)
+    }
+
+    /// The way of what is made here and leaves by this output of a flow.
+    fn way(&self, config: &FlowConfig, output: &Output) -> Result<Way, Reason> {
+        let (to, to_port) = output.destination(self.learned(output.learned_slot).as_ref())?;
+        if to.is_v4() != output.local.is_v4() {
+            return Err(Reason::NoDestination);
+        }
+        Ok(Way {
+            from: arrival(FlowKey::new(output.local, output.local_port)),
             to: arrival(FlowKey::new(to, to_port)),
             traffic_class: traffic_class(0, config.dscp),
-        }))
+        })
     }
 
     /// Protects what leaves by the flow at `at`, where that is for the program's keys.

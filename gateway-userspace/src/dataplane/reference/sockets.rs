@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::datagram;
 use super::engine::{Carrier, DATAGRAM_MAX, Engine, GROWTH_MAX};
 use super::relay::{Arrival, carries};
+use crate::base::time::Time;
 use crate::media::plan::FlowSpec;
 use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, flag};
 use gateway_common::learned::FlowState;
@@ -103,6 +104,11 @@ impl SocketRelay {
     /// The engine, and what takes its packets away.
     pub(crate) fn engine(&mut self) -> (&mut Engine, &mut dyn Carrier) {
         (&mut self.engine, &mut self.sockets)
+    }
+
+    /// When the engine has something to do by itself.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        self.engine.deadline()
     }
 
     /// Calls that are more than a relay.

@@ -1,0 +1,478 @@
+//! RTCP of our own (RFC 3550 section 6) for legs that end here: a bridge makes both streams of a call anew, so that what
+//! one peer reports says nothing to the other.
+
+use super::bridges::Member;
+use super::engine::Carrier;
+use super::exit::Exit;
+use super::relay::Relay;
+use crate::base::id::Side;
+use crate::base::time::Time;
+use crate::base::timer::TimerTable;
+use crate::base::token::Tokens;
+use crate::dataplane::record::Record;
+use crate::media::plan::{BridgeSpec, FlowSpec};
+use crate::rtp::rtcp::{Heard, Reporter, Sent};
+use gateway_common::flow::{FlowKind, flag};
+use gateway_common::learned::FlowState;
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
+
+/// NTP timestamps count from the start of the system: the clock of this room is none of the wall, and one of a system's
+/// own may be taken instead (RFC 3550 section 6.4.1).
+const EPOCH: u64 = 0;
+/// Between looks at a leg in which nothing has moved yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// A sender report without its blocks.
+const SENDER_REPORT: usize = 28;
+
+/// Legs of one worker that are reported to.
+#[derive(Debug)]
+pub(super) struct Reports {
+    /// By the slot of the flow that hears the peer's RTCP.
+    legs: HashMap<u32, Leg>,
+    due: TimerTable<u32>,
+    chance: Tokens,
+    /// The compound that leaves, with room for its protection.
+    buffer: Vec<u8>,
+    records: Vec<Record>,
+}
+
+#[derive(Debug)]
+struct Leg {
+    ways: Ways,
+    reporter: Reporter,
+}
+
+/// The flows of one peer.
+#[derive(Clone, Copy, Debug)]
+struct Ways {
+    /// Those by which RTP and RTCP go to it: they hear its other's.
+    rtp_out: Member,
+    rtcp_out: Member,
+    /// Those that hear its own.
+    rtp_in: Member,
+    rtcp_in: Member,
+    /// RTP clock of what it is sent, in Hz.
+    clock_rate: u32,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        let mut seed = [0; 32];
+        for word in seed.chunks_exact_mut(8) {
+            // Its keys are the system's random numbers.
+            word.copy_from_slice(&RandomState::new().hash_one(0u8).to_ne_bytes());
+        }
+        Self {
+            legs: HashMap::new(),
+            due: TimerTable::default(),
+            chance: Tokens::from_seed(seed),
+            buffer: Vec::new(),
+            records: Vec::new(),
+        }
+    }
+}
+
+impl Reports {
+    /// Flows of one plan are as it says from now on: its peers are reported to where a bridge stands between them, and no
+    /// more where none does. Who was reported to goes on.
+    pub(super) fn host(&mut self, now: u64, members: &[Member], flows: &[FlowSpec]) {
+        let spec = flows.iter().find_map(|flow| flow.bridge.as_ref());
+        let wanted = [Side::Caller, Side::Callee]
+            .map(|side| spec.and_then(|spec| Ways::of(side, spec, members, flows)));
+        for member in members {
+            let slot = member.id.slot;
+            if !wanted.iter().flatten().any(|ways| ways.rtcp_in.id.slot == slot) {
+                self.forget(slot);
+            }
+        }
+        for ways in wanted.into_iter().flatten() {
+            let slot = ways.rtcp_in.id.slot;
+            let kept = self.legs.remove(&slot).filter(|leg| leg.ways.rtcp_in == ways.rtcp_in);
+            let reporter = match kept {
+                Some(leg) => leg.reporter,
+                None => Reporter::new(time(now), EPOCH, &mut self.chance),
+            };
+            self.due.arm(slot, reporter.deadline());
+            self.legs.insert(slot, Leg { ways, reporter });
+        }
+    }
+
+    /// A flow is gone.
+    pub(super) fn forget(&mut self, slot: u32) {
+        if self.legs.remove(&slot).is_some() {
+            self.due.disarm(slot);
+        }
+    }
+
+    /// RTCP of a peer came by the flow in this slot, as it sent it.
+    pub(super) fn receive(&mut self, now: u64, slot: u32, compound: &[u8]) {
+        if let Some(leg) = self.legs.get_mut(&slot) {
+            leg.reporter.receive(time(now), compound);
+        }
+    }
+
+    /// Sends what is due.
+    pub(super) fn run(&mut self, now: u64, exit: &mut Exit<'_, impl Carrier>) {
+        while let Some(slot) = self.due.expire(time(now)) {
+            let Some(leg) = self.legs.get_mut(&slot) else { continue };
+            let (sent, heard) = leg.ways.figures(exit.relay);
+            if sent.is_none() && heard.is_none() {
+                // Who has heard and said nothing yet is told nothing.
+                self.due.arm(slot, time(now) + LOOK_AGAIN);
+                continue;
+            }
+            if let Some(compound) = leg.reporter.run(time(now), sent, heard, &mut self.chance)
+                && exit.leave_report(now, leg.ways.rtcp_out.at, &compound, &mut self.buffer)
+            {
+                self.records.extend(leg.ways.copy(now, exit.relay, &compound));
+            }
+            self.due.arm(slot, leg.reporter.deadline());
+        }
+    }
+
+    /// The flow in this slot is about to go, and with it the leg whose RTCP it hears: its peer is told.
+    pub(super) fn goodbye(&mut self, now: u64, slot: u32, exit: &mut Exit<'_, impl Carrier>) {
+        let Some(Leg { ways, mut reporter }) = self.legs.remove(&slot) else { return };
+        self.due.disarm(slot);
+        let (sent, heard) = ways.figures(exit.relay);
+        if let Some(compound) = reporter.goodbye(time(now), sent, heard) {
+            exit.leave_report(now, ways.rtcp_out.at, &compound, &mut self.buffer);
+        }
+    }
+
+    /// When [`Self::run`] has something to do.
+    pub(super) fn deadline(&self) -> Option<Time> {
+        self.due.next()
+    }
+
+    /// What there was to say since the last call.
+    pub(super) fn records(&mut self) -> std::vec::Drain<'_, Record> {
+        self.records.drain(..)
+    }
+}
+
+impl Ways {
+    /// Those of the peer of `side`; `None` where its RTCP has none.
+    fn of(side: Side, spec: &BridgeSpec, members: &[Member], flows: &[FlowSpec]) -> Option<Self> {
+        let flow = |from: Side, absent: FlowKind| {
+            let mut flows = members.iter().zip(flows);
+            flows.find(|(_, flow)| flow.from == from && flow.kind != absent).map(|(member, _)| *member)
+        };
+        Some(Self {
+            rtp_out: flow(side.other(), FlowKind::Rtcp)?,
+            rtcp_out: flow(side.other(), FlowKind::Rtp)?,
+            rtp_in: flow(side, FlowKind::Rtcp)?,
+            rtcp_in: flow(side, FlowKind::Rtp)?,
+            clock_rate: spec.leg(side).coding.clock_rate(),
+        })
+    }
+
+    /// What was sent to the peer, and what was heard of it.
+    fn figures(&self, relay: &Relay) -> (Option<Sent>, Option<Heard>) {
+        let state = |member: Member| -> Option<FlowState> {
+            let state = relay.state(member.id.slot);
+            (state.epoch == member.id.epoch).then_some(state)
+        };
+        let sent = state(self.rtp_out).and_then(|state| Sent::of(&state, self.clock_rate));
+        (sent, state(self.rtp_in).and_then(|state| Heard::of(&state)))
+    }
+
+    /// What our sender report said of itself, for who measures the way to the peer and back by what the peer quotes of it.
+    fn copy(&self, now: u64, relay: &Relay, compound: &[u8]) -> Option<Record> {
+        let config = relay.config(self.rtcp_out.at).filter(|config| config.flags & flag::RTCP_COPY != 0)?;
+        let mut payload = compound.get(..SENDER_REPORT)?.to_owned();
+        if payload.get(1) != Some(&200) || config.slot != self.rtcp_out.id.slot {
+            return None;
+        }
+        // Without blocks: those speak of the peer's own stream.
+        payload.get_mut(..4)?.copy_from_slice(&[0x80, 200, 0, SENDER_REPORT as u8 / 4 - 1]);
+        Some(Record::Rtcp { flow: self.rtcp_out.id, at: now, payload })
+    }
+}
+
+fn time(now: u64) -> Time {
+    Time(now / 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::engine::{Engine, GROWTH_MAX};
+    use super::super::relay::Arrival;
+    use super::*;
+    use crate::codec::Coding;
+    use crate::dataplane::compile::{Place, compile, key};
+    use crate::media::bridge::{Bridge, JitterSettings, KeysFrom, KeysTo, LegSettings, Stream};
+    use crate::media::plan::{Bridged, GateSpec, OutputSpec, PayloadType};
+    use crate::rtp::rtcp::{Packet, ReportBlock, SenderInfo, packets};
+    use crate::srtp::{MasterKey, Protect, Suite, Unprotect};
+    use gateway_common::flow::{FlowConfig, Latch, NO_SLOT};
+    use gateway_common::verdict::Reason;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    const CALLER: &str = "10.0.0.2:3000";
+    const NEAR: &str = "10.0.0.1:4000";
+    const CALLEE: &str = "10.0.1.2:6000";
+    const CALLEE_RTCP: &str = "10.0.1.2:6001";
+    const FAR: &str = "10.0.1.1:5000";
+    const FAR_RTCP: &str = "10.0.1.1:5001";
+    const PCMU: u8 = 0;
+    const PCMA: u8 = 8;
+    const PACKET: Duration = Duration::from_millis(20);
+
+    fn master(octet: u8) -> MasterKey {
+        MasterKey::new(Suite::AeadAes128Gcm, &[octet; 28]).unwrap()
+    }
+
+    fn leg(payload_type: u8) -> LegSettings {
+        let codec = if payload_type == PCMU { "PCMU/8000" } else { "PCMA/8000" };
+        LegSettings {
+            coding: Coding::of(&codec.parse().unwrap(), None).unwrap(),
+            speech_from: [Some(payload_type), None],
+            speech_to: payload_type,
+            packet_ms: 20,
+            comfort_noise: None,
+            events: None,
+            keys_from: KeysFrom::Packets,
+            keys_to: KeysTo::Signalling,
+            stream: Stream::default(),
+            jitter: JitterSettings::default(),
+        }
+    }
+
+    fn flow(from: Side, kind: FlowKind, at: &str, near: u8) -> FlowSpec {
+        FlowSpec {
+            from,
+            at: at.parse().unwrap(),
+            kind,
+            gate: GateSpec::Any,
+            latch: Latch::Signalled,
+            dscp: None,
+            rate: None,
+            clock_rate: 8_000,
+            payload_types: vec![PayloadType { near, far: near, event: false }],
+            muted: false,
+            continuity: true,
+            rtcp_copy: true,
+            rtp: None,
+            rtcp: None,
+            unprotect: None,
+            protect: None,
+            checks: None,
+            userspace: None,
+            bridge: Some(Arc::new(BridgeSpec { why: Bridged::Codec, caller: leg(PCMU), callee: leg(PCMA) })),
+        }
+    }
+
+    fn output(from: &str, to: &str) -> Option<OutputSpec> {
+        Some(OutputSpec { from: from.parse().unwrap(), to: to.parse().unwrap(), learned_from: None })
+    }
+
+    /// The caller's leg has SRTP and one port for RTP and RTCP, the callee's neither.
+    fn plan() -> [FlowSpec; 3] {
+        let mut flows = [
+            flow(Side::Caller, FlowKind::Mux, NEAR, PCMU),
+            flow(Side::Callee, FlowKind::Rtp, FAR, PCMA),
+            flow(Side::Callee, FlowKind::Rtcp, FAR_RTCP, PCMA),
+        ];
+        (flows[0].rtp, flows[0].rtcp) = (output(FAR, CALLEE), output(FAR_RTCP, CALLEE_RTCP));
+        flows[0].unprotect = Some(master(1));
+        flows[1].rtp = output(NEAR, CALLER);
+        flows[2].rtcp = output(NEAR, CALLER);
+        flows[1].protect = Some(master(2));
+        flows[2].protect = Some(master(2));
+        flows
+    }
+
+    #[derive(Default)]
+    struct Taken(Vec<(SocketAddr, SocketAddr, Vec<u8>)>);
+
+    impl Carrier for Taken {
+        fn send(&mut self, from: SocketAddr, to: SocketAddr, _: u8, payload: &[u8]) -> Result<(), Reason> {
+            self.0.push((from, to, payload.to_owned()));
+            Ok(())
+        }
+    }
+
+    /// A bridged call, and both its peers.
+    struct Call {
+        engine: Engine,
+        members: Vec<Member>,
+        now: u64,
+        number: u16,
+        from_caller: Protect,
+        to_caller: Unprotect,
+        /// Reports that came to the caller and to the callee.
+        reports: [Vec<Vec<u8>>; 2],
+        /// RTP that did.
+        heard: [u32; 2],
+    }
+
+    impl Call {
+        fn new() -> Self {
+            let flows = plan();
+            let place = |slot| Place { slot, epoch: 7, latch_epoch: 7, crypto_slot: NO_SLOT };
+            let places: Vec<_> = (1..=3).map(place).collect();
+            let mut engine = Engine::new(Arc::default());
+            let mut members = Vec::new();
+            for (compiled, spec) in compile(&flows, &places).unwrap().into_iter().zip(&flows) {
+                let flags = compiled.config.flags & !flag::SECURED;
+                engine.insert(compiled.key, FlowConfig { flags, ..compiled.config });
+                let keys = [spec.unprotect.as_ref(), spec.protect.as_ref()];
+                engine.secure((compiled.config.slot, NO_SLOT), keys, false);
+                let id = crate::base::id::FlowId { slot: compiled.config.slot, epoch: 7 };
+                members.push(Member { at: compiled.key, id });
+            }
+            let spec = flows[0].bridge.as_ref().unwrap();
+            let bridge = Bridge::new(&spec.caller, &spec.callee).unwrap();
+            engine.host(1_000_000_000, &members, &flows, Some(bridge));
+            Self {
+                engine,
+                members,
+                now: 1_000_000_000,
+                number: 0,
+                from_caller: Protect::new(&master(1)),
+                to_caller: Unprotect::new(&master(2)),
+                reports: Default::default(),
+                heard: [0; 2],
+            }
+        }
+
+        fn arrive(&mut self, from: &str, at: &str, packet: &[u8]) {
+            let source = key(from.parse().unwrap());
+            let arrived = Arrival {
+                at: key(at.parse().unwrap()),
+                source: source.address,
+                source_port: source.port,
+                traffic_class: 0,
+            };
+            let mut buffer = [packet, &[0; GROWTH_MAX]].concat();
+            let mut taken = Taken::default();
+            self.engine.receive(self.now, arrived, &mut buffer, packet.len(), &mut taken);
+            self.take(taken);
+        }
+
+        fn take(&mut self, taken: Taken) {
+            for (from, to, mut packet) in taken.0 {
+                let is_rtcp = (192..=223).contains(&packet[1]);
+                let end = usize::from(to != CALLER.parse().unwrap());
+                if end == 0 {
+                    let opened = match is_rtcp {
+                        true => self.to_caller.rtcp(&mut packet),
+                        false => self.to_caller.rtp(&mut packet),
+                    };
+                    packet.truncate(opened.expect("protected with the caller's key"));
+                }
+                let ways: [[(&str, &str); 2]; 2] =
+                    [[(NEAR, CALLER), (NEAR, CALLER)], [(FAR, CALLEE), (FAR_RTCP, CALLEE_RTCP)]];
+                assert_eq!((from.to_string(), to.to_string()), {
+                    let (from, to) = ways[end][usize::from(is_rtcp)];
+                    (from.to_owned(), to.to_owned())
+                });
+                match is_rtcp {
+                    true => self.reports[end].push(packet),
+                    false => self.heard[end] += 1,
+                }
+            }
+        }
+
+        fn talk(&mut self, span: Duration) {
+            for _ in 0..span.as_millis() / PACKET.as_millis() {
+                let mut packet = rtp(PCMU, self.number, 0xa);
+                let length = packet.len();
+                packet.resize(length + GROWTH_MAX, 0);
+                let length = self.from_caller.rtp(&mut packet, length).unwrap();
+                self.arrive(CALLER, NEAR, &packet[..length]);
+                self.arrive(CALLEE, FAR, &rtp(PCMA, self.number, 0xb));
+                self.number += 1;
+                self.run(PACKET);
+            }
+        }
+
+        fn run(&mut self, span: Duration) {
+            let end = self.now + span.as_nanos() as u64;
+            while let Some(at) = self.engine.deadline().filter(|at| at.0 * 1_000 <= end) {
+                self.now = self.now.max(at.0 * 1_000);
+                let mut taken = Taken::default();
+                self.engine.run(self.now, &mut taken);
+                self.take(taken);
+            }
+            self.now = end;
+        }
+    }
+
+    fn rtp(payload_type: u8, number: u16, ssrc: u32) -> Vec<u8> {
+        let mut packet = vec![0x80, payload_type];
+        packet.extend(number.to_be_bytes());
+        packet.extend((u32::from(number) * 160).to_be_bytes());
+        packet.extend(ssrc.to_be_bytes());
+        packet.extend([0xd5; 160]);
+        packet
+    }
+
+    /// A report of one sender and its name, as every one of ours is.
+    fn said(compound: &[u8]) -> (SenderInfo, Vec<ReportBlock>) {
+        let read: Vec<_> = packets(compound).collect::<Result<_, _>>().unwrap();
+        let [Packet::SenderReport { ssrc, sender, reports }, Packet::SourceDescription(sources)] = &read[..]
+        else {
+            panic!("{read:?}")
+        };
+        assert!(matches!(&sources[..], [source] if source.ssrc == *ssrc && source.cname.is_some()));
+        (*sender, reports.clone())
+    }
+
+    // Statement 142.
+    #[test]
+    fn each_peer_of_a_bridge_is_told_of_what_it_is_sent_and_of_what_it_sends_at_its_own_rtcp_port_and_with_its_own_key()
+     {
+        let mut call = Call::new();
+        call.talk(Duration::from_secs(30));
+        for (end, ssrc) in [(0, 0xa), (1, 0xb)] {
+            // Five seconds on average, and the first after half of that; by chance between half and one and a half.
+            assert!((4..=13).contains(&call.reports[end].len()), "{}", call.reports[end].len());
+            let (sender, blocks) = said(call.reports[end].last().unwrap());
+            assert!(sender.packets > 500 && sender.packets <= call.heard[end], "{sender:?}");
+            assert_eq!(sender.octets, sender.packets * 160);
+            let [block] = &blocks[..] else { panic!("{blocks:?}") };
+            assert_eq!((block.ssrc, block.cumulative_lost), (ssrc, 0));
+        }
+    }
+
+    #[test]
+    fn our_sender_reports_are_told_of_without_their_blocks_and_the_peers_reports_go_nowhere() {
+        let mut call = Call::new();
+        call.talk(Duration::from_secs(8));
+        let sent = call.reports.clone().map(|reports| reports.len());
+        let told: Vec<_> = call.engine.records().collect();
+        assert_eq!(told.len(), sent[0] + sent[1]);
+        for record in &told {
+            let Record::Rtcp { flow, payload, .. } = record else { panic!("{record:?}") };
+            assert!([1, 3].contains(&flow.slot));
+            let read: Vec<_> = packets(payload).collect::<Result<_, _>>().unwrap();
+            assert!(matches!(&read[..], [Packet::SenderReport { reports, .. }] if reports.is_empty()));
+        }
+        let theirs = [0x80, 201, 0, 1, 0, 0, 0, 0xb];
+        call.arrive(CALLEE_RTCP, FAR_RTCP, &theirs);
+        assert_eq!(call.reports.clone().map(|reports| reports.len()), sent);
+    }
+
+    #[test]
+    fn who_said_and_heard_nothing_is_told_nothing_and_who_did_is_told_goodbye() {
+        let mut call = Call::new();
+        call.run(Duration::from_secs(20));
+        assert_eq!(call.reports, [Vec::<Vec<u8>>::new(), vec![]]);
+        call.talk(Duration::from_secs(1));
+        let ids: Vec<_> = call.members.iter().map(|member| member.id).collect();
+        let mut taken = Taken::default();
+        call.engine.goodbye(call.now, &ids, &mut taken);
+        call.take(taken);
+        for reports in &call.reports {
+            let read: Vec<_> = packets(reports.last().unwrap()).collect::<Result<_, _>>().unwrap();
+            assert!(matches!(read.last(), Some(Packet::Goodbye { .. })), "{read:?}");
+        }
+        ids.iter().for_each(|id| call.engine.forget(id.slot));
+        assert_eq!(call.engine.deadline(), None);
+    }
+}
