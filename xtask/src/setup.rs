@@ -6,6 +6,7 @@ use crate::steps::Steps;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
 use anyhow::{Result, bail};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Options of `setup`, shared by every task that sets up by itself.
@@ -133,7 +134,9 @@ impl Installer<'_> {
             });
         }
         if self.may_install() {
-            let all: Vec<&str> = missing.iter().flat_map(|(_, packages)| packages.iter().copied()).collect();
+            // One package may serve several needs.
+            let all: BTreeSet<&str> = missing.into_iter().flat_map(|(_, packages)| packages).collect();
+            let all = Vec::from_iter(all);
             return self.steps.run("packages", |step| packages::install(self.workspace, step, &all));
         }
         unmet.extend(missing.into_iter().map(|(need, packages)| Unmet {
