@@ -237,6 +237,37 @@ fn a_bridge_carries_both_ways_over_af_xdp_protects_what_it_makes_and_is_made_ane
 }
 
 #[test]
+fn a_bridge_is_its_adopters_whosever_range_its_slots_are_in() -> Result<()> {
+    let wires = Wires::new("bridge-workers")?;
+    let keys = Keys::new()?;
+    let node = Node::boot(&wires.settings())?;
+    let mut worker = Worker::new(&node, 0, 1)?;
+    let flows = keys.bridged(Bridged::Codec, leg(PCMU, 20)?, leg(PCMA, 20)?);
+    let ids = worker.dataplane.install(&flows)?;
+    drop((worker, node));
+    let mut node = Node::boot(&wires.settings())?;
+    ensure!(node.sweep(&ids.iter().copied().collect())?.is_empty());
+    // Slots and receive queues are the first worker's, and the call's messages come to the second.
+    let (mut first, mut second) = (Worker::new(&node, 0, 2)?, Worker::new(&node, 1, 2)?);
+    second.dataplane.adopt(&ids, &flows)?;
+    let mut ends = ends(&wires, &keys)?;
+    for _ in 0..20 {
+        ends.iter_mut().try_for_each(End::say)?;
+        let begun = Instant::now();
+        while begun.elapsed() < PACKET {
+            first.turn_for(Duration::from_millis(1))?;
+            second.turn_for(Duration::from_millis(1))?;
+        }
+        ends.iter_mut().try_for_each(End::hear)?;
+    }
+    for (end, payload_type) in ends.iter().zip([PCMU, PCMA]) {
+        let made = end.heard.iter().filter(|packet| packet[1] & 0x7f == payload_type).count();
+        ensure!(made >= 15 && made == end.heard.len(), "{made} of {} are of the bridge", end.heard.len());
+    }
+    Ok(node.detach()?)
+}
+
+#[test]
 fn what_a_bridge_makes_is_captured_as_it_leaves() -> Result<()> {
     let wires = Wires::new("bridge-capture")?;
     let keys = Keys::new()?;
