@@ -53,6 +53,18 @@ pub(crate) struct TranscodeArguments {
     /// Times that each codec and pair is measured; figures are medians
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
     repetitions: u8,
+    /// Also over wires, with packets: beside rtpengine with its own transcoding
+    #[arg(long)]
+    wire: bool,
+    /// Calls of each pair over the wires, at the pace of phones
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
+    calls: u16,
+    /// How long runs that other programs disturb are repeated before the bench gives up
+    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    patience: u64,
+    /// Costs over the wires by what the kernel charged to sender, relay and softirq: for hosts that never rest
+    #[arg(long)]
+    charged: bool,
 }
 
 /// What every comparison of relays asks.
@@ -95,7 +107,7 @@ impl Bench {
         match self {
             Self::Relay(_) | Self::Srtp(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
             Self::Program(_) => &[Need::Ebpf, Need::Codecs, Need::Lab],
-            Self::Transcode(_) => &[Need::Ebpf, Need::Codecs, Need::Optional],
+            Self::Transcode(_) => &[Need::Ebpf, Need::Codecs, Need::Optional, Need::Lab, Need::Peers],
             Self::Calls(_) => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers],
         }
     }

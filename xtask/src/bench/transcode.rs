@@ -1,12 +1,16 @@
 //! `cargo xtask bench transcode`: processor time of each codec for 20 ms of speech, and of the media bridge for
 //! each packet that it transcodes, with all that goes with it: jitter buffer, resampling, packets.
 //!
+//! With `--wire` the same for pairs of codecs with all that packets cost, beside rtpengine ([`transcoded`]).
+//!
 //! Time is the processor time of this thread. A stream is one direction of a call, 50 packets a second; how many of
 //! them a core carries follows from the time of one packet, before sockets.
 
-use super::TranscodeArguments;
+use super::relay::transcoded::{self, Spoken, WireFigures};
+use super::{ReplayArguments, TranscodeArguments};
 use crate::media::samples;
 use crate::report::{self, thousands};
+use crate::steps::Steps;
 use anyhow::{Context, Result};
 use gateway_userspace::base::id::Side;
 use gateway_userspace::base::time::Time;
@@ -48,11 +52,19 @@ const PAIRS: [(&str, &str); 8] = [
     ("PCMA", "SILK 16 kHz"),
 ];
 
+/// Over the wires: those that carriers meet, by name in [`CODECS`], with payload types (RFC 3551 section 6). rtpengine is
+/// asked to code into the second, whose number it knows.
+const WIRES: [[(&str, u8); 2]; 3] =
+    [[("Opus", 96), ("PCMU", 0)], [("PCMA", 8), ("G.722", 9)], [("AMR-WB 12.65", 96), ("PCMU", 0)]];
+
 /// The last line of `--json`. Nanoseconds of one core.
 #[derive(Debug, Serialize)]
 struct Figures {
     codecs: Vec<CodecFigures>,
     pairs: Vec<PairFigures>,
+    wires: Vec<WireFigures>,
+    /// The least of all pairs that both carry over wires.
+    rtpengine_over_causeway: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,12 +87,32 @@ pub(super) fn run(arguments: &TranscodeArguments, json: bool) -> Result<()> {
     let repetitions = arguments.repetitions;
     let codecs = CODECS.iter().map(|row| codec(row, repetitions)).collect::<Result<Vec<_>>>()?;
     let pairs = PAIRS.iter().map(|pair| bridged(pair, repetitions)).collect::<Result<Vec<_>>>()?;
-    let figures = Figures { codecs, pairs };
+    let wires = if arguments.wire { over_wires(arguments)? } else { Vec::new() };
+    let least = wires.iter().filter_map(|wire| wire.rtpengine_over_causeway).min_by(f64::total_cmp);
+    let figures = Figures { codecs, pairs, wires, rtpengine_over_causeway: least };
     print(&figures);
     if json {
         println!("{}", serde_json::to_string(&figures)?);
     }
     Ok(())
+}
+
+fn over_wires(arguments: &TranscodeArguments) -> Result<Vec<WireFigures>> {
+    let TranscodeArguments { repetitions, calls, patience, charged, .. } = *arguments;
+    let replay = ReplayArguments { calls, repetitions, patience, charged };
+    let steps = Steps::new();
+    let measure = |pair: &[(&str, u8); 2]| {
+        let [caller, callee] = pair.map(|(wanted, payload_type)| -> Result<Spoken> {
+            let (_, codec, fmtp) =
+                CODECS.into_iter().find(|(name, ..)| *name == wanted).context("a codec of the table")?;
+            let coding = coding(codec, fmtp)?;
+            let units = coding.clock_rate() / PACKETS_PER_SECOND as u32;
+            Ok(Spoken { codec, fmtp, payload_type, payloads: spoken(&coding)?, units })
+        });
+        let name = format!("{} ↔ {}", pair[1].0, pair[0].0);
+        transcoded::measure(&steps, name, &[caller?, callee?], &replay)
+    };
+    WIRES.iter().map(measure).collect()
 }
 
 fn codec((name, codec, fmtp): &(&'static str, &str, &str), repetitions: u8) -> Result<CodecFigures> {
@@ -239,4 +271,19 @@ fn print(figures: &Figures) {
     println!(
         "a stream: one direction, 50 packets a second; processor time of the bridge alone, without sockets."
     );
+    if figures.wires.is_empty() {
+        return;
+    }
+    let mut table = report::table(["over wires", "Causeway", "rtpengine", "× Causeway"], &[1, 2, 3]);
+    let streams = |value: Option<f64>| value.map_or("does not".to_owned(), thousands);
+    for row in &figures.wires {
+        table.add_row([
+            row.pair.clone(),
+            streams(Some(row.causeway_streams_per_core)),
+            streams(row.rtpengine_streams_per_core),
+            row.rtpengine_over_causeway.map_or(String::new(), |quotient| format!("{quotient:.2}")),
+        ]);
+    }
+    println!("{table}");
+    println!("streams a core, by processor time above that of the sender; medians.");
 }

@@ -21,9 +21,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// First media port of the gateway, on both sides; each call takes two, the odd one for RTCP.
-const RELAY_PORTS: u16 = 20_000;
+pub(super) const RELAY_PORTS: u16 = 20_000;
 /// Expedited forwarding (RFC 3246), as trunks usually ask for.
-const EXPEDITED_FORWARDING: u8 = 46;
+pub(super) const EXPEDITED_FORWARDING: u8 = 46;
 
 /// [`Link`]: the interface to leave by, VLAN tags, the interface whose packets leave by XDP_TX.
 type LinkWords = [u32; size_of::<Link>() / 4];

@@ -32,6 +32,7 @@ mod rtpengine;
 mod secured;
 pub(super) mod srtp;
 pub(super) mod traffic;
+pub(super) mod transcoded;
 
 use super::{RelayArguments, ReplayArguments};
 use crate::media::{Form, media_pcap};

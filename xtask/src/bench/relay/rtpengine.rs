@@ -7,7 +7,7 @@ use super::secured;
 use super::traffic::{CallPorts, endpoint_port};
 use anyhow::{Context, Result, anyhow, bail};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,16 @@ impl Rtpengine {
         let mut rtpengine = Self { process, control, cookie: 0 };
         rtpengine.wait_until_it_answers()?;
         Ok(rtpengine)
+    }
+
+    /// Whether what is installed encodes and decodes, by its own word: that depends on the libraries it was built with.
+    ///
+    /// # Errors
+    /// It is not installed.
+    pub(super) fn codes(codec: &Transcoded) -> Result<bool> {
+        let output = Command::new("rtpengine").arg("--codecs").output().context("rtpengine --codecs")?;
+        let line = format!("{}: fully supported", codec.name());
+        Ok(String::from_utf8_lossy(&output.stdout).lines().any(|known| known.trim() == line))
     }
 
     fn wait_until_it_answers(&mut self) -> Result<()> {
@@ -113,6 +123,50 @@ impl Rtpengine {
         Ok(CallPorts { endpoint: [port; 2], relay: [to_caller, to_callee] })
     }
 
+    /// Sets up call number `call` between the caller's codec and the callee's, with what codes one into the other.
+    ///
+    /// # Errors
+    /// As [`Rtpengine::call`].
+    pub(super) fn transcode(
+        &mut self,
+        path: &Path<'_>,
+        call: usize,
+        codecs: &[Transcoded; 2],
+    ) -> Result<CallPorts> {
+        let port = endpoint_port(call);
+        let call_id = format!("transcode-{call}");
+        let common = |command: &str, side: Side| {
+            [
+                ("command", command.into()),
+                ("call-id", call_id.as_str().into()),
+                ("from-tag", "caller".into()),
+                (
+                    "sdp",
+                    codecs[side as usize]
+                        .sdp(path.endpoint(side).of_call(call).address, port)
+                        .as_str()
+                        .into(),
+                ),
+                ("replace", Value::texts(&["origin"])),
+                ("ICE", "remove".into()),
+            ]
+        };
+        let mut offer = Value::dictionary(common("offer", Side::Caller));
+        if let Value::Dictionary(offer) = &mut offer {
+            offer.insert("direction".into(), Value::texts(&Side::BOTH.map(Side::name)));
+            let [masked, wanted] = codecs.each_ref().map(|codec| codec.name());
+            let codec = [("mask", Value::texts(&[masked])), ("transcode", Value::texts(&[wanted]))];
+            offer.insert("codec".into(), Value::dictionary(codec));
+        }
+        let to_callee = audio_port(&self.ask(&offer, ANSWER)?)?;
+        let mut answer = Value::dictionary(common("answer", Side::Callee));
+        if let Value::Dictionary(answer) = &mut answer {
+            answer.insert("to-tag".into(), "callee".into());
+        }
+        let to_caller = audio_port(&self.ask(&answer, ANSWER)?)?;
+        Ok(CallPorts { endpoint: [port; 2], relay: [to_caller, to_callee] })
+    }
+
     /// Its process.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
@@ -144,6 +198,31 @@ impl Rtpengine {
                 )),
             };
         }
+    }
+}
+
+/// A codec of one side of a call.
+pub(super) struct Transcoded {
+    /// As in an `rtpmap` line.
+    pub(super) codec: &'static str,
+    pub(super) fmtp: &'static str,
+    pub(super) payload_type: u8,
+}
+
+impl Transcoded {
+    /// The encoding's name alone.
+    fn name(&self) -> &'static str {
+        self.codec.split('/').next().unwrap_or(self.codec)
+    }
+
+    fn sdp(&self, address: Ipv4Addr, port: u16) -> String {
+        let Self { codec, fmtp, payload_type } = self;
+        let fmtp = if fmtp.is_empty() { String::new() } else { format!("a=fmtp:{payload_type} {fmtp}\r\n") };
+        format!(
+            "v=0\r\no=bench 1 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n\
+             m=audio {port} RTP/AVP {payload_type}\r\na=rtpmap:{payload_type} {codec}\r\n{fmtp}\
+             a=ptime:20\r\na=sendrecv\r\n"
+        )
     }
 }
 

@@ -76,13 +76,13 @@ pub(crate) fn port_from(first: u16, call: usize) -> u16 {
 /// All calls over one relay.
 #[derive(Debug)]
 pub(crate) struct Replay<'a> {
-    recording: &'a Recording,
-    lanes: [Lane; 2],
+    lanes: [Lane<'a>; 2],
 }
 
 /// One direction: its interface and its streams.
 #[derive(Debug)]
-struct Lane {
+struct Lane<'a> {
+    recording: &'a Recording,
     socket: PacketSocket,
     streams: Vec<Stream>,
     /// Frames sent so far, or prepared; stream and position in the recording follow from it.
@@ -95,7 +95,20 @@ impl<'a> Replay<'a> {
     /// # Errors
     /// The lab is not up, or no CAP_NET_RAW.
     pub(crate) fn over(path: &Path<'_>, calls: &[CallPorts], recording: &'a Recording) -> Result<Self> {
-        let lane = |side: Side| -> Result<Lane> {
+        Self::between(path, calls, [recording; 2])
+    }
+
+    /// With a recording for either side.
+    ///
+    /// # Errors
+    /// As [`Replay::over`].
+    pub(crate) fn between(
+        path: &Path<'_>,
+        calls: &[CallPorts],
+        recordings: [&'a Recording; 2],
+    ) -> Result<Self> {
+        let lane = |side: Side| -> Result<Lane<'a>> {
+            let recording = recordings[side as usize];
             let namespace = path.endpoint_namespace(side);
             let socket = enter(&namespace, || PacketSocket::sender(ENDPOINT_INTERFACE))?;
             let (from, to) = (path.endpoint(side), path.gateway(side));
@@ -104,10 +117,10 @@ impl<'a> Replay<'a> {
                 let (from, to) = (from.of_call(call), to.of_call(call));
                 Stream::new((from, ports.endpoint[side as usize]), (to, ports.relay[side as usize]), ssrc)
             });
-            Ok(Lane { socket, streams: streams.collect(), sent: 0, prepared: None })
+            Ok(Lane { recording, socket, streams: streams.collect(), sent: 0, prepared: None })
         };
         ensure!(!calls.is_empty(), "a replay needs at least one call");
-        Ok(Self { recording, lanes: [lane(Side::Caller)?, lane(Side::Callee)?] })
+        Ok(Self { lanes: [lane(Side::Caller)?, lane(Side::Callee)?] })
     }
 
     /// What the callee sends is SRTP from now on; `flows` are any.
@@ -127,7 +140,7 @@ impl<'a> Replay<'a> {
     /// A packet of the recording cannot be protected.
     pub(crate) fn prepare(&mut self, packets: u64) -> Result<()> {
         let each = packets as usize / 2 + 2 * BATCH;
-        self.lanes.iter_mut().try_for_each(|lane| lane.prepare(self.recording, each))
+        self.lanes.iter_mut().try_for_each(|lane| lane.prepare(each))
     }
 
     /// Sends at least `packets`, half in each direction, from a thread pinned to `processor`.
@@ -171,7 +184,7 @@ impl<'a> Replay<'a> {
             while sent < due {
                 let each = ((due - sent).div_ceil(2) as usize).min(BATCH);
                 for lane in &mut self.lanes {
-                    sent += lane.send(self.recording, each)?;
+                    sent += lane.send(each)?;
                 }
             }
         }
@@ -187,7 +200,7 @@ impl<'a> Replay<'a> {
         let mut sent = 0;
         for _ in 0..self.lanes[0].streams.len() {
             for lane in &mut self.lanes {
-                sent += lane.send_changed(self.recording, &mut change)?;
+                sent += lane.send_changed(&mut change)?;
                 thread::sleep(gap);
             }
         }
@@ -195,9 +208,9 @@ impl<'a> Replay<'a> {
     }
 }
 
-impl Lane {
+impl Lane<'_> {
     /// Sends the next `count` frames, at most [`BATCH`]; answers how many the interface took.
-    fn send(&mut self, recording: &Recording, count: usize) -> Result<u64> {
+    fn send(&mut self, count: usize) -> Result<u64> {
         if let Some(prepared) = &mut self.prepared {
             let waiting = prepared.frames.iter().take(count);
             let frames: Vec<Frame<'_>> =
@@ -217,7 +230,7 @@ impl Lane {
             .map(|stream| (stream, now))
             .chain(wrapped.iter_mut().map(|stream| (stream, next)));
         for (stream, position) in order.take(count) {
-            let (packet, timestamp) = recording.at(position);
+            let (packet, timestamp) = self.recording.at(position);
             let headers = stream.next(packet, position as u16, timestamp, packet.payload.len(), packet.sum);
             frames.push([IoSlice::new(headers), IoSlice::new(&packet.payload)]);
         }
@@ -227,12 +240,12 @@ impl Lane {
     }
 
     /// Protects packets until `count` wait, where the lane's are protected.
-    fn prepare(&mut self, recording: &Recording, count: usize) -> Result<()> {
+    fn prepare(&mut self, count: usize) -> Result<()> {
         let Some(prepared) = &mut self.prepared else { return Ok(()) };
         while prepared.frames.len() < count {
             let length = self.streams.len() as u64;
             let (index, position) = ((self.sent % length) as usize, self.sent / length);
-            let (packet, timestamp) = recording.at(position);
+            let (packet, timestamp) = self.recording.at(position);
             let stream = &mut self.streams[index];
             let headers = stream.next(packet, position as u16, timestamp, packet.payload.len(), packet.sum);
             prepared.add(index, headers.first_chunk().context("headers of a packet")?, &packet.payload)?;
@@ -241,10 +254,10 @@ impl Lane {
         Ok(())
     }
 
-    fn send_changed(&mut self, recording: &Recording, change: &mut impl FnMut(&mut [u8])) -> Result<u64> {
+    fn send_changed(&mut self, change: &mut impl FnMut(&mut [u8])) -> Result<u64> {
         let length = self.streams.len() as u64;
         let position = self.sent / length;
-        let (packet, timestamp) = recording.at(position);
+        let (packet, timestamp) = self.recording.at(position);
         let mut payload = packet.payload.clone();
         change(&mut payload);
         let stream = &mut self.streams[(self.sent % length) as usize];
