@@ -9,6 +9,7 @@ mod admission;
 mod adoption;
 mod callers;
 mod changes;
+mod codecs;
 mod digest;
 mod endings;
 mod first_packet;

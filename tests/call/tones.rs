@@ -5,8 +5,9 @@ use gateway_userspace::media::Tones;
 use gateway_userspace::media::bridge::PlayUntil;
 use gateway_userspace::media::plan::{Bridged, GateSpec};
 use gateway_userspace::policy::{ReferPolicy, Trunk};
-use gateway_userspace::signal::tone::{Plan, Signal, Source};
+use gateway_userspace::signal::tone::{Announcement, Plan, Signal, Source};
 use std::sync::Arc;
+use std::time::Duration;
 use support::stage::phone::Reaction::{self, Describe, Reliable, Say};
 use support::stage::scene::{ALICE, BOB, CAROL, Scene, Stage};
 use support::stage::session::formats_of;
@@ -283,6 +284,91 @@ fn ringback_ends_with_a_transfer_that_fails_and_the_two_hear_each_other_again() 
     assert_eq!((hears(&scene, Side::Caller), bridged(&scene)), (None, None));
     assert!(scene.phones[BOB].is_talking());
     scene.hangs_up(ALICE);
+    scene.run(1_000);
+    scene.ends();
+}
+
+/// Callers hear why they are refused: a tone for three seconds, an announcement for 404.
+fn explains(trunk: &mut Trunk) {
+    let samples = [0u8; 2 * 8_000];
+    let announcement = Announcement::read(&wav(&samples)).expect("a WAV file");
+    let on_refusal = Some(Duration::from_secs(3));
+    trunk.tones =
+        Some(Arc::new(Tones { on_refusal, announcements: [(404, announcement)].into(), ..tones("US") }));
+}
+
+/// A file of these octets, 8000 samples of 16 bits a second.
+fn wav(samples: &[u8]) -> Vec<u8> {
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + samples.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data");
+    file.extend((samples.len() as u32).to_le_bytes());
+    file.extend(samples);
+    file
+}
+
+fn source(scene: &Scene) -> Option<String> {
+    let plan = Plan::of_country("US").expect("a country");
+    let (source, ..) = scene.flows.playing_to(Side::Caller)?;
+    Some(match source {
+        Source::Cadence(cadence) if cadence == plan.cadence(Signal::Busy) => "busy".into(),
+        Source::Cadence(cadence) if cadence == plan.cadence(Signal::Congestion) => "congestion".into(),
+        Source::Cadence(_) => "another tone".into(),
+        Source::Announcement(announcement) => format!("{announcement:?}"),
+    })
+}
+
+// Statement 166.
+#[test]
+fn a_caller_hears_busy_or_congestion_or_an_announcement_before_it_is_refused() {
+    for (status, expected, seconds) in
+        [(486, "busy", 3), (600, "busy", 3), (500, "congestion", 3), (404, "Announcement(1s at 8000 Hz)", 1)]
+    {
+        let mut scene = scene(explains);
+        scene.bob().on_invite = vec![(50, Say(status))];
+        scene.alice_calls();
+        scene.run(500);
+        assert_eq!(source(&scene).as_deref(), Some(expected), "{status}");
+        let told = answers(&scene, "183").pop().expect("early media");
+        assert!(told.contains("m=audio "), "{told}");
+        assert!(scene.phones[ALICE].answers.is_empty(), "not refused yet");
+        scene.run(seconds * 1_000 + 300);
+        assert_eq!(scene.phones[ALICE].answers, [format!("INVITE {status}")]);
+        assert!(scene.flows.is_empty());
+        scene.run(1_000);
+        assert_eq!(scene.ends().records[0].sip_status, status);
+    }
+}
+
+#[test]
+fn an_announcement_that_has_come_to_its_end_is_followed_by_the_refusal_at_once() {
+    let mut scene = scene(explains);
+    scene.bob().on_invite = vec![(50, Say(404))];
+    scene.alice_calls();
+    scene.run(500);
+    assert!(scene.phones[ALICE].answers.is_empty());
+    scene.gives_way(Side::Caller);
+    scene.run(50);
+    assert_eq!(scene.phones[ALICE].answers, ["INVITE 404"]);
+    scene.ends();
+}
+
+#[test]
+fn refusals_without_a_tone_come_at_once_and_a_caller_may_hang_up_on_one() {
+    let mut plain = scene(explains);
+    plain.bob().on_invite = vec![(50, Say(480))];
+    plain.alice_calls();
+    plain.run(500);
+    assert_eq!(plain.phones[ALICE].answers, ["INVITE 480"]);
+    plain.ends();
+    let mut scene = scene(explains);
+    scene.bob().on_invite = vec![(50, Say(486))];
+    scene.alice_calls();
+    scene.run(500);
+    scene.cancels(ALICE);
+    scene.run(100);
+    assert_eq!(scene.phones[ALICE].answers.last().map(String::as_str), Some("INVITE 487"));
+    assert!(scene.flows.is_empty());
     scene.run(1_000);
     scene.ends();
 }

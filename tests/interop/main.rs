@@ -17,6 +17,7 @@ mod start;
 mod survival;
 mod telephone;
 mod tls;
+mod tones;
 mod transcoding;
 mod transfers;
 mod trunks;

@@ -78,6 +78,11 @@ impl<'a> Baresip<'a> {
         self.process.output()
     }
 
+    /// All that it has decoded so far.
+    pub fn heard(&self) -> Result<Recording> {
+        Recording::read(&self.recording()?.context("nothing was recorded")?)
+    }
+
     /// What it has decoded, once that is long enough.
     pub fn hears(&self) -> Result<Recording> {
         let heard = until(SOON, || {

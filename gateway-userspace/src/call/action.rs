@@ -133,6 +133,8 @@ pub enum CallTimer {
     NoAnswer,
     /// Early media was announced to the caller, and none may have come yet.
     Silence,
+    /// The caller has heard why it is refused.
+    Refusal,
     /// A reliable provisional response waits for its PRACK.
     Provisional,
     /// Our re-INVITE crossed one of the other side: another try (RFC 3261 section 14.1).
@@ -148,11 +150,12 @@ pub enum CallTimer {
 }
 
 impl CallTimer {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PeerSilent,
         Self::NoProgress,
         Self::NoAnswer,
         Self::Silence,
+        Self::Refusal,
         Self::Provisional,
         Self::Glare,
         Self::Session(Side::Caller),

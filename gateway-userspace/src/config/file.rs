@@ -380,6 +380,8 @@ pub(super) struct TrunkTones {
     pub(super) on_ringing: Field<bool>,
     pub(super) silence_ms: Field<u32>,
     pub(super) on_transfer: Field<bool>,
+    pub(super) refusal_seconds: Field<u32>,
+    pub(super) announcements: BTreeMap<String, Spanned<PathBuf>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]

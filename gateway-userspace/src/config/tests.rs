@@ -107,6 +107,19 @@ fn tones_are_of_a_country_or_of_ones_own_and_what_is_wrong_with_them_is_told() {
         ("busy = \"425/100,0/100\"", "6:1", "tones.ringback", "add country"),
         ("country = \"DE\"\nringback = \"9000/100\"", "8:12", "tones.ringback", "as in \"425/1000,0/4000\""),
         ("country = \"DE\"\nsilence_ms = 50", "8:14", "tones.silence_ms", "write 200 to 60000"),
+        ("country = \"DE\"\nrefusal_seconds = 90", "8:19", "tones.refusal_seconds", "write 1 to 60"),
+        (
+            "country = \"DE\"\nannouncements = { 404 = \"/nowhere.wav\" }",
+            "8:25",
+            "tones.announcements",
+            "name a WAV file",
+        ),
+        (
+            "country = \"DE\"\nannouncements = { 200 = \"/nowhere.wav\" }",
+            "8:25",
+            "tones.announcements",
+            "the status code of a refusal",
+        ),
         ("land = \"DE\"", "7:1", "land", "country"),
     ];
     for (text, place, field, fix) in table {

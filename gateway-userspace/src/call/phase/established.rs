@@ -336,7 +336,9 @@ impl Established {
                 self.partings.expire(context);
                 Phase::Established(self)
             }
-            Event::Timer(CallTimer::NoProgress | CallTimer::Provisional | CallTimer::Silence)
+            Event::Timer(
+                CallTimer::NoProgress | CallTimer::Provisional | CallTimer::Silence | CallTimer::Refusal,
+            )
             | Event::Played { .. } => Phase::Established(self),
         }
     }

@@ -6,6 +6,7 @@ mod pickup;
 mod precondition;
 mod preparation;
 mod progress;
+mod refusal;
 mod request;
 mod ringback;
 
@@ -54,6 +55,8 @@ pub(in crate::call) struct Setup {
     /// UPDATE of ours.
     held: Option<Box<Response>>,
     ringback: ringback::Ringback,
+    /// The caller hears why it is about to be refused, by this.
+    refusing: Option<Failure>,
 }
 
 /// What is known of the callee's side before it has a dialog.
@@ -109,7 +112,8 @@ impl Setup {
 
     /// What early media lets through.
     pub(super) fn plan(&self) -> MediaPlan {
-        let flowing = self.attempts.last().and_then(Attempt::media).unwrap_or(&self.callee.media);
+        let flowing = self.attempts.last().filter(|_| self.refusing.is_none()).and_then(Attempt::media);
+        let flowing = flowing.unwrap_or(&self.callee.media);
         let legs = (&self.caller, &self.callee.trunk, flowing);
         let playing = self.ringback.plays().then(|| media::plan_playing(legs, Side::Caller, false));
         let mut plan = playing.flatten().unwrap_or_else(|| media::plan(legs.0, legs.1, legs.2));
@@ -177,6 +181,7 @@ impl Setup {
         event: Event,
         context: &mut Context<'_>,
     ) -> Phase {
+        let Some(event) = self.while_refusing(event, context) else { return self.refused(facts, context) };
         match event {
             Event::Response { key: RequestKey::Invite { attempt }, response } => {
                 self.response(facts, attempt, &response, context)
@@ -257,10 +262,7 @@ impl Setup {
                 context.push(Action::Surrender { claimant, claim: None });
                 Phase::Setup(self)
             }
-            Event::HangUp(fault) => {
-                self.cancel_current(context);
-                self.fail(facts, context, Failure::Fault(fault))
-            }
+            Event::HangUp(fault) => self.hung_up(facts, fault, context),
             Event::Response { .. }
             | Event::TimedOut { .. }
             | Event::Unreachable { .. }
@@ -275,6 +277,7 @@ impl Setup {
                 | CallTimer::Parting
                 | CallTimer::Session(_)
                 | CallTimer::MediaCheck
+                | CallTimer::Refusal
                 | CallTimer::Linger,
             ) => Phase::Setup(self),
         }
@@ -354,6 +357,13 @@ impl Setup {
         self.fail(facts, context, Failure::Fault(Fault::Cancelled))
     }
 
+    /// At once, whatever the caller hears or was to hear.
+    fn hung_up(mut self: Box<Self>, facts: &mut Facts, fault: Fault, context: &mut Context<'_>) -> Phase {
+        self.cancel_current(context);
+        self.refusing = Some(Failure::Fault(fault));
+        self.refused(facts, context)
+    }
+
     fn cancel_current(&mut self, context: &mut Context<'_>) {
         self.cancel_for(Reasons::default(), context);
     }
@@ -370,6 +380,9 @@ impl Setup {
 
     /// Tells the caller, writes the record, and waits for INVITEs that are still open.
     fn fail(mut self, facts: &mut Facts, context: &mut Context<'_>, failure: Failure) -> Phase {
+        if self.explain(facts, failure, context) {
+            return Phase::Setup(Box::new(self));
+        }
         let invite = (self.server, &*self.request);
         let outcome = match failure {
             Failure::Fault(fault) => {

@@ -3,13 +3,19 @@
 use super::super::error::ConfigErrors;
 use super::super::file::{self, Field};
 use crate::media::Tones;
-use crate::signal::tone::{Cadence, Plan, Signal};
+use crate::signal::tone::{Announcement, Cadence, Plan, Signal};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use toml::Spanned;
 
 /// Nothing is too early after this, and a caller that heard nothing for longer has hung up.
 const SILENCE_MS: std::ops::RangeInclusive<u32> = 200..=60_000;
+
+/// Whoever still listens then has fallen asleep.
+const REFUSAL_MOST: u32 = 60;
 
 /// `None` when a field is wrong; `errors` says which.
 pub(super) fn tones(
@@ -57,6 +63,8 @@ pub(super) fn tones(
         on_ringing: super::value(&written.on_ringing, standard.on_ringing),
         on_silence: on_silence(&written.silence_ms, standard.on_silence, label, errors),
         on_transfer: super::value(&written.on_transfer, standard.on_transfer),
+        on_refusal: on_refusal(&written.refusal_seconds, label, errors),
+        announcements: announcements(&written.announcements, label, errors),
         ..standard
     }))
 }
@@ -78,4 +86,44 @@ fn on_silence(
         errors.add(Some(written.span()), format!("{label} tones.silence_ms"), message, fix);
     }
     Some(Duration::from_millis(milliseconds.into()))
+}
+
+fn on_refusal(field: &Field<u32>, label: &str, errors: &mut ConfigErrors) -> Option<Duration> {
+    let written = field.as_ref().filter(|seconds| *seconds.get_ref() > 0)?;
+    let seconds = *written.get_ref();
+    if seconds > REFUSAL_MOST {
+        let message = format!("a caller that is refused would hear a tone for {seconds} s");
+        let fix = format!("write 1 to {REFUSAL_MOST}, or 0 to refuse at once");
+        errors.add(Some(written.span()), format!("{label} tones.refusal_seconds"), message, fix);
+    }
+    Some(Duration::from_secs(seconds.into()))
+}
+
+fn announcements(
+    written: &BTreeMap<String, Spanned<PathBuf>>,
+    label: &str,
+    errors: &mut ConfigErrors,
+) -> BTreeMap<u16, Announcement> {
+    let mut announcements = BTreeMap::new();
+    for (status, file) in written {
+        let field = format!("{label} tones.announcements");
+        let Some(status) = status.parse().ok().filter(|status| (300..700).contains(status)) else {
+            let fix = "write the status code of a refusal in front of the file, as in { 404 = \"/etc/causeway/unknown.wav\" }";
+            errors.add(Some(file.span()), field, format!("{status:?} is no status code of a refusal"), fix);
+            continue;
+        };
+        let read = fs::read(file.get_ref()).map_err(|error| error.to_string());
+        match read.and_then(|octets| Announcement::read(&octets).map_err(|error| error.to_string())) {
+            Ok(announcement) => {
+                announcements.insert(status, announcement);
+            }
+            Err(why) => {
+                let message = format!("{}: {why}", file.get_ref().display());
+                let fix =
+                    "name a WAV file of 8000, 16000 or 48000 samples a second, 16 bits, 1 or 2 channels";
+                errors.add(Some(file.span()), field, message, fix);
+            }
+        }
+    }
+    announcements
 }

@@ -321,6 +321,7 @@ fn with_key(phone: &mut Phone, code: u8, ms: u32, clock_rate: u32) -> Vec<(Time,
     packets.into_iter().enumerate().map(|(at, packet)| (Time(at as u64 * 20_000), packet)).collect()
 }
 
+// Statement 162.
 #[test]
 fn one_key_is_one_event_at_the_clock_of_the_far_leg() {
     for (from, to) in codecs().iter().flat_map(|(from, _)| codecs().into_iter().map(|(to, _)| (*from, to))) {
@@ -347,6 +348,14 @@ fn one_key_is_one_event_at_the_clock_of_the_far_leg() {
             assert_eq!(happened, expected, "{:?} at {to_clock}", to.coding);
             assert_eq!(events.iter().filter(|event| event.marker).count(), 1);
             assert!(events[0].marker && events.iter().all(|event| event.timestamp == events[0].timestamp));
+            let durations: Vec<_> =
+                events.iter().map(|event| u16::from_be_bytes([event.payload[2], event.payload[3]])).collect();
+            let (growing, ends) = durations.split_at(durations.len() - 3);
+            assert!(growing.is_sorted_by(|one, next| one < next), "{durations:?}");
+            assert!(
+                growing.last() <= ends.first() && ends.iter().all(|end| *end == ends[0]),
+                "{durations:?}"
+            );
             assert_eq!(events.iter().filter(|event| event.payload[1] & 0x80 != 0).count(), 3);
             assert_eq!(bridge.counters(Side::Caller).concealed_ms, 0);
         }
@@ -453,6 +462,7 @@ fn who_falls_silent_is_replaced_by_comfort_noise_within_200_ms() {
     assert_whole(&network.to_callee, &to, "silence");
 }
 
+// Statement 157.
 #[test]
 fn comfort_noise_is_passed_on_or_made_audible_as_negotiated() {
     for negotiated in [Some(NOISE), None] {

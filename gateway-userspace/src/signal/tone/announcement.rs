@@ -1,17 +1,25 @@
 //! Recorded speech out of WAV files.
 
+use std::fmt;
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A recording is held in memory whole: ten minutes at 48 kHz are 58 MB.
 const LONGEST_SECONDS: u32 = 600;
 const RATES: [u32; 3] = [8_000, 16_000, 48_000];
 
 /// Speech that may be played to any number of calls at once.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Announcement {
     samples: Arc<[i16]>,
     rate: u32,
+}
+
+impl fmt::Debug for Announcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Announcement({:?} at {} Hz)", self.length(), self.rate)
+    }
 }
 
 /// A file that cannot be played.
@@ -50,6 +58,10 @@ impl Announcement {
             (sum / i32::from(channels)) as i16
         });
         Ok(Self { samples: mixed.collect(), rate: sample_rate })
+    }
+
+    pub fn length(&self) -> Duration {
+        Duration::from_secs_f64(self.samples.len() as f64 / f64::from(self.rate))
     }
 
     /// Samples a second.

@@ -67,6 +67,7 @@ pub(in crate::call) fn begin(
         is_waiting: false,
         held: None,
         ringback: Ringback::default(),
+        refusing: None,
     };
     Ok((facts, setup))
 }

@@ -37,6 +37,12 @@ impl Ringback {
         }
     }
 
+    /// Something else in its place, to its end.
+    pub(super) fn replace(&mut self, playing: Playing, context: &mut Context<'_>) {
+        self.stop(context);
+        self.playing = Some(playing);
+    }
+
     /// For good.
     pub(super) fn stop(&mut self, context: &mut Context<'_>) {
         self.is_over = true;
@@ -128,7 +134,7 @@ impl Setup {
     }
 
     /// What the caller is told of the media that it will hear; `None` where it has been told for good, or has offered none.
-    fn describe_ringback(&mut self) -> Option<String> {
+    pub(super) fn describe_ringback(&mut self) -> Option<String> {
         let finality =
             if self.provisional.describes_reliably() { Finality::Final } else { Finality::Preview };
         let near = &mut self.caller.media;
