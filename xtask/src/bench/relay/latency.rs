@@ -52,15 +52,24 @@ pub(crate) fn measure(path: &Path<'_>, replay: &mut Replay<'_>, rounds: usize) -
         for _ in 0..rounds {
             sent += replay.round(GAP, write_time)?;
         }
-        let mut total = Latency { sent, received: 0, reordered: 0, histogram: histogram()? };
-        for thread in listening {
-            let seen = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            total.received += seen.received;
-            total.reordered += seen.reordered;
-            total.histogram.add(&seen.histogram).context("sum of latencies")?;
-        }
-        Ok(total)
+        let join = |thread: thread::ScopedJoinHandle<'_, Result<Latency>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        let seen = listening.into_iter().map(join).collect::<Result<Vec<_>>>()?;
+        Ok(Latency { sent, ..sum(seen.iter())? })
     })
+}
+
+/// Several measurements as one.
+pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Latency>) -> Result<Latency> {
+    let mut total = Latency { sent: 0, received: 0, reordered: 0, histogram: histogram()? };
+    for seen in all {
+        total.sent += seen.sent;
+        total.received += seen.received;
+        total.reordered += seen.reordered;
+        total.histogram.add(&seen.histogram).context("sum of latencies")?;
+    }
+    Ok(total)
 }
 
 fn listen(socket: &PacketSocket) -> Result<Latency> {

@@ -17,8 +17,11 @@
 //!
 //! **Highest rate** is the highest that a relay keeps up for seconds: no packet is lost in one of three attempts,
 //! and when the last one is sent no more are under way than come in [`BACKLOG`], so that a queue which merely grows
-//! does not pass for a relay that keeps up. Sender and relay share the machine. **Latency** is measured before
-//! that, one packet at a time ([`latency`]): a relay that was flooded may not be itself afterwards.
+//! does not pass for a relay that keeps up. Sender and relay share the machine.
+//!
+//! **Latency** is measured before that, one packet at a time ([`latency`]): a relay that was flooded may not be itself
+//! afterwards. All three take turns; what a relay **adds** is what it takes longer in a turn than the empty redirect in the
+//! same turn, at the same quantile; the figure is the median of the turns.
 
 mod bencode;
 pub(super) mod causeway;
@@ -67,8 +70,9 @@ const BACKLOG: Duration = Duration::from_millis(30);
 /// Where the search begins, and when it ends: this close.
 const LOWEST_RATE: f64 = 5000.0;
 const PRECISION: f64 = 1.05;
-/// Packets that tell the latency, over all calls.
-const LATENCY_PACKETS: usize = 20_000;
+/// Packets that tell the latency in a turn, over all calls, and such turns.
+const LATENCY_PACKETS: usize = 8_000;
+const LATENCY_TURNS: u8 = 5;
 /// What others do to a run is often over after this.
 const RESPITE: Duration = Duration::from_millis(500);
 
@@ -98,6 +102,9 @@ struct Figures {
     rates_bound_by_sender: PerRelay<bool>,
     latency_p50_us: PerRelay<f64>,
     latency_p99_us: PerRelay<f64>,
+    /// Above the empty redirect of the same turn.
+    latency_added_p50_us: Added,
+    latency_added_p99_us: Added,
     /// How Causeway's packets were taken from the interface.
     datapath: &'static str,
     /// Share of processor time that others used in the runs that count, the most of all runs.
@@ -111,6 +118,30 @@ struct PerRelay<T> {
     empty: T,
     causeway: T,
     rtpengine: T,
+}
+
+/// What a packet takes longer than through the empty redirect, in µs; below zero where the machine's noise is more.
+#[derive(Debug, Serialize)]
+struct Added {
+    causeway: f64,
+    rtpengine: f64,
+    /// Absent where Causeway adds nothing that could be told from noise.
+    rtpengine_over_causeway: Option<f64>,
+}
+
+impl Added {
+    fn at(turns: &[PerRelay<Latency>], quantile: f64) -> Result<Self> {
+        let added = |of: fn(&PerRelay<Latency>) -> &Latency| {
+            let above = |turn| of(turn).microseconds(quantile) - turn.empty.microseconds(quantile);
+            median(&turns.iter().map(above).collect::<Vec<_>>())
+        };
+        Ok(Self::of(added(|turn| &turn.causeway)?, added(|turn| &turn.rtpengine)?))
+    }
+
+    fn of(causeway: f64, rtpengine: f64) -> Self {
+        let rtpengine_over_causeway = (causeway > 0.0).then(|| rtpengine / causeway);
+        Self { causeway, rtpengine, rtpengine_over_causeway }
+    }
 }
 
 impl<T> PerRelay<T> {
@@ -250,10 +281,11 @@ impl Contest<'_> {
         let Measured { unpaced: [empty, causeway], paced: [paced_empty, paced_causeway, rtpengine] } =
             steps.run("processor time", |step| self.costs(step, quiet, arguments.repetitions))?;
         let rounds = LATENCY_PACKETS.div_ceil(2 * usize::from(arguments.calls));
+        let turns = steps.run("latency", |step| self.latencies(step, quiet, rounds))?;
         let latency = PerRelay {
-            empty: latency(steps, quiet, &mut self.empty, rounds)?,
-            causeway: latency(steps, quiet, &mut self.causeway, rounds)?,
-            rtpengine: latency(steps, quiet, &mut self.rtpengine, rounds)?,
+            empty: latency::sum(turns.iter().map(|turn| &turn.empty))?,
+            causeway: latency::sum(turns.iter().map(|turn| &turn.causeway))?,
+            rtpengine: latency::sum(turns.iter().map(|turn| &turn.rtpengine))?,
         };
         let rates = PerRelay {
             empty: highest_rate(steps, quiet, &mut self.empty)?,
@@ -291,6 +323,8 @@ impl Contest<'_> {
             rates_bound_by_sender: rates.map(|rate| rate.bound_by_sender),
             latency_p50_us: latency.map(|latency| latency.microseconds(0.5)),
             latency_p99_us: latency.map(|latency| latency.microseconds(0.99)),
+            latency_added_p50_us: Added::at(&turns, 0.5)?,
+            latency_added_p99_us: Added::at(&turns, 0.99)?,
             datapath: self.check_causeway()?,
             background: quiet.background,
             disturbed_runs: quiet.disturbed,
@@ -319,6 +353,21 @@ impl Contest<'_> {
         }
         step.detail(format!("{repetitions} turns, rtpengine at {} packets/s", thousands(PACE)));
         Ok(measured)
+    }
+
+    /// Turn by turn, one packet at a time.
+    fn latencies(&mut self, step: &Step, quiet: &mut Quiet, rounds: usize) -> Result<Vec<PerRelay<Latency>>> {
+        let mut turns = Vec::new();
+        for turn in 0..LATENCY_TURNS {
+            step.progress(turn.into(), LATENCY_TURNS.into(), "turns");
+            turns.push(PerRelay {
+                empty: quiet.run(step, || self.empty.latency(rounds))?,
+                causeway: quiet.run(step, || self.causeway.latency(rounds))?,
+                rtpengine: quiet.run(step, || self.rtpengine.latency(rounds))?,
+            });
+        }
+        step.detail(format!("{LATENCY_TURNS} turns of {} packets", thousands(LATENCY_PACKETS as f64)));
+        Ok(turns)
     }
 
     /// The figures are Causeway's only if its program relayed the packets.
@@ -413,22 +462,6 @@ fn probe(contender: &mut Contender<'_>, step: &Step, quiet: &mut Quiet, rate: f6
     Ok(None)
 }
 
-fn latency(
-    steps: &Steps,
-    quiet: &mut Quiet,
-    contender: &mut Contender<'_>,
-    rounds: usize,
-) -> Result<Latency> {
-    steps.run(&format!("latency, {}", contender.name), |step| {
-        step.doing(&format!("{} packets, one by one", thousands(LATENCY_PACKETS as f64)));
-        let latency = quiet.run(step, || contender.latency(rounds))?;
-        let (p50, p99) = (latency.microseconds(0.5), latency.microseconds(0.99));
-        let received = thousands(latency.received as f64);
-        step.detail(format!("{received} packets, p50 {p50:.1} µs, p99 {p99:.1} µs"));
-        Ok(latency)
-    })
-}
-
 /// The values below which a quarter and three quarters of all lie.
 fn quartiles(mut values: Vec<f64>) -> [f64; 2] {
     values.sort_by(f64::total_cmp);
@@ -467,6 +500,14 @@ fn print_table(figures: &Figures) {
         figures.causeway_over_empty
     );
     println!("rtpengine costs {:.1} × Causeway", figures.rtpengine_over_causeway);
+    for (quantile, added) in [("p50", &figures.latency_added_p50_us), ("p99", &figures.latency_added_p99_us)]
+    {
+        let times = added.rtpengine_over_causeway.map_or("-".to_owned(), |times| format!("{times:.1}"));
+        let (causeway, rtpengine) = (added.causeway, added.rtpengine);
+        println!(
+            "added latency, {quantile}: Causeway {causeway:.1} µs, rtpengine {rtpengine:.1} µs ({times} ×)"
+        );
+    }
     println!();
     let whose = match figures.clock {
         "machine" => "of the whole machine, less that of other programs,",
@@ -479,4 +520,17 @@ fn print_table(figures: &Figures) {
         "highest rate   kept up without loss; ≥ where the sender, on the same machine, could send no faster"
     );
     println!("p50, p99       latency of a quiet relay, one packet at a time");
+    println!("added          above the empty redirect of the same turn; median of the turns");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn added_latency_has_a_quotient_only_where_something_was_added() {
+        assert_eq!(Added::of(2.0, 30.0).rtpengine_over_causeway, Some(15.0));
+        assert_eq!(Added::of(0.0, 30.0).rtpengine_over_causeway, None);
+        assert_eq!(Added::of(-0.5, 30.0).rtpengine_over_causeway, None);
+    }
 }
