@@ -45,43 +45,30 @@ pub(super) fn trunk(
         .and_then(|text| listen(text, label, errors));
     let field = format!("{label} media_address");
     let fix = "write an address of this host, as in \"192.0.2.1\"";
-    let media_address: Option<Option<IpAddr>> = match &written.media_address {
-        None => Some(None),
-        Some(text) => parsed(text, &field, fix, errors).map(Some),
-    };
+    let media_address = section(written.media_address.as_ref(), |text| parsed(text, &field, fix, errors));
     let port = listen.map_or(SIP_PORT, |(transport, _)| transport.default_port());
-    let advertised = match &written.advertised {
-        None => Some(None),
-        Some(text) => advertised(text, port, label, errors).map(Some),
-    };
+    let advertised = section(written.advertised.as_ref(), |text| advertised(text, port, label, errors));
     let peers: Vec<_> =
         written.peers.iter().map(|written| peer(written, port, label, region, errors)).collect();
     let allowed: Vec<_> =
         written.allowed.iter().map(|text| network(text, &format!("{label} allowed"), errors)).collect();
-    let limits = Limits {
-        calls: written.limits.calls.as_ref().map(|calls| *calls.get_ref()),
-        rate: super::call_rate(
-            &written.limits.calls_per_second,
-            &written.limits.burst,
-            &format!("{label} limits"),
-            errors,
-        ),
-    };
     let variables = super::rule::variables(&written.variables, label, errors);
     let rules = super::rule::manipulation(&written.rule, &variables, label, errors);
     let service = written.service.as_ref().map(|service| *service.get_ref());
     let usual = Usual::of(service);
     let media = media(written, &usual, label, errors);
+    let tones = section(written.tones.as_ref(), |tones| super::tones::tones(tones, label, errors));
+    let limits = limits(&written.limits, label, errors);
     let (transport, listen) = listen?;
     let media_address = media_address?.unwrap_or_else(|| listen.ip());
-    if let Some(ice) = written.media.ice.as_ref().filter(|ice| *ice.get_ref() == file::IceMode::Lite)
-        && media_address.is_ipv6()
-    {
-        let message =
-            format!("media bypass has IPv4 candidates only, and the media address is {media_address}");
-        let fix = "write an IPv4 address as media_address, or ice = \"off\"";
-        errors.add(Some(ice.span()), format!("{label} media.ice"), message, fix);
-    }
+    bypass(written, media_address, label, errors);
+    let way = (!written.peers.is_empty(), transport);
+    let registration = section(written.registration.as_ref(), |own| {
+        super::registration::registration(entry, own, way, label, errors)
+    });
+    let callers =
+        section(written.callers.as_ref(), |own| super::callers::challenger(entry, own, label, errors));
+    let digest = section(written.digest.as_ref(), |own| credentials(entry, own, label, errors));
     Some(Trunk {
         name: name?.get_ref().trim().to_owned(),
         peers: peers.into_iter().collect::<Option<_>>()?,
@@ -91,10 +78,7 @@ pub(super) fn trunk(
         advertised: advertised?,
         media_address,
         media: media?,
-        tones: match &written.tones {
-            None => None,
-            Some(tones) => Some(super::tones::tones(tones, label, errors)?),
-        },
+        tones: tones?,
         rules,
         sip: sip(&written.sip, usual.sip, label, errors),
         peer_timeout: milliseconds(&written.peer_timeout_ms, PEER_TIMEOUT),
@@ -102,21 +86,9 @@ pub(super) fn trunk(
         tenants: super::value(&written.tenants, false),
         numbers: numbers(&written.numbers, usual.format),
         redirection: super::value(&written.identity.redirection, usual.redirection),
-        registration: match &written.registration {
-            None => None,
-            Some(own) => {
-                let way = (!written.peers.is_empty(), transport);
-                Some(super::registration::registration(entry, own, way, label, errors)?)
-            }
-        },
-        callers: match &written.callers {
-            None => None,
-            Some(callers) => Some(super::callers::challenger(entry, callers, label, errors)?),
-        },
-        digest: match &written.digest {
-            None => None,
-            Some(digest) => Some(credentials(entry, digest, label, errors)?),
-        },
+        registration: registration?,
+        callers: callers?,
+        digest: digest?,
         identity: identity(&written.identity, &usual.identity),
         progress_timeout: Some(milliseconds(&written.progress_timeout_ms, usual.progress_timeout))
             .filter(|timeout| !timeout.is_zero()),
@@ -124,6 +96,29 @@ pub(super) fn trunk(
         overload_control: super::value(&written.overload_control, false),
         health: health(&written.health, usual.health),
     })
+}
+
+/// What a field or a section says that need not be there; `None` when it is there and wrong.
+fn section<S, T>(written: Option<&S>, check: impl FnOnce(&S) -> Option<T>) -> Option<Option<T>> {
+    written.map_or(Some(None), |written| check(written).map(Some))
+}
+
+fn limits(written: &file::TrunkLimits, label: &str, errors: &mut ConfigErrors) -> Limits {
+    let calls = written.calls.as_ref().map(|calls| *calls.get_ref());
+    let label = format!("{label} limits");
+    Limits { calls, rate: super::call_rate(&written.calls_per_second, &written.burst, &label, errors) }
+}
+
+/// Media bypass has IPv4 candidates only.
+fn bypass(written: &file::Trunk, media_address: IpAddr, label: &str, errors: &mut ConfigErrors) {
+    if let Some(ice) = written.media.ice.as_ref().filter(|ice| *ice.get_ref() == file::IceMode::Lite)
+        && media_address.is_ipv6()
+    {
+        let message =
+            format!("media bypass has IPv4 candidates only, and the media address is {media_address}");
+        let fix = "write an IPv4 address as media_address, or ice = \"off\"";
+        errors.add(Some(ice.span()), format!("{label} media.ice"), message, fix);
+    }
 }
 
 fn numbers(written: &file::TrunkNumbers, usual: NumberFormat) -> NumberPlan {
