@@ -96,12 +96,14 @@ pub mod flag {
     pub const SECURED: u16 = UNPROTECT | PROTECT;
     /// Userspace relays: packets leave the program for the socket of their receive queue.
     pub const PUNT: u16 = 1 << 6;
+    /// Connectivity checks arrive among the media: packets of STUN leave the program for the socket of their receive queue.
+    pub const ICE: u16 = 1 << 7;
     /// A capture of the call takes copies of what comes and leaves.
     pub const CAPTURE: u16 = 1 << 10;
     /// Of whole packets, not of headers alone.
     pub const CAPTURE_AUDIO: u16 = 1 << 11;
     /// Any of these, and packets take a longer way than that of all others: the one question that those are asked.
-    pub const UNUSUAL: u16 = SECURED | PUNT | CAPTURE;
+    pub const UNUSUAL: u16 = SECURED | PUNT | ICE | CAPTURE;
 }
 
 /// Why userspace relays a flow that has [`flag::PUNT`].
@@ -123,6 +125,8 @@ pub enum Punted {
     PacketTime = 6,
     /// One of them hears something of the gateway's own.
     Tones = 7,
+    /// Checks have vouched for several sources, or may for several far ends, and none is chosen yet.
+    Checks = 8,
 }
 
 impl Punted {
@@ -134,6 +138,7 @@ impl Punted {
         Self::Keys,
         Self::PacketTime,
         Self::Tones,
+        Self::Checks,
     ];
 
     /// Of [`FlowConfig::punted`].
@@ -151,6 +156,7 @@ impl Punted {
             Self::Keys => "keys",
             Self::PacketTime => "packet_time",
             Self::Tones => "tones",
+            Self::Checks => "checks",
         }
     }
 }

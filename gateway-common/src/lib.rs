@@ -30,4 +30,5 @@ pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
+pub mod stun;
 pub mod verdict;

@@ -4,6 +4,7 @@
 use crate::{
     account, admit, capture, forward, maps,
     packet::{Packet, bounded},
+    punt,
     steer::Flow,
 };
 use aya_ebpf::{
@@ -52,7 +53,7 @@ fn after_capture(flow: &Flow) -> u32 {
 }
 
 #[inline(always)]
-fn go_on(packet: &Packet, stage: u32) {
+pub fn go_on(packet: &Packet, stage: u32) {
     // SAFETY: nothing on this program's stack has to be dropped.
     unsafe { maps::CW_STAGES.tail_call(&packet.context, stage) };
 }
@@ -60,6 +61,7 @@ fn go_on(packet: &Packet, stage: u32) {
 /// The payload in the packet becomes what it protected.
 #[inline(always)]
 pub fn open(packet: Packet, headers: Headers, mut flow: Flow) -> u32 {
+    punt::divert_check(&packet, &headers, &flow);
     let verdict = match unprotect(&packet, &headers, &flow) {
         Ok(()) => {
             go_on(&packet, stage::RELAY);
@@ -94,9 +96,9 @@ fn unprotect(packet: &Packet, headers: &Headers, flow: &Flow) -> Result<(), Reas
 /// The relay of all flows, of a packet that is as if it had come unprotected.
 #[inline(always)]
 pub fn relay(mut packet: Packet, mut headers: Headers, mut flow: Flow) -> u32 {
-    if flow.config.flags & flag::UNPROTECT != 0
-        && let Some(scratch) = scratch()
-    {
+    if flow.config.flags & flag::UNPROTECT == 0 {
+        punt::divert_check(&packet, &headers, &flow);
+    } else if let Some(scratch) = scratch() {
         headers.payload_len = (scratch.opened.len & 0xffff) as usize;
         headers.udp_checksum = Be16::from_raw(scratch.opened.checksum as u16);
     }

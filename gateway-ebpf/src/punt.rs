@@ -1,15 +1,33 @@
-//! Packets of flows that userspace relays: out of the program to the socket of their receive queue.
+//! Packets of flows that userspace relays, and connectivity checks of all flows: out of the program to the socket of
+//! their receive queue.
 //!
-//! Gate and rate are asked here, so that no stranger and no flood keeps a worker busy. All else (payload type, latch,
-//! SRTP, counts) is the worker's: what it asks for has to be authentic first.
+//! Gate and rate are asked here, so that no stranger and no flood keeps a worker busy; not of checks, which come from
+//! strangers by design and prove themselves to the worker. All else (payload type, latch, SRTP, counts) is the worker's:
+//! what it asks for has to be authentic first.
 
-use crate::{account, maps, packet::Packet, steer::Flow};
+use crate::{account, crypto, maps, packet::Packet, steer::Flow};
 use aya_ebpf::bindings::xdp_action;
 use gateway_common::{
+    abi::stage,
     admit::{gate_opens, within_rate},
+    flow::flag,
     headers::Headers,
+    stun::is_stun,
     verdict::{Reason, Traffic},
 };
+
+/// Out of the programs of flows that the kernel relays, if this is a connectivity check. Comes back for all else.
+#[inline(always)]
+pub fn divert_check(packet: &Packet, headers: &Headers, flow: &Flow) {
+    if is_check(packet, headers, flow) {
+        crypto::go_on(packet, stage::PUNT);
+    }
+}
+
+#[inline(always)]
+fn is_check(packet: &Packet, headers: &Headers, flow: &Flow) -> bool {
+    flow.config.flags & flag::ICE != 0 && is_stun(packet, headers.payload, headers.payload_len)
+}
 
 /// The packet leaves for userspace as it came, or is dropped.
 #[inline(always)]
@@ -28,14 +46,8 @@ fn punted(packet: &Packet, headers: &Headers, flow: &mut Flow) -> Result<u32, Re
     if let Some(fault) = headers.fault {
         return Err(fault);
     }
-    if !gate_opens(flow.config, headers.source, headers.source_port) {
-        return Err(Reason::SourceRefused);
-    }
-    if flow.config.rate != 0 {
-        flow.take_time(true);
-        if !within_rate(flow.config, flow.state, flow.now) {
-            return Err(Reason::RateLimited);
-        }
+    if !is_check(packet, headers, flow) {
+        knock(headers, flow)?;
     }
     // SAFETY: control writes an element before packets come to it, and again with the same value.
     let queues = unsafe { maps::CW_QUEUES.get(packet.ingress()) }.ok_or(Reason::NoSocket)?;
@@ -45,4 +57,18 @@ fn punted(packet: &Packet, headers: &Headers, flow: &mut Flow) -> Result<u32, Re
     }
     let no_socket = u64::from(xdp_action::XDP_DROP);
     maps::CW_XSKS.redirect(queues.first.wrapping_add(queue), no_socket).map_err(|_| Reason::NoSocket)
+}
+
+#[inline(always)]
+fn knock(headers: &Headers, flow: &mut Flow) -> Result<(), Reason> {
+    if !gate_opens(flow.config, headers.source, headers.source_port) {
+        return Err(Reason::SourceRefused);
+    }
+    if flow.config.rate != 0 {
+        flow.take_time(true);
+        if !within_rate(flow.config, flow.state, flow.now) {
+            return Err(Reason::RateLimited);
+        }
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod capture;
+mod checks;
 mod guard;
 mod lab;
 mod lifecycle;

@@ -119,6 +119,12 @@ impl Phone {
         Ok(packet)
     }
 
+    /// Sends what is no packet of its stream.
+    pub fn send(&self, octets: &[u8]) -> Result<()> {
+        self.socket.send_to(octets, &self.gateway)?;
+        Ok(())
+    }
+
     pub fn hears(&self, packet: &[u8], from: &str) -> Result<()> {
         let mut buffer = [0; 2048];
         self.socket.set_read_timeout(Some(PATIENCE))?;

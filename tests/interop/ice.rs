@@ -44,10 +44,22 @@ struct Heard {
 fn a_full_agent_checks_our_candidate_nominates_it_and_media_flows_both_ways() -> Result<()> {
     let lab = Lab::new()?;
     let daemon = Daemon::start_over_sockets(&lab, &trunks())?;
-    let agent = Agent::start(&lab)?;
+    media_flows_where_checks_said(&lab, &daemon)
+}
+
+// Statements 168, 173.
+#[test]
+fn a_full_agent_is_answered_beside_xdp_which_relays_its_media() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, &trunks())?;
+    media_flows_where_checks_said(&lab, &daemon)
+}
+
+fn media_flows_where_checks_said(lab: &Lab, daemon: &Daemon<'_>) -> Result<()> {
+    let agent = Agent::start(lab)?;
     let local: Description = agent.reads("local.json")?;
-    let mut caller = Phone::new(&lab, Host::Caller)?;
-    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let mut caller = Phone::new(lab, Host::Caller)?;
+    let mut callee = Phone::new(lab, Host::Callee)?;
     let near = lab.on(Host::Caller, || Ok(UdpSocket::bind("10.81.1.2:30000")?))?;
     near.set_read_timeout(Some(Duration::from_secs(3)))?;
 
@@ -62,7 +74,7 @@ fn a_full_agent_checks_our_candidate_nominates_it_and_media_flows_both_ways() ->
     // Nothing is sent to an address that no check has vouched for.
     let towards = call.far_media.context("no media address in the answer")?;
     near.send_to(&[&[0x80, 0][..], &[0; 170]].concat(), towards)?;
-    until(SOON, || Ok((dropped(&daemon, "no_destination")? == 1).then_some(())))?;
+    until(SOON, || Ok((dropped(daemon, "no_destination")? == 1).then_some(())))?;
 
     agent.writes(
         "remote.json",
@@ -83,7 +95,7 @@ fn a_full_agent_checks_our_candidate_nominates_it_and_media_flows_both_ways() ->
     let scrape = daemon.http("/metrics")?;
     let answered = scrape.lines().find(|line| line.contains("checks_answered"));
     assert!(answered.is_none_or(|line| !line.ends_with(" 0")), "{answered:?}");
-    assert_eq!(dropped(&daemon, "check_refused")?, 0);
+    assert_eq!(dropped(daemon, "check_refused")?, 0);
     caller.hang_up(&mut call)
 }
 

@@ -1,6 +1,6 @@
 //! From a call's words to the kernel's: [`FlowSpec`] to [`FlowKey`] and [`FlowConfig`], pure.
 
-use super::keys::{is_of_the_kernel, is_secured, punted};
+use super::keys::{is_of_the_kernel, is_secured, opens_in_kernel, punted};
 use crate::media::plan::{FlowSpec, GateSpec, OutputSpec, PayloadType};
 use crate::srtp::MasterKey;
 use gateway_common::flow::{
@@ -199,9 +199,10 @@ fn flags(spec: &FlowSpec) -> u16 {
         (telephone_event, flag::TELEPHONE_EVENT),
         (spec.continuity, flag::CONTINUITY),
         (spec.muted, flag::MUTED),
-        (of_the_kernel(&spec.unprotect), flag::UNPROTECT),
+        (opens_in_kernel(spec), flag::UNPROTECT),
         (of_the_kernel(&spec.protect), flag::PROTECT),
         (punted(spec).is_some(), flag::PUNT),
+        (spec.checks.is_some(), flag::ICE),
     ]
     .iter()
     .filter(|(wanted, _)| *wanted)

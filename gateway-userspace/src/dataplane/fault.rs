@@ -85,13 +85,9 @@ pub enum DataplaneFault {
     UnknownFlow { id: FlowId },
     #[error(
         "no AF_XDP sockets for what userspace has to relay ({why}): give the daemon CAP_NET_RAW and LimitMEMLOCK=infinity, \
-         or let both sides speak one codec and take AES_CM_128_HMAC_SHA1_80, which the kernel relays"
+         or let both sides speak one codec, take AES_CM_128_HMAC_SHA1_80 and do without ICE, which the kernel relays"
     )]
     Userspace { why: String },
-    #[error(
-        "connectivity checks are answered over sockets only: use media.ice = \"off\", or [dataplane] mode = \"sockets\""
-    )]
-    ChecksInKernel,
     #[error(
         "the table of SRTP flows is full ({flows} flows): raise [dataplane] secured_flows and restart without calls"
     )]

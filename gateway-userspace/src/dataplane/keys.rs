@@ -27,6 +27,12 @@ pub(super) fn is_of_the_kernel(key: &MasterKey) -> bool {
         && key.mki().is_none_or(|mki| mki.len() <= MKI_MAX)
 }
 
+/// Whether the XDP program unprotects what arrives: not where several far ends with keys of their own may send it.
+pub(super) fn opens_in_kernel(spec: &FlowSpec) -> bool {
+    let has_forks = spec.checks.as_ref().is_some_and(|checks| checks.forks.len() > 1);
+    !has_forks && spec.unprotect.as_ref().is_some_and(is_of_the_kernel)
+}
+
 /// Why the packets of a flow go through userspace, whatever the kernel; `None` where the program relays them.
 pub(super) fn punted(spec: &FlowSpec) -> Option<Punted> {
     if let Some(bridge) = &spec.bridge {
@@ -44,7 +50,11 @@ pub fn compile(spec: &FlowSpec, before: &FlowKeys, counted: &FlowCrypto, offered
             .map_or(Keys::NONE, |key| one_direction(key, before, counted, offered))
     };
     FlowKeys {
-        unprotect: direction(spec.unprotect.as_ref(), &before.unprotect, &counted.unprotect),
+        unprotect: direction(
+            spec.unprotect.as_ref().filter(|_| opens_in_kernel(spec)),
+            &before.unprotect,
+            &counted.unprotect,
+        ),
         protect: direction(spec.protect.as_ref(), &before.protect, &counted.protect),
     }
 }

@@ -16,6 +16,7 @@ use super::raw::RawSender;
 use super::record::Record;
 use super::reference::Counters;
 use super::reference::bridges::Bridges;
+use super::reference::checks::Checks;
 use super::reference::engine::{Carrier, Engine};
 use super::reference::relay::Arrival;
 use super::reference::states::States;
@@ -208,13 +209,16 @@ impl Userspace {
     /// may be on their way here. `adopted`: from a daemon before this one.
     pub(super) fn secure(&mut self, spec: &FlowSpec, compiled: &Compiled, keys: &KernelKeys, adopted: bool) {
         let Compiled { key, config } = compiled;
-        let is_ours = config.flags & flag::PUNT != 0 || self.leaving.contains_key(key);
+        // One with checks may be userspace's at any time.
+        let is_ours = config.flags & (flag::PUNT | flag::ICE) != 0 || self.leaving.contains_key(key);
         if !is_ours && self.engine.config(*key).is_none() {
             return;
         }
         self.engine.follow(*key, FlowConfig { rate: 0, ..*config });
-        let foreign = [&spec.unprotect, &spec.protect]
-            .map(|key| key.as_ref().filter(|key| !keys::is_of_the_kernel(key)));
+        let foreign = [
+            spec.unprotect.as_ref().filter(|_| !keys::opens_in_kernel(spec)),
+            spec.protect.as_ref().filter(|key| !keys::is_of_the_kernel(key)),
+        ];
         self.engine.secure((config.slot, config.crypto_slot), foreign, adopted);
         if config.crypto_slot != NO_SLOT {
             self.engine.set_keys(config.crypto_slot, keys.read(config.crypto_slot));
@@ -239,9 +243,20 @@ impl Userspace {
         (&mut self.engine, &mut self.sender)
     }
 
-    /// When the engine has something to do by itself.
+    /// Agents of ports that take connectivity checks.
+    pub(super) fn checks(&mut self) -> &mut Checks {
+        self.engine.checks()
+    }
+
+    /// When the engine is to be run.
     pub(super) fn deadline(&self) -> Option<Time> {
         self.engine.deadline()
+    }
+
+    /// What agents have found goes into the kernel's table.
+    pub(super) fn publish(&mut self) {
+        let Self { table, engine, leaving, listening, .. } = self;
+        publish(table, engine, leaving, !listening.is_empty());
     }
 
     /// Calls that are more than a relay.
@@ -305,13 +320,41 @@ impl Userspace {
     }
 }
 
+/// What agents have found goes into the kernel's table. A flow that their findings make the kernel's leaves userspace as
+/// any other does, behind its next packet where packets come here at all.
+fn publish(
+    table: &KernelFlows,
+    engine: &mut Engine,
+    leaving: &mut HashMap<FlowKey, FlowConfig>,
+    is_listening: bool,
+) {
+    for key in engine.rewritten() {
+        let Some(before) = table.config(&key) else { continue };
+        let mut config = leaving.remove(&key).unwrap_or(before);
+        engine.checks().write(&mut config);
+        engine.checks().place(&mut config);
+        if is_listening && before.flags & flag::PUNT != 0 && config.flags & flag::PUNT == 0 {
+            leaving.insert(key, config);
+            config = FlowConfig { flags: config.flags | flag::PUNT, punted: before.punted, ..config };
+        }
+        if config != before
+            && let Err(fault) = table.replace(key, config)
+        {
+            tracing::error!(?fault, "what a connectivity check vouches for is not in the flow table");
+        }
+        if engine.config(key).is_some() {
+            engine.follow(key, FlowConfig { rate: 0, ..config });
+        }
+    }
+}
+
 /// What a frame needs on its way.
 struct Relayed<'a> {
     parts: &'a Parts,
     table: &'a KernelFlows,
     engine: &'a mut Engine,
     sender: &'a mut RawSender,
-    leaving: &'a HashMap<FlowKey, FlowConfig>,
+    leaving: &'a mut HashMap<FlowKey, FlowConfig>,
     due: &'a mut Vec<FlowKey>,
 }
 
@@ -353,6 +396,7 @@ impl Relayed<'_> {
         };
         let payload = frame.get_mut(headers.payload..).unwrap_or_default();
         self.engine.receive(now, arrived, payload, headers.payload_len, self.sender);
+        publish(self.table, self.engine, self.leaving, true);
         if self.leaving.contains_key(&at) {
             self.due.push(at);
         }

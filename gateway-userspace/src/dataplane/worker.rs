@@ -214,6 +214,8 @@ impl Dataplane {
         // What a bridge knew of the call died with its daemon: another goes on in the streams that it sent.
         let prepared = self.backend.prepare(&[], flows)?;
         let places: Vec<_> = before.iter().map(|compiled| place(&compiled.config)).collect();
+        self.backend.check(flows, &places);
+        self.backend.engine().0.checks().resume(monotonic(), &before);
         let after = self.compile(flows, &places)?;
         self.secure(flows, &places, false);
         if before != after {
@@ -321,11 +323,14 @@ impl Dataplane {
         }
     }
 
-    /// Sends what calls that are more than a relay have to send by now.
+    /// Sends what calls that are more than a relay have to send by now, and lets pass what checks vouch for no more.
     pub fn run(&mut self, records: &mut Vec<Record>) {
         let (engine, mut carrier) = self.backend.engine();
         engine.run(monotonic(), &mut carrier);
         records.extend(engine.records());
+        if let Backend::Kernel(kernel) = &mut self.backend {
+            kernel.userspace.publish();
+        }
     }
 
     /// When [`Self::run`] has something to do.
@@ -468,10 +473,7 @@ impl Dataplane {
     /// Whether whoever is to relay the flows is there.
     fn carried(&self, flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
         match &self.backend {
-            Backend::Kernel(_) if flows.iter().any(|flow| flow.checks.is_some()) => {
-                Err(DataplaneFault::ChecksInKernel)
-            }
-            Backend::Kernel(kernel) if flows.iter().any(|flow| kernel.punted(flow).is_some()) => {
+            Backend::Kernel(kernel) if flows.iter().any(|flow| kernel.is_in_userspace(flow)) => {
                 kernel.userspace.available()
             }
             _ => Ok(()),
@@ -482,12 +484,13 @@ impl Dataplane {
     fn compile(&mut self, flows: &[FlowSpec], places: &[Place]) -> Result<Vec<Compiled>, DataplaneFault> {
         let mut compiled = compile(flows, places)?;
         self.backend.apply_checks(&mut compiled);
-        if let Backend::Kernel(kernel) = &self.backend {
+        if let Backend::Kernel(kernel) = &mut self.backend {
             for (compiled, flow) in compiled.iter_mut().zip(flows) {
                 if let Some(why) = kernel.punted(flow) {
                     compiled.config.flags |= flag::PUNT;
                     compiled.config.punted = why as u8;
                 }
+                kernel.userspace.checks().place(&mut compiled.config);
             }
         }
         Ok(compiled)
@@ -591,9 +594,15 @@ impl KernelBackend {
         }
     }
 
+    /// Whether packets of a flow come to userspace: all, or connectivity checks.
+    fn is_in_userspace(&self, flow: &FlowSpec) -> bool {
+        flow.checks.is_some() || self.punted(flow).is_some()
+    }
+
     /// Why userspace relays a flow, on this kernel; `None` where the program does.
     fn punted(&self, flow: &FlowSpec) -> Option<Punted> {
-        let without = !self.srtp && is_secured(flow);
+        // The program that tells checks from media is the one of those.
+        let without = !self.srtp && (is_secured(flow) || flow.checks.is_some());
         punted(flow).or(without.then_some(Punted::KernelWithoutSrtp))
     }
 }
@@ -647,9 +656,7 @@ impl Backend {
 
     /// Agents answer the checks of these flows as the plan says, as far as it is not in force yet.
     fn check(&mut self, flows: &[FlowSpec], places: &[Place]) {
-        if let Self::Sockets(relay) = self {
-            relay.configure_checks(flows, places);
-        }
+        self.engine().0.configure_checks(flows, places);
     }
 
     /// What relays in userspace, and what takes its packets away.
@@ -689,9 +696,7 @@ impl Backend {
     }
 
     fn apply_checks(&mut self, compiled: &mut [Compiled]) {
-        if let Self::Sockets(relay) = self {
-            relay.checks().apply(compiled);
-        }
+        self.engine().0.checks().apply(compiled);
     }
 
     /// Gives installed flows their keys.

@@ -160,6 +160,17 @@ impl LiteAgent {
         }
     }
 
+    /// Goes on with the address that an agent of a daemon before this one had chosen, until checks say better: one that was
+    /// nominated stays, as its far end may not check it again.
+    pub fn resume(&mut self, now: Time, remote: SocketAddr, is_nominated: bool) {
+        let chosen = self.current.chosen.as_ref();
+        let Some(ufrag) = chosen.or(self.current.peers.first().map(|peer| &peer.ufrag)).cloned() else {
+            return;
+        };
+        self.current.pairs.push(Pair { remote, ufrag, priority: 0, is_nominated, checked: now });
+        self.settle();
+    }
+
     /// Whether media from this address is heard.
     pub fn hears(&self, source: SocketAddr) -> bool {
         match self.sources() {

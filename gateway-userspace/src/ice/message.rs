@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// Octets of the header.
 const HEADER: usize = 20;
 /// RFC 8489 section 5.
-const COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+const COOKIE: [u8; 4] = gateway_common::stun::MAGIC_COOKIE.to_be_bytes();
 /// RFC 8489 section 14.7: what a fingerprint differs from its checksum by.
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
 const BINDING: u16 = 1;
@@ -41,7 +41,7 @@ pub mod attribute {
 
 /// Whether a packet on a media port is STUN (RFC 7983 section 7) and not RTP, RTCP or noise.
 pub fn is_stun(packet: &[u8]) -> bool {
-    matches!(packet.first(), Some(0..=3)) && packet.get(4..8) == Some(&COOKIE)
+    gateway_common::stun::is_stun(packet, 0, packet.len())
 }
 
 /// What a message is (RFC 8489 section 5).

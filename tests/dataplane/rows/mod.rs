@@ -2,6 +2,7 @@
 
 mod account;
 mod admission;
+mod checks;
 mod headers;
 mod media;
 mod output;
@@ -10,8 +11,16 @@ mod rtcp;
 use crate::row::Row;
 
 pub fn all() -> Vec<Row> {
-    [headers::rows(), media::rows(), admission::rows(), output::rows(), account::rows(), rtcp::rows()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        headers::rows(),
+        media::rows(),
+        admission::rows(),
+        output::rows(),
+        account::rows(),
+        rtcp::rows(),
+        checks::rows(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

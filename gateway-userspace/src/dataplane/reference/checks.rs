@@ -9,9 +9,9 @@ use super::relay::Arrival;
 use crate::base::time::Time;
 use crate::ice::{LiteAgent, Outcome, Sources};
 use crate::media::plan::{ChecksSpec, FlowSpec};
-use gateway_common::flow::{FlowConfig, FlowKey, Gate, Output};
+use gateway_common::flow::{FlowConfig, FlowKey, Gate, Output, Punted, flag};
 use gateway_common::net::{Addr128, Be16};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 
 /// The agents of one worker.
@@ -19,6 +19,8 @@ use std::net::SocketAddr;
 pub(in crate::dataplane) struct Checks {
     /// By the slot of the flow that their checks arrive at.
     agents: HashMap<u32, Checked>,
+    /// When findings of which slot's agent pass.
+    deadlines: BTreeSet<(Time, u32)>,
     /// The answer being written.
     answer: Vec<u8>,
 }
@@ -29,6 +31,10 @@ struct Checked {
     epoch: u32,
     /// The flow itself and those that lead to its far end.
     concerned: Vec<FlowKey>,
+    /// More than one far end may send here.
+    has_forks: bool,
+    /// As it stands among the deadlines.
+    deadline: Option<Time>,
 }
 
 impl Checks {
@@ -36,7 +42,7 @@ impl Checks {
     pub(in crate::dataplane) fn configure(&mut self, flows: &[FlowSpec], places: &[Place]) {
         for (index, (flow, place)) in flows.iter().zip(places).enumerate() {
             let Some(spec) = &flow.checks else {
-                self.agents.remove(&place.slot);
+                self.forget(place.slot);
                 continue;
             };
             let leads_there = |flow: &&FlowSpec| {
@@ -44,17 +50,77 @@ impl Checks {
             };
             let concerned = std::iter::once(flow).chain(flows.iter().filter(leads_there));
             let concerned = concerned.map(|flow| key(flow.at)).collect();
-            let agent = match self.agents.remove(&place.slot).filter(|before| before.epoch == place.epoch) {
+            let before = self.agents.remove(&place.slot);
+            let deadline = before.as_ref().and_then(|before| before.deadline);
+            let agent = match before.filter(|before| before.epoch == place.epoch) {
                 Some(before) => before.agent,
                 None => LiteAgent::new(spec.local.clone(), spec.unknown),
             };
             let agent = informed(agent, spec);
-            self.agents.insert(place.slot, Checked { agent, epoch: place.epoch, concerned });
+            let has_forks = spec.forks.len() > 1;
+            let checked = Checked { agent, epoch: place.epoch, concerned, has_forks, deadline };
+            self.agents.insert(place.slot, checked);
+            self.schedule(place.slot);
         }
     }
 
     pub(in crate::dataplane) fn forget(&mut self, slot: u32) {
-        self.agents.remove(&slot);
+        if let Some(Checked { deadline: Some(deadline), .. }) = self.agents.remove(&slot) {
+            self.deadlines.remove(&(deadline, slot));
+        }
+    }
+
+    /// The agent of a flow goes on with what a daemon before this one wrote into the kernel's table: the source that the
+    /// flow hears, or else where those lead that lead to its far end.
+    pub(in crate::dataplane) fn resume(&mut self, now: u64, before: &[Compiled]) {
+        for Compiled { config: FlowConfig { slot, gate, gate_address, gate_port, .. }, .. } in before {
+            let Some(checked) = self.agents.get_mut(slot) else { continue };
+            let is_somebody =
+                |(address, port): &(Addr128, Be16)| !address.is_unspecified() && port.host() != 0;
+            let heard =
+                Some((*gate_address, *gate_port)).filter(|_| *gate == Gate::Exact).filter(is_somebody);
+            let outputs = before.iter().flat_map(|other| [other.config.rtp, other.config.rtcp]);
+            let ways = outputs.filter(|output| output.learned_slot == *slot);
+            let way_out = ways.map(|output| (output.remote, output.remote_port)).find(is_somebody);
+            if let Some((address, port)) = heard.or(way_out) {
+                let remote = arrival(FlowKey::new(address, port));
+                checked.agent.resume(Time(now / 1_000), remote, heard.is_some());
+            }
+            self.schedule(*slot);
+        }
+    }
+
+    /// Forgets what was not checked for long. Flows whose configuration is to be written anew by [`Checks::write`].
+    pub(in crate::dataplane) fn expire(&mut self, now: u64) -> Vec<FlowKey> {
+        let now = Time(now / 1_000);
+        let mut concerned = Vec::new();
+        while let Some((_, slot)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            self.deadlines.pop_first();
+            let Some(checked) = self.agents.get_mut(&slot) else { continue };
+            checked.deadline = None;
+            if checked.agent.expire(now) {
+                concerned.extend_from_slice(&checked.concerned);
+            }
+            self.schedule(slot);
+        }
+        concerned
+    }
+
+    /// When [`Checks::expire`] has something to do.
+    pub(in crate::dataplane) fn deadline(&self) -> Option<Time> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    fn schedule(&mut self, slot: u32) {
+        let Some(checked) = self.agents.get_mut(&slot) else { return };
+        let deadline = checked.agent.deadline();
+        if deadline == checked.deadline {
+            return;
+        }
+        if let Some(before) = std::mem::replace(&mut checked.deadline, deadline) {
+            self.deadlines.remove(&(before, slot));
+        }
+        self.deadlines.extend(deadline.map(|deadline| (deadline, slot)));
     }
 
     /// Whether checks arrive at the flow of this slot.
@@ -83,6 +149,25 @@ impl Checks {
         }
         for output in [&mut config.rtp, &mut config.rtcp] {
             self.aim(output);
+        }
+    }
+
+    /// Has userspace relay the flow while its agent has to be asked of each packet.
+    pub(in crate::dataplane) fn place(&self, config: &mut FlowConfig) {
+        let asked = self.agents.get(&config.slot);
+        let is_asked =
+            asked.is_some_and(|checked| checked.has_forks || checked.agent.sources() == Sources::Checked);
+        let by_checks = config.punted == Punted::Checks as u8;
+        match (config.flags & flag::PUNT != 0, is_asked) {
+            (false, true) => {
+                config.flags |= flag::PUNT;
+                config.punted = Punted::Checks as u8;
+            }
+            (true, false) if by_checks => {
+                config.flags &= !flag::PUNT;
+                config.punted = 0;
+            }
+            _ => {}
         }
     }
 
@@ -124,6 +209,8 @@ impl Checks {
         let now = Time(now / 1_000);
         let expired = checked.agent.expire(now);
         let outcome = checked.agent.receive(now, source_of(arrived), packet, &mut self.answer);
+        self.schedule(slot);
+        let checked = self.agents.get(&slot)?;
         let news = expired || matches!(outcome, Outcome::Answered { news: true });
         let concerned = if news { checked.concerned.as_slice() } else { &[] };
         let refused = matches!(outcome, Outcome::Refused(_) | Outcome::Ignored(_));
@@ -150,4 +237,59 @@ fn informed(mut agent: LiteAgent, spec: &ChecksSpec) -> LiteAgent {
 
 fn source_of(arrived: &Arrival) -> SocketAddr {
     arrival(FlowKey::new(arrived.source, arrived.source_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::token::Tokens;
+    use crate::ice::{Builder, Class, Mint, Peer, UnknownAttributes, attribute};
+    use crate::media::plan::Fork;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn what_a_check_vouched_for_passes_without_another_packet() {
+        let local = Mint::new(&mut Tokens::seeded(1)).credentials();
+        let username = format!("{}:them", local.ufrag);
+        let peer = Peer { ufrag: "them".parse().unwrap(), candidates: Vec::new() };
+        let spec = ChecksSpec {
+            local: local.clone(),
+            unknown: UnknownAttributes::Refuse,
+            forks: vec![Fork { peer, unprotect: None }],
+        };
+        let mut checks = Checks::default();
+        let at = FlowKey::new(Addr128::v4([192, 0, 2, 1]), Be16::new(30_000));
+        let concerned = vec![at];
+        let agent = informed(LiteAgent::new(local.clone(), spec.unknown), &spec);
+        let checked = Checked { agent, epoch: 1, concerned, has_forks: false, deadline: None };
+        checks.agents.insert(3, checked);
+
+        let mut packet = Vec::new();
+        Builder::new(&mut packet, Class::Request, [7; 12])
+            .attribute(attribute::USERNAME, username.as_bytes())
+            .attribute(attribute::PRIORITY, &[0x6e, 0, 1, 0xff])
+            .attribute(attribute::ICE_CONTROLLING, &[1; 8])
+            .finish(Some(&local.password));
+        let source = (Addr128::v4([192, 0, 2, 10]), Be16::new(4000));
+        let arrived = Arrival { at, source: source.0, source_port: source.1, traffic_class: 0 };
+        assert_eq!(checks.deadline(), None);
+        assert_eq!(checks.receive(SECOND, 3, &arrived, &packet).unwrap().concerned, [at]);
+        let gate = |checks: &Checks| {
+            let mut config = FlowConfig { slot: 3, ..FlowConfig::default() };
+            checks.write(&mut config);
+            (config.gate_address, config.gate_port)
+        };
+        assert_eq!(gate(&checks), source);
+        assert_eq!(checks.deadline(), Some(Time(31_000_000)));
+        assert!(checks.receive(11 * SECOND, 3, &arrived, &packet).unwrap().concerned.is_empty());
+        assert!(checks.expire(31 * SECOND).is_empty(), "it was checked again");
+        assert_eq!(checks.deadline(), Some(Time(41_000_000)));
+        assert_eq!(checks.expire(41 * SECOND), [at]);
+        assert_eq!(gate(&checks), (Addr128::UNSPECIFIED, Be16::new(0)));
+        assert_eq!(checks.deadline(), None);
+        checks.receive(50 * SECOND, 3, &arrived, &packet);
+        checks.forget(3);
+        assert_eq!(checks.deadline(), None, "of an agent that is gone");
+    }
 }

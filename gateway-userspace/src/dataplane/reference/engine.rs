@@ -97,6 +97,8 @@ pub(in crate::dataplane) struct Engine {
     /// The payload being relayed.
     payload: Vec<u8>,
     captures: Captures,
+    /// Flows that agents had something new to say of, where a table beside this one has to know.
+    rewritten: Option<Vec<FlowKey>>,
 }
 
 impl Engine {
@@ -109,6 +111,7 @@ impl Engine {
             reports: Reports::default(),
             payload: Vec::with_capacity(DATAGRAM_MAX),
             captures: Captures::default(),
+            rewritten: None,
         }
     }
 
@@ -118,7 +121,8 @@ impl Engine {
         states: States<FlowState>,
         counted: States<FlowCrypto>,
     ) -> Self {
-        Self { relay: Relay::over(counters, states, counted), ..Self::new(Arc::default()) }
+        let relay = Relay::over(counters, states, counted);
+        Self { relay, rewritten: Some(Vec::new()), ..Self::new(Arc::default()) }
     }
 
     pub(in crate::dataplane) fn config(&self, at: FlowKey) -> Option<&FlowConfig> {
@@ -206,6 +210,11 @@ impl Engine {
         &mut self.checks
     }
 
+    /// Flows that agents had something new to say of ([`Checks::write`]) since the last call.
+    pub(in crate::dataplane) fn rewritten(&mut self) -> Vec<FlowKey> {
+        self.rewritten.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// What flows had to say since the last call.
     pub(in crate::dataplane) fn records(&mut self) -> impl Iterator<Item = Record> {
         let made = self.bridges.records().chain(self.reports.records());
@@ -242,8 +251,11 @@ impl Engine {
         self.reports.host(now, members, flows);
     }
 
-    /// Sends what bridges, and reports to their peers, have to send at `now` (monotonic nanoseconds).
+    /// Sends what bridges, and reports to their peers, have to send at `now` (monotonic nanoseconds), and forgets what checks
+    /// vouch for no more.
     pub(in crate::dataplane) fn run(&mut self, now: u64, carrier: &mut impl Carrier) {
+        let concerned = self.checks.expire(now);
+        self.rewrite(&concerned);
         let Self { relay, secured, bridges, reports, captures, .. } = self;
         let mut exit = Exit { relay, secured, captures, carrier };
         bridges.run(now, &mut exit);
@@ -252,7 +264,7 @@ impl Engine {
 
     /// When [`Self::run`] has something to do.
     pub(in crate::dataplane) fn deadline(&self) -> Option<Time> {
-        [self.bridges.deadline(), self.reports.deadline()].into_iter().flatten().min()
+        [self.bridges.deadline(), self.reports.deadline(), self.checks.deadline()].into_iter().flatten().min()
     }
 
     /// These flows are about to go: peers that had reports of ours are told (RFC 3550 section 6.3.7).
@@ -373,6 +385,9 @@ impl Engine {
                 self.checks.write(&mut config);
                 self.relay.insert(*at, config);
             }
+        }
+        if let Some(rewritten) = &mut self.rewritten {
+            rewritten.extend_from_slice(concerned);
         }
     }
 

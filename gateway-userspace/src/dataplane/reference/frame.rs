@@ -2,9 +2,10 @@
 //! packet. Headers that leave are written here from the RFCs and every checksum is computed over all it covers.
 
 use super::relay::{Arrival, Passage, Relay};
-use gateway_common::flow::{FlowKey, flag};
+use gateway_common::flow::{FlowConfig, FlowKey, flag};
 use gateway_common::headers::{self, Headers, Parsed};
 use gateway_common::net::{Addr128, Be16};
+use gateway_common::stun::is_stun;
 use gateway_common::verdict::{Reason, Traffic};
 use std::net::IpAddr;
 
@@ -54,8 +55,9 @@ impl Relay {
         let at = FlowKey::new(headers.destination, headers.destination_port);
         match self.config(at) {
             None => return self.pass(Traffic::Passed),
-            Some(config) if config.flags & flag::PUNT != 0 => {
-                return self.punt(now, ifindex, &headers, at).unwrap_or_else(Verdict::Drop);
+            Some(config) if config.flags & flag::PUNT != 0 || is_check(config, frame, &headers) => {
+                let is_check = is_check(config, frame, &headers);
+                return self.punt(now, ifindex, &headers, at, is_check).unwrap_or_else(Verdict::Drop);
             }
             Some(_) => {}
         }
@@ -93,10 +95,17 @@ impl Relay {
         }
     }
 
-    /// Gate and rate, and whether anybody listens.
-    fn punt(&mut self, now: u64, ifindex: u32, headers: &Headers, at: FlowKey) -> Result<Verdict, Reason> {
+    /// Gate and rate, of all but connectivity checks, and whether anybody listens.
+    fn punt(
+        &mut self,
+        now: u64,
+        ifindex: u32,
+        headers: &Headers,
+        at: FlowKey,
+        is_check: bool,
+    ) -> Result<Verdict, Reason> {
         let punted = self
-            .knocks(now, arrival(headers, at), headers.fault)
+            .knocks(now, arrival(headers, at), headers.fault, is_check)
             .and_then(|()| if self.listening.contains(&ifindex) { Ok(()) } else { Err(Reason::NoSocket) });
         punted.inspect_err(|reason| self.refuse(at, *reason))?;
         self.counters().count(Traffic::Punted);
@@ -121,6 +130,10 @@ impl Relay {
         let summed = headers.udp_checksum == Be16::new(0) && !to_v4;
         if summed && payload_len > SUMMED_MAX { Err(Reason::TooBig) } else { Ok(hop) }
     }
+}
+
+fn is_check(config: &FlowConfig, frame: &[u8], headers: &Headers) -> bool {
+    config.flags & flag::ICE != 0 && is_stun(frame, headers.payload, headers.payload_len)
 }
 
 fn arrival(headers: &Headers, at: FlowKey) -> Arrival {

@@ -7,7 +7,7 @@
 //! the fall-back where XDP is not to be had.
 
 pub(super) mod bridges;
-mod checks;
+pub(in crate::dataplane) mod checks;
 pub mod counters;
 mod crypto;
 mod datagram;

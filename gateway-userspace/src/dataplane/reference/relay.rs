@@ -428,12 +428,19 @@ impl Relay {
     }
 
     /// Whether the gate of a flow lets the packet in, and its rate: all that is asked of a packet for userspace.
-    pub(super) fn knocks(&mut self, now: u64, arrived: Arrival, fault: Option<Reason>) -> Result<(), Reason> {
+    pub(super) fn knocks(
+        &mut self,
+        now: u64,
+        arrived: Arrival,
+        fault: Option<Reason>,
+        is_check: bool,
+    ) -> Result<(), Reason> {
         let config = *self.flows.get(&arrived.at).ok_or(Reason::StateMissing)?;
         self.states.change(config.slot, |state| {
             admit::begin(&config, state);
             match fault {
                 Some(fault) => Err(fault),
+                None if is_check => Ok(()),
                 None if !admit::gate_opens(&config, arrived.source, arrived.source_port) => {
                     Err(Reason::SourceRefused)
                 }

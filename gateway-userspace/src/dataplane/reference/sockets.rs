@@ -1,12 +1,11 @@
 //! The engine with sockets around it: one per address that a flow arrives at or leaves from.
 
-use super::super::compile::{Place, arrival, key};
+use super::super::compile::{arrival, key};
 use super::super::fault::DataplaneFault;
 use super::super::kernel::monotonic;
 use super::super::raw;
 use super::super::record::Record;
 use super::bridges::Bridges;
-use super::checks::Checks;
 use super::counters::Counters;
 use super::datagram;
 use super::engine::{Carrier, DATAGRAM_MAX, Engine, GROWTH_MAX};
@@ -120,16 +119,6 @@ impl SocketRelay {
     pub(crate) fn secure(&mut self, slot: u32, spec: &FlowSpec) {
         let keys = [spec.unprotect.as_ref(), spec.protect.as_ref()];
         self.engine.secure((slot, NO_SLOT), keys, false);
-    }
-
-    /// Agents answer the checks of these flows as the plan says.
-    pub(crate) fn configure_checks(&mut self, flows: &[FlowSpec], places: &[Place]) {
-        self.engine.configure_checks(flows, places);
-    }
-
-    /// Agents of ports that take connectivity checks.
-    pub(crate) fn checks(&mut self) -> &mut Checks {
-        self.engine.checks()
     }
 
     /// Forgets a slot that is free again.
@@ -256,6 +245,7 @@ fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::compile::Place;
     use super::super::super::compile::{Compiled, compile};
     use super::*;
     use crate::base::id::Side;
@@ -330,7 +320,7 @@ mod tests {
                     crypto_slot: gateway_common::flow::NO_SLOT,
                 })
                 .collect();
-            relay.configure_checks(flows, &places);
+            relay.engine.configure_checks(flows, &places);
             for (Compiled { key, config }, spec) in compile(flows, &places).unwrap().into_iter().zip(flows) {
                 relay.insert(key, config).unwrap();
                 relay.secure(config.slot, spec);
