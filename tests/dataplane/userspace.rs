@@ -274,6 +274,20 @@ fn a_call_that_moves_between_kernel_and_userspace_loses_repeats_and_reorders_not
     Ok(())
 }
 
+#[test]
+fn a_flow_without_a_packet_under_way_is_the_kernels_at_once() -> Result<()> {
+    let wires = Wires::new("silent")?;
+    let node = Node::boot(&Settings { socket_frames: 1024, ..wires.settings() })?;
+    let mut worker = Worker::new(&node, 0, 1)?;
+    let ids = worker.dataplane.install(&in_userspace(plan()))?;
+    for id in worker.dataplane.update(&ids, &plan())?.ids {
+        let report = worker.dataplane.report(id).context("installed")?;
+        ensure!(report.path == RelayPath::Kernel, "{report:?}");
+    }
+    node.detach()?;
+    Ok(())
+}
+
 fn says(socket: &UdpSocket, to: &str) -> Result<()> {
     let begun = Instant::now();
     for sequence in 1..=NUMBERED {

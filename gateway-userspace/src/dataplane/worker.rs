@@ -22,7 +22,8 @@ use crate::media::plan::FlowSpec;
 use crate::observe::path::RelayPath;
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
-use gateway_common::flow::{FlowConfig, FlowKey, NO_SLOT, Punted, flag};
+use gateway_common::account::TIMED_EVERY;
+use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, Punted, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::srtp::FlowCrypto;
 use mio::{Registry, Token};
@@ -31,6 +32,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A stream that has paused for so long has no packet under way. Longer than [`TIMED_EVERY`] packets of 60 ms, as the last
+/// one is known no better.
+const SILENCE: Duration = Duration::from_millis(60 * (TIMED_EVERY + 1));
 
 /// What no plan says of a flow.
 const CAPTURES: u16 = flag::CAPTURE | flag::CAPTURE_AUDIO;
@@ -579,10 +585,11 @@ impl KernelBackend {
         Self { flows, states, keys, neighbours: neighbours.ok(), userspace, srtp }
     }
 
-    /// What a flow is to be at once: one that leaves userspace stays there for its next packet.
+    /// What a flow is to be at once: one that leaves userspace in the middle of a stream stays there for its next packet.
     fn next(&mut self, flow: &Compiled) -> FlowConfig {
         let Compiled { key, config } = *flow;
         let before = self.flows.config(&key).filter(|before| before.flags & flag::PUNT != 0);
+        let before = before.filter(|_| self.is_streaming(&config));
         match before {
             Some(before) if config.flags & flag::PUNT == 0 && self.userspace.leave(key, config).is_some() => {
                 FlowConfig { flags: config.flags | flag::PUNT, punted: before.punted, ..config }
@@ -592,6 +599,14 @@ impl KernelBackend {
                 config
             }
         }
+    }
+
+    /// Whether a packet of the flow may follow one under way to userspace so closely that it could overtake it: reports
+    /// come seconds apart.
+    fn is_streaming(&self, config: &FlowConfig) -> bool {
+        let statistics = self.states.read(config.slot as usize).unwrap_or_default().statistics;
+        let silence = Duration::from_nanos(monotonic().saturating_sub(statistics.last_seen));
+        config.kind != FlowKind::Rtcp && silence < SILENCE
     }
 
     /// Whether packets of a flow come to userspace: all, or connectivity checks.
