@@ -17,7 +17,7 @@ use super::table::{KernelFlows, TableFault};
 use super::userspace::Userspace;
 use crate::base::id::FlowId;
 use crate::base::time::Time;
-use crate::media::bridge::{Bridge, PlayUntil};
+use crate::media::bridge::{Bridge, PlayUntil, Work};
 use crate::media::plan::FlowSpec;
 use crate::observe::path::RelayPath;
 use crate::signal::dtmf::body::Press;
@@ -361,6 +361,11 @@ impl Dataplane {
         if self.lookup(flow).is_some() {
             self.backend.engine().0.play(monotonic(), flow.slot, what);
         }
+    }
+
+    /// What codecs did for the peer whom this flow hears; `None` where no bridge is.
+    pub fn work(&self, flow: FlowId) -> Option<Work> {
+        self.lookup(flow).and_then(|_| self.backend.bridges().work(flow.slot))
     }
 
     /// Whether calls can be more than a relay here: hear tones, speak different codecs.

@@ -107,7 +107,7 @@ fn over_wires(arguments: &TranscodeArguments) -> Result<Vec<WireFigures>> {
                 CODECS.into_iter().find(|(name, ..)| *name == wanted).context("a codec of the table")?;
             let coding = coding(codec, fmtp)?;
             let units = coding.clock_rate() / PACKETS_PER_SECOND as u32;
-            Ok(Spoken { codec, fmtp, payload_type, payloads: spoken(&coding)?, units })
+            Ok(Spoken { codec, fmtp, payload_type, payloads: spoken(&coding)?, coding, units })
         });
         let name = format!("{} ↔ {}", pair[1].0, pair[0].0);
         transcoded::measure(&steps, name, &[caller?, callee?], &replay)

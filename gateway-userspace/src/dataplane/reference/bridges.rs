@@ -13,7 +13,7 @@ use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
 use crate::codec::LibraryRefused;
 use crate::dataplane::record::Record;
-use crate::media::bridge::{Bridge, Output, PlayUntil, Stream};
+use crate::media::bridge::{Bridge, Output, PlayUntil, Stream, Work};
 use crate::media::plan::{BridgeSpec, FlowSpec};
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
@@ -211,6 +211,12 @@ impl Bridges {
             None => hosted.bridge.stop(side),
         }
         self.arm(place);
+    }
+
+    /// What codecs did for the peer whom the flow of this slot hears; `None` where no bridge is.
+    pub(in crate::dataplane) fn work(&self, slot: u32) -> Option<Work> {
+        let (place, side) = self.place_of(slot)?;
+        Some(self.hosted.get(place)?.bridge.work(side))
     }
 
     /// What bridges had to say since the last call.

@@ -68,6 +68,8 @@ pub(super) struct Inbound {
     starved_ms: u32,
     audio: Vec<i16>,
     counters: Counters,
+    /// Packets of speech that became audio.
+    decoded: u64,
     /// Timestamps from and until which a key was sent as an event: audio of that time is its tone, or nothing.
     key: Option<(u32, u32)>,
 }
@@ -94,6 +96,7 @@ impl Inbound {
             starved_ms: FALLEN_SILENT_MS,
             audio: Vec::new(),
             counters: Counters::default(),
+            decoded: 0,
             key: None,
         })
     }
@@ -105,6 +108,10 @@ impl Inbound {
 
     pub(super) fn counters(&self) -> Counters {
         Counters { late: self.counters.late + self.jitter.skipped(), ..self.counters }
+    }
+
+    pub(super) fn decoded(&self) -> u64 {
+        self.decoded
     }
 
     /// The mode that the peer asks for in its packets since the last question.
@@ -216,7 +223,9 @@ impl Inbound {
             Next::Packet { kind: Kind::Speech, payload } => {
                 self.starved_ms = 0;
                 self.presence = Presence::Speech;
-                if self.decoder.decode(payload, &mut self.audio).is_err() {
+                if self.decoder.decode(payload, &mut self.audio).is_ok() {
+                    self.decoded += 1;
+                } else {
                     self.counters.malformed += 1;
                     self.conceal(most, GAP_MS);
                 }

@@ -57,6 +57,15 @@ pub struct Bridge {
     callee: Leg,
 }
 
+/// Packets of speech that codecs of one leg had to do with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Of its peer.
+    pub decoded: u64,
+    /// To its peer; silence that is encoded counts too.
+    pub encoded: u64,
+}
+
 #[derive(Debug)]
 struct Leg {
     inbound: Inbound,
@@ -157,6 +166,15 @@ impl Bridge {
             Side::Caller => self.caller.inbound.counters(),
             Side::Callee => self.callee.inbound.counters(),
         }
+    }
+
+    /// What has been coded for the leg of `side`.
+    pub fn work(&self, side: Side) -> Work {
+        let leg = match side {
+            Side::Caller => &self.caller,
+            Side::Callee => &self.callee,
+        };
+        Work { decoded: leg.inbound.decoded(), encoded: leg.outbound.encoded() }
     }
 
     /// The leg of `side`, and the other.

@@ -52,6 +52,8 @@ pub(super) struct Outbound {
     packet: Vec<u8>,
     /// The last packet was no speech: the next one that is has the marker (RFC 3551 section 4.1).
     silent: bool,
+    /// Packets of speech that were made.
+    encoded: u64,
     described: Option<(Silence, Time)>,
 }
 
@@ -79,6 +81,7 @@ impl Outbound {
             overlay: Vec::new(),
             packet: Vec::with_capacity(USUAL_PACKET),
             silent: true,
+            encoded: 0,
             described: None,
         })
     }
@@ -90,6 +93,10 @@ impl Outbound {
     /// What the next packet begins with.
     pub(super) fn next(&self) -> Stream {
         self.stream
+    }
+
+    pub(super) fn encoded(&self) -> u64 {
+        self.encoded
     }
 
     /// Time from one packet to the next.
@@ -234,6 +241,7 @@ impl Outbound {
         // The codec itself may say that silence need not be sent.
         let made = coded.is_ok() && self.packet.len() > RTP_LEN;
         self.silent = !made;
+        self.encoded += u64::from(made);
         made
     }
 

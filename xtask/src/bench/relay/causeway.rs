@@ -28,22 +28,21 @@ pub(super) const EXPEDITED_FORWARDING: u8 = 46;
 /// [`Link`]: the interface to leave by, VLAN tags, the interface whose packets leave by XDP_TX.
 type LinkWords = [u32; size_of::<Link>() / 4];
 
-/// The attached program with its flows; detached when this is dropped.
+/// The attached program; detached when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Causeway {
+pub(super) struct Attached {
     /// Only `None` while this is dropped.
     node: Option<Node>,
-    dataplane: Dataplane,
     namespace: String,
     pins: PathBuf,
 }
 
-impl Causeway {
-    /// Attaches to both interfaces of the gateway, natively or not at all.
+impl Attached {
+    /// Attaches to both interfaces of the gateway, natively or not at all, for one worker.
     ///
     /// # Errors
     /// The loader's own, which name their fix.
-    pub(crate) fn start(path: &Path<'_>) -> Result<Self> {
+    pub(super) fn boot(path: &Path<'_>) -> Result<(Self, Dataplane)> {
         let namespace = path.gateway_namespace();
         let pins = PathBuf::from(format!("/sys/fs/bpf/{namespace}"));
         // What a bench that was killed left pinned belongs to a lab that is gone; adopted, its flows would be in the way.
@@ -62,7 +61,41 @@ impl Causeway {
             let dataplane = node.worker(CoreId(0), 1).context("Causeway's data plane")?;
             Ok((node, dataplane))
         })?;
-        Ok(Self { node: Some(node), dataplane, namespace, pins })
+        Ok((Self { node: Some(node), namespace, pins }, dataplane))
+    }
+
+    pub(super) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn node(&self) -> Result<&Node> {
+        self.node.as_ref().context("Causeway is detached")
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let node = self.node.take();
+        let detached = enter(&self.namespace, || node.map_or(Ok(()), |node| node.detach().context("detach")));
+        if let Err(error) = detached {
+            eprintln!("Causeway's data plane stays pinned: {error:#}");
+        }
+    }
+}
+
+/// The attached program with its flows.
+#[derive(Debug)]
+pub(crate) struct Causeway {
+    attached: Attached,
+    dataplane: Dataplane,
+}
+
+impl Causeway {
+    /// # Errors
+    /// As [`Attached::boot`].
+    pub(crate) fn start(path: &Path<'_>) -> Result<Self> {
+        let (attached, dataplane) = Attached::boot(path)?;
+        Ok(Self { attached, dataplane })
     }
 
     /// Installs the flows of call number `call`: RTP and RTCP in both directions.
@@ -92,7 +125,7 @@ impl Causeway {
     /// The flow table is full.
     pub(crate) fn install(&mut self, flows: &[FlowSpec]) -> Result<Vec<FlowId>> {
         let dataplane = &mut self.dataplane;
-        enter(&self.namespace, || dataplane.install(flows).context("flows of a call"))
+        enter(&self.attached.namespace, || dataplane.install(flows).context("flows of a call"))
     }
 
     pub(crate) fn remove(&mut self, flows: &[FlowId]) {
@@ -104,7 +137,7 @@ impl Causeway {
     /// # Errors
     /// It is not where the daemon pins it.
     pub(crate) fn program(&self) -> Result<Xdp> {
-        let pin = self.pins.join("program");
+        let pin = self.attached.pins.join("program");
         Xdp::from_pin(&pin, XdpAttachType::Interface)
             .with_context(|| format!("program pinned at {}", pin.display()))
     }
@@ -115,7 +148,7 @@ impl Causeway {
     /// # Errors
     /// The map of links is not where the daemon pins it.
     pub(crate) fn transmit(&self) -> Result<()> {
-        let pin = self.pins.join("maps").join(name::LINKS);
+        let pin = self.attached.pins.join("maps").join(name::LINKS);
         let map = MapData::from_pin(&pin).with_context(|| format!("map pinned at {}", pin.display()))?;
         let mut links = HashMap::<_, u32, LinkWords>::try_from(Map::HashMap(map))?;
         let known = links.iter().collect::<Result<Vec<_>, _>>()?;
@@ -130,7 +163,7 @@ impl Causeway {
     /// # Errors
     /// They differ.
     pub(crate) fn datapath(&self) -> Result<&'static str> {
-        let paths = self.node.as_ref().map(Node::paths).unwrap_or_default();
+        let paths = self.attached.node()?.paths();
         let first = paths.first().context("Causeway is attached to no interface")?;
         ensure!(
             paths.iter().all(|other| other.path == first.path),
@@ -149,8 +182,7 @@ impl Causeway {
     /// # Errors
     /// The counters cannot be read.
     pub(crate) fn relayed(&self) -> Result<u64> {
-        let node = self.node.as_ref().context("Causeway is detached")?;
-        let traffic = node.traffic().context("Causeway's counters")?;
+        let traffic = self.attached.node()?.traffic().context("Causeway's counters")?;
         Ok([Traffic::Redirected, Traffic::Transmitted].iter().filter_map(|kind| traffic.get(kind)).sum())
     }
 
@@ -159,21 +191,10 @@ impl Causeway {
     /// # Errors
     /// The counters cannot be read.
     pub(crate) fn refused(&self) -> Result<String> {
-        let node = self.node.as_ref().context("Causeway is detached")?;
-        let drops = node.drops().context("Causeway's counters")?;
+        let drops = self.attached.node()?.drops().context("Causeway's counters")?;
         let drops: Vec<String> =
             drops.iter().map(|(reason, count)| format!("{} {count}", reason.label())).collect();
         Ok(if drops.is_empty() { "none".to_owned() } else { drops.join(", ") })
-    }
-}
-
-impl Drop for Causeway {
-    fn drop(&mut self) {
-        let node = self.node.take();
-        let detached = enter(&self.namespace, || node.map_or(Ok(()), |node| node.detach().context("detach")));
-        if let Err(error) = detached {
-            eprintln!("Causeway's data plane stays pinned: {error:#}");
-        }
     }
 }
 

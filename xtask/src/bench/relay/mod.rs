@@ -26,6 +26,7 @@
 mod bencode;
 pub(super) mod causeway;
 pub(super) mod contender;
+mod heard;
 pub(super) mod lab;
 mod latency;
 mod processor_time;
@@ -36,6 +37,7 @@ mod secured;
 pub(super) mod srtp;
 pub(super) mod traffic;
 pub(super) mod transcoded;
+mod worker;
 
 use super::{RelayArguments, ReplayArguments};
 use crate::media::{Form, media_pcap};

@@ -4,43 +4,45 @@
 //! Every call sends 50 packets a second both ways, as phones do: what transcodes keeps a pace of its own, so nothing can
 //! be sent faster. The cost is processor time of the whole machine while packets come (with `--charged`, that of this
 //! program, the relay and softirq threads), above that of a sender-only run of the same packets; how many streams a core
-//! carries follows from it. A relay that answers with fewer packets than came has no figure.
+//! carries follows from it.
+//!
+//! A relay has a figure only if it transcodes: before anything is measured both ends listen to what they hear
+//! ([`heard`]), in every measured run as many packets have to leave as come, and of Causeway's bridges as many have to be
+//! decoded and encoded. Bridges rest while others have their turn, and every run begins with a second that does not count.
 
 use super::Quiet;
 use super::causeway::{EXPEDITED_FORWARDING, RELAY_PORTS};
-use super::lab::{Path, Side, enter};
+use super::heard;
+use super::lab::{Path, Side};
 use super::processor_time::{self, Reading, Use};
 use super::programs::{Bench, Counter};
 use super::recording::{Packet, Recording};
 use super::rtpengine::{Rtpengine, Transcoded};
-use super::traffic::{CallPorts, Pace, Replay, endpoint_port, port_from, words};
+use super::traffic::{CallPorts, Pace, Replay, Sent, endpoint_port, port_from, words};
+use super::worker::Worker;
 use crate::bench::ReplayArguments;
 use crate::report::median;
 use crate::steps::{Step, Steps};
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, anyhow, ensure};
-use gateway_userspace::base::id::CoreId;
-use gateway_userspace::base::time::Time;
-use gateway_userspace::dataplane::{Dataplane, Mode, Node, Settings, monotonic};
+use anyhow::{Result, ensure};
+use gateway_userspace::codec::Coding;
+use gateway_userspace::media::bridge::Work;
 use gateway_userspace::media::plan::{LegMedia, MediaPlan, PlanSettings, plan};
 use gateway_userspace::media::policy::MediaPolicy;
 use gateway_userspace::sdp::{Direction, Negotiated, NegotiatedFormat, Security, Transcoding};
-use mio::{Events, Poll};
 use serde::Serialize;
-use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
-/// Length of one measured run, and of the one before it in which jitter buffers fill and sources are learned.
+/// Length of one measured run, and of what goes before each until jitter buffers are filled again.
 const RUN: Duration = Duration::from_secs(5);
-const WARM_UP: Duration = Duration::from_secs(8);
+const LEAD: Duration = Duration::from_secs(1);
+/// How long both ends listen once: the whole recording.
+const LISTEN: Duration = Duration::from_secs(8);
 /// Packets of a stream in a second.
 const PACKETS_PER_SECOND: f64 = 50.0;
-/// Of packets that came, those that have to leave again while the run lasts.
+/// Of packets that come, those that have to leave again, decoded and encoded, while the run lasts.
 const COMPLETE: f64 = 0.97;
 
 /// One side's codec, and speech in it.
@@ -49,6 +51,7 @@ pub(in crate::bench) struct Spoken {
     pub(in crate::bench) codec: &'static str,
     pub(in crate::bench) fmtp: &'static str,
     pub(in crate::bench) payload_type: u8,
+    pub(in crate::bench) coding: Coding,
     /// Payloads of 20 ms, and units of the RTP clock in each.
     pub(in crate::bench) payloads: Vec<Vec<u8>>,
     pub(in crate::bench) units: u32,
@@ -85,13 +88,6 @@ pub(in crate::bench) fn measure(
         let mut causeway = maker.causeway()?;
         let mut rtpengine = maker.rtpengine()?;
         let mut quiet = Quiet::new(arguments);
-        alone.warm_up()?;
-        ensure!(causeway.warm_up()?, "Causeway does not carry all of it");
-        if let Some(relay) = &mut rtpengine
-            && !relay.warm_up()?
-        {
-            rtpengine = None;
-        }
         let mut costs = [Vec::new(), Vec::new()];
         for turn in 0..arguments.repetitions {
             step.progress(turn.into(), arguments.repetitions.into(), "turns");
@@ -143,17 +139,18 @@ impl<'a> Maker<'a> {
     fn alone(&self) -> Result<Transcoder<'a>> {
         let path = Path::up(self.workspace, "benchnothing")?;
         let counter = self.bench.discard(&path)?;
-        let calls = (0..usize::from(self.arguments.calls)).map(ports).collect();
-        self.transcoder(path, Relay::Nothing, calls, counter)
+        let replay = self.replay(&path, &self.calls())?;
+        Ok(Transcoder { replay, relay: Relay::Nothing, counter, pace: self.pace(), _path: path })
     }
 
     fn causeway(&self) -> Result<Transcoder<'a>> {
         let path = Path::up(self.workspace, "benchcw")?;
-        let calls: Vec<_> = (0..usize::from(self.arguments.calls)).map(ports).collect();
-        let plans = (0..calls.len()).map(|call| bridged(&path, call, self.spoken)).collect::<Result<_>>()?;
-        let relay = Relay::Causeway { _running: Running::start(&path, plans)? };
-        let counter = self.bench.counter(&path)?;
-        self.transcoder(path, relay, calls, counter)
+        let calls = self.calls();
+        let plans =
+            (0..calls.len()).map(|call| bridged(&path, call, self.spoken)).collect::<Result<Vec<_>>>()?;
+        let relay = Relay::Causeway(Box::new(Worker::start(&path, &plans)?));
+        let replay = self.replay(&path, &calls)?;
+        self.transcoder("Causeway", path, relay, replay)
     }
 
     /// `None` where it has not both codecs.
@@ -173,29 +170,96 @@ impl<'a> Maker<'a> {
         let mut rtpengine = Rtpengine::start(&path)?;
         let calls = (0..usize::from(self.arguments.calls))
             .map(|call| rtpengine.transcode(&path, call, &codecs))
-            .collect::<Result<_>>()?;
-        let counter = self.bench.counter(&path)?;
-        self.transcoder(path, Relay::Rtpengine(rtpengine), calls, counter).map(Some)
+            .collect::<Result<Vec<_>>>()?;
+        let replay = self.replay(&path, &calls)?;
+        self.transcoder("rtpengine", path, Relay::Rtpengine(rtpengine), replay).map(Some)
     }
 
+    /// Ports of calls where the relay's are ours to choose.
+    fn calls(&self) -> Vec<CallPorts> {
+        let ports =
+            |call| CallPorts { endpoint: [endpoint_port(call); 2], relay: [port_from(RELAY_PORTS, call); 2] };
+        (0..usize::from(self.arguments.calls)).map(ports).collect()
+    }
+
+    fn replay(&self, path: &Path<'a>, calls: &[CallPorts]) -> Result<Replay<'a>> {
+        Replay::between(path, calls, self.recordings.each_ref())
+    }
+
+    fn pace(&self) -> Paced {
+        let rate = 2.0 * PACKETS_PER_SECOND * f64::from(self.arguments.calls);
+        Paced { rate, charged: self.arguments.charged }
+    }
+
+    /// A relay, once both ends have heard that it transcodes.
     fn transcoder(
         &self,
+        name: &str,
         path: Path<'a>,
-        relay: Relay,
-        calls: Vec<CallPorts>,
-        counter: Counter,
+        mut relay: Relay,
+        mut replay: Replay<'a>,
     ) -> Result<Transcoder<'a>> {
-        let replay = Replay::between(&path, &calls, self.recordings.each_ref())?;
-        let rate = 2.0 * PACKETS_PER_SECOND * calls.len() as f64;
-        let charged = self.arguments.charged;
-        Ok(Transcoder { replay, relay, counter, rate, charged, _path: path })
+        let pace = self.pace();
+        let share = heard::control(&path, self.spoken, || {
+            relay.during(|| pace.send(&mut replay, LISTEN).map(|sent| sent.packets))
+        })?;
+        ensure!(
+            share > COMPLETE,
+            "{name} carries {:.1} % of the packets into the codec of the other end",
+            share * 100.0
+        );
+        let counter = self.bench.counter(&path)?;
+        Ok(Transcoder { replay, relay, counter, pace, _path: path })
     }
 }
 
 enum Relay {
     Nothing,
-    Causeway { _running: Running },
+    Causeway(Box<Worker>),
     Rtpengine(Rtpengine),
+}
+
+impl Relay {
+    /// `run` with the relay at work, if it does not work all the time.
+    fn during<T>(&mut self, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self {
+            Self::Causeway(worker) => worker.during(run),
+            Self::Nothing | Self::Rtpengine(_) => run(),
+        }
+    }
+
+    /// What its codecs did so far, where it tells.
+    fn work(&self) -> Option<Work> {
+        match self {
+            Self::Causeway(worker) => Some(worker.work()),
+            Self::Nothing | Self::Rtpengine(_) => None,
+        }
+    }
+
+    /// This program, and the relay if it is another.
+    fn processes(&self) -> Vec<u32> {
+        let rtpengine = match self {
+            Self::Rtpengine(rtpengine) => Some(rtpengine.id()),
+            Self::Nothing | Self::Causeway(_) => None,
+        };
+        [Some(std::process::id()), rtpengine].into_iter().flatten().collect()
+    }
+}
+
+/// How fast all calls together send, and whose processor time their cost is.
+#[derive(Clone, Copy)]
+struct Paced {
+    /// Packets a second, both ways.
+    rate: f64,
+    charged: bool,
+}
+
+impl Paced {
+    fn send(self, replay: &mut Replay<'_>, length: Duration) -> Result<Sent> {
+        let packets = (self.rate * length.as_secs_f64()) as u64;
+        let last = thread::available_parallelism().map_or(0, |count| count.get() - 1);
+        replay.run(Pace::PacketsPerSecond(self.rate), packets, last)
+    }
 }
 
 /// One of the compared. Fields are dropped in this order: the lab goes last.
@@ -203,65 +267,63 @@ struct Transcoder<'a> {
     replay: Replay<'a>,
     relay: Relay,
     counter: Counter,
-    /// Packets a second, of all calls both ways.
-    rate: f64,
-    charged: bool,
+    pace: Paced,
     _path: Path<'a>,
 }
 
+/// One run.
+struct Run {
+    /// Of packets that were sent, those that came out meanwhile.
+    left: f64,
+    /// µs of processor time for each that was sent.
+    cost: f64,
+    used: Use,
+    /// Packets that were sent, with those that do not count.
+    sent: u64,
+}
+
 impl Transcoder<'_> {
-    /// Until sources are learned and jitter buffers filled; whether as many packets leave then as come.
-    fn warm_up(&mut self) -> Result<bool> {
-        self.run(WARM_UP)?;
-        Ok(self.run(RUN)?.0 > COMPLETE)
-    }
-
-    /// µs of the whole machine for each packet that was sent.
+    /// µs of processor time for each packet that was sent.
     fn cost(&mut self, step: &Step, quiet: &mut Quiet) -> Result<f64> {
-        let (share, cost) = quiet.run(step, || {
-            let (share, cost, used) = self.run(RUN)?;
-            Ok(((share, cost), used))
-        })?;
-        ensure!(share > COMPLETE, "only {:.1} % of the packets left again", share * 100.0);
-        Ok(cost)
+        quiet.run(step, || {
+            let before = self.relay.work();
+            let run = self.run()?;
+            let mut shares = vec![("left again", run.left)];
+            if let Some((before, after)) = before.zip(self.relay.work()) {
+                let share = |after: u64, before: u64| (after - before) as f64 / run.sent as f64;
+                shares.push(("were decoded", share(after.decoded, before.decoded)));
+                shares.push(("were made by an encoder", share(after.encoded, before.encoded)));
+            }
+            for (what, share) in shares {
+                ensure!(share > COMPLETE, "only {:.1} % of the packets {what}", share * 100.0);
+            }
+            Ok((run.cost, run.used))
+        })
     }
 
-    /// The share of packets that came out again meanwhile, µs of processor time for each that was sent, and how
-    /// processors were used.
-    fn run(&mut self, length: Duration) -> Result<(f64, f64, Use)> {
-        let packets = (self.rate * length.as_secs_f64()) as u64;
-        let ours = self.processes();
-        let before = self.counter.taken()?;
-        let (reading, charged) = (Reading::start()?, charged(&ours)?);
-        let last = thread::available_parallelism().map_or(0, |count| count.get() - 1);
-        let sent = self.replay.run(Pace::PacketsPerSecond(self.rate), packets, last)?;
-        // The sender's thread has ended, and its time is not among that of this program's threads.
-        let charged = self::charged(&ours)?.saturating_sub(charged) + sent.charged;
-        let used = Reading::end()?.since(&reading, &ours);
-        let packets = sent.packets as f64;
-        let share = (self.counter.taken()? - before) as f64 / packets;
-        let time = if self.charged { charged + used.softirq_threads } else { used.busy };
-        Ok((share, time.as_secs_f64() * 1e6 / packets, used))
-    }
-
-    /// This program, and the relay if it is another.
-    fn processes(&self) -> Vec<u32> {
-        let rtpengine = match &self.relay {
-            Relay::Rtpengine(rtpengine) => Some(rtpengine.id()),
-            Relay::Nothing | Relay::Causeway { .. } => None,
-        };
-        [Some(std::process::id()), rtpengine].into_iter().flatten().collect()
+    fn run(&mut self) -> Result<Run> {
+        let Self { replay, relay, counter, pace, .. } = self;
+        let ours = relay.processes();
+        relay.during(|| {
+            let lead = pace.send(replay, LEAD)?;
+            let before = counter.taken()?;
+            let (reading, charged) = (Reading::start()?, charged(&ours)?);
+            let sent = pace.send(replay, RUN)?;
+            // The sender's thread has ended, and its time is not among that of this program's threads.
+            let charged = self::charged(&ours)?.saturating_sub(charged) + sent.charged;
+            let used = Reading::end()?.since(&reading, &ours);
+            let packets = sent.packets as f64;
+            let left = (counter.taken()? - before) as f64 / packets;
+            let time = if pace.charged { charged + used.softirq_threads } else { used.busy };
+            let cost = time.as_secs_f64() * 1e6 / packets;
+            Ok(Run { left, cost, used, sent: lead.packets + sent.packets })
+        })
     }
 }
 
 /// Processor time of these processes so far.
 fn charged(processes: &[u32]) -> Result<Duration> {
     processes.iter().map(|process| processor_time::of_process(*process)).sum()
-}
-
-/// Ports of a call where the relay's are ours to choose.
-fn ports(call: usize) -> CallPorts {
-    CallPorts { endpoint: [endpoint_port(call); 2], relay: [port_from(RELAY_PORTS, call); 2] }
 }
 
 /// What the daemon plans for a call whose sides have no codec in common.
@@ -301,79 +363,4 @@ fn bridged(path: &Path<'_>, call: usize, spoken: &[Spoken; 2]) -> Result<MediaPl
     let plan = plan(media(&caller), media(&callee), settings).bridged(media(&caller), media(&callee));
     ensure!(plan.flows.iter().all(|flow| flow.bridge.is_some()), "this build has not both codecs");
     Ok(plan)
-}
-
-/// The daemon's data plane with one worker in a thread of its own, until this is dropped.
-struct Running {
-    node: Option<Node>,
-    worker: Option<JoinHandle<Result<()>>>,
-    over: Arc<AtomicBool>,
-    namespace: String,
-}
-
-/// How long the worker sleeps at most, and so how long its end takes.
-const NAP: Duration = Duration::from_millis(200);
-
-impl Running {
-    fn start(path: &Path<'_>, plans: Vec<MediaPlan>) -> Result<Self> {
-        let namespace = path.gateway_namespace();
-        let pins = PathBuf::from(format!("/sys/fs/bpf/{namespace}"));
-        // What a bench that was killed left pinned belongs to a lab that is gone.
-        if pins.exists() {
-            fs::remove_dir_all(&pins).with_context(|| pins.display().to_string())?;
-        }
-        let settings = Settings {
-            mode: Mode::Native,
-            pin_directory: pins,
-            interfaces: Side::BOTH.map(|side| side.gateway_interface().to_owned()).to_vec(),
-            ..Settings::default()
-        };
-        let (node, mut dataplane, poll) = enter(&namespace, || {
-            let node = Node::boot(&settings).context("Causeway's data plane")?;
-            let mut dataplane = node.worker(CoreId(0), 1).context("Causeway's data plane")?;
-            let poll = Poll::new()?;
-            dataplane.register(poll.registry(), 0..1000)?;
-            for plan in &plans {
-                dataplane.install(&plan.flows).context("flows of a call")?;
-            }
-            Ok((node, dataplane, poll))
-        })?;
-        let over = Arc::new(AtomicBool::new(false));
-        let (end, inside) = (Arc::clone(&over), namespace.clone());
-        let worker = thread::spawn(move || enter(&inside, || turns(poll, &mut dataplane, &end)));
-        Ok(Self { node: Some(node), worker: Some(worker), over, namespace })
-    }
-}
-
-/// As the daemon's worker turns, without signalling.
-fn turns(mut poll: Poll, dataplane: &mut Dataplane, over: &AtomicBool) -> Result<()> {
-    let (mut events, mut records) = (Events::with_capacity(64), Vec::new());
-    while !over.load(Ordering::Relaxed) {
-        let due = dataplane.deadline().map(|at| at.since(Time(monotonic() / 1_000)));
-        match poll.poll(&mut events, Some(due.unwrap_or(NAP).min(NAP))) {
-            Err(error) if error.kind() != std::io::ErrorKind::Interrupted => return Err(error.into()),
-            _ => {}
-        }
-        for event in &events {
-            dataplane.ready(event.token(), &mut records);
-        }
-        dataplane.run(&mut records);
-        records.clear();
-    }
-    Ok(())
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.over.store(true, Ordering::Relaxed);
-        let ended = self
-            .worker
-            .take()
-            .map_or(Ok(()), |worker| worker.join().unwrap_or_else(|_| Err(anyhow!("the worker panicked"))));
-        let node = self.node.take();
-        let detached = enter(&self.namespace, || node.map_or(Ok(()), |node| node.detach().context("detach")));
-        for error in [ended, detached].into_iter().filter_map(Result::err) {
-            eprintln!("Causeway's data plane does not end well: {error:#}");
-        }
-    }
 }
