@@ -27,13 +27,23 @@ pub(crate) enum Need {
     Peers,
     /// Other kernels under emulation: QEMU and busybox
     Verify,
+    /// Build what fuzzes the readers: a C++ compiler, for libFuzzer
+    Fuzz,
     /// Build what the daemon has only where it is asked for: OpenSSL's headers for the second TLS engine, libclang for SILK
     Optional,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Ebpf, Self::Codecs, Self::Kernel, Self::Lab, Self::Peers, Self::Verify, Self::Optional];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Ebpf,
+        Self::Codecs,
+        Self::Kernel,
+        Self::Lab,
+        Self::Peers,
+        Self::Verify,
+        Self::Fuzz,
+        Self::Optional,
+    ];
 
     /// Packages that are wanted as they are; the compiler of [`Self::Ebpf`] is `crate::toolchain`'s affair.
     fn packages(self) -> &'static [Package] {
@@ -78,6 +88,7 @@ impl Need {
                 // The dynamic busybox would need its libraries in the guest.
                 Package("busybox-static", Probe::Package("busybox-static")),
             ],
+            Self::Fuzz => &[Package("g++", Probe::Program("c++"))],
             Self::Optional => &[
                 Package("libssl-dev", Probe::Files(&["/usr/include/openssl/ssl.h"])),
                 Package("pkg-config", Probe::Program("pkg-config")),

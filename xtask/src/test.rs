@@ -9,7 +9,7 @@ use crate::report;
 use crate::setup::{self, Options, Ready};
 use crate::steps::Steps;
 use crate::workspace::{Workspace, cargo};
-use crate::{ebpf, verify};
+use crate::{ebpf, fuzz, verify};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::process::Command;
@@ -17,6 +17,8 @@ use std::time::Instant;
 
 /// After this a suite is ended and has failed; the slowest takes a small part of it.
 const SUITE_LIMIT: &str = "20m";
+/// What libFuzzer has for each target: enough to run the corpus and to look a little further.
+const LIBFUZZER_SECONDS: u64 = 3;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -44,6 +46,8 @@ enum Check {
     Call,
     /// Readers of what comes from the network hold their promises for made-up inputs
     Fuzz,
+    /// libFuzzer finds nothing in some seconds of each of those readers
+    Libfuzzer,
     /// The verifiers of this kernel and of Debian's 6.1 and 6.12 take the XDP objects
     Verify,
     /// The data plane's table of sentences, in the kernel and against the reference
@@ -60,6 +64,7 @@ impl Check {
     fn needs(self) -> &'static [Need] {
         match self {
             Self::Format | Self::Common | Self::Call | Self::Fuzz | Self::Userspace => &[],
+            Self::Libfuzzer => &[Need::Codecs, Need::Fuzz],
             Self::Lints | Self::Xtask => &[Need::Kernel],
             Self::Verify => &[Need::Ebpf, Need::Kernel, Need::Verify],
             Self::Dataplane => &[Need::Ebpf, Need::Lab],
@@ -176,6 +181,11 @@ impl Runner<'_> {
             }
             Check::Call | Check::Fuzz | Check::Dataplane | Check::Interop => {
                 self.suite(name, "gateway-tests", &["--test", name])
+            }
+            Check::Libfuzzer => {
+                let (passed, broken) = fuzz::under_libfuzzer(self.workspace, self.steps, LIBFUZZER_SECONDS)?;
+                broken.iter().for_each(|error| eprintln!("{error:#}"));
+                Ok(Counts { passed, failed: broken.len() as u64, ignored: 0 })
             }
             Check::Verify => {
                 let verdicts = verify::on_all_kernels(self.workspace, self.steps)?;

@@ -146,8 +146,12 @@ fn formats(media: &Media) -> Result<Vec<Format>, SdpFault> {
     let is_name = |word: &str| word.starts_with(|first: char| first.is_ascii_alphabetic());
     let only_names = media.fmt.split_ascii_whitespace().all(is_name);
     for word in media.fmt.split_ascii_whitespace().filter(|word| only_names || !is_name(word)) {
-        let number = word.parse().ok().filter(|number| *number < 128u8);
-        let number = number.ok_or_else(|| SdpFault::FormatList(media.fmt.clone()))?;
+        let number = match word.parse().ok().filter(|number| *number < 128u8) {
+            Some(number) => number,
+            // Formats of a refused stream are there for the grammar only (RFC 3264 section 6).
+            None if media.port == 0 => continue,
+            None => return Err(SdpFault::FormatList(media.fmt.clone())),
+        };
         let known = formats.iter().any(|format| format.payload_type == number);
         if let Some(codec) = codec(media, number).filter(|_| !known) {
             let fmtp = of_payload(media, "fmtp", number).map(Into::into);
@@ -318,6 +322,7 @@ mod tests {
         let latin_1 = [HEAD.replace("s=-", "s=Caf\u{fffd}").as_bytes(), rest.as_bytes()].concat();
         assert!(parse(&latin_1).is_ok());
         assert!(parse(b"v=0\r\ns=\xe9\xff\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 0\r\n").is_ok());
+        assert_eq!(parsed("m=audio 0 RTP/AVP what=ever 200\r\n").unwrap().audio.formats, []);
     }
 
     #[test]
