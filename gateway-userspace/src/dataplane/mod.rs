@@ -12,6 +12,7 @@
 //! ```
 
 mod attachment;
+mod backend;
 pub mod compile;
 mod fault;
 pub mod guard;

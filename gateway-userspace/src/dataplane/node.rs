@@ -1,6 +1,7 @@
 //! The data plane of this host: loaded or adopted once, then handed out to workers and the watch.
 
 use super::attachment::{Attachments, InterfacePath, PathKind, attach, unlink_others};
+use super::backend::KernelBackend;
 use super::fault::DataplaneFault;
 use super::guard::Guard;
 use super::handover::Handover;
@@ -17,7 +18,7 @@ use super::slots::{Slots, Split};
 use super::table::KernelFlows;
 use super::userspace::{Parts, Userspace};
 use super::watch::Watch;
-use super::worker::{Dataplane, KernelBackend};
+use super::worker::Dataplane;
 use super::{Mode, Settings};
 use crate::base::id::{CoreId, FlowId};
 use aya::Ebpf;
