@@ -12,6 +12,7 @@ mod changes;
 mod codecs;
 mod digest;
 mod endings;
+mod far_ends;
 mod first_packet;
 mod forks;
 mod health;

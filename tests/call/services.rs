@@ -3,6 +3,7 @@
 use gateway_userspace::policy::{Advertised, NumberFormat, Service, Trunk};
 use gateway_userspace::sdp::MediaSecurity;
 use gateway_userspace::sip::message::{Message, Request, parse};
+use support::stage::far_end::FarEnd;
 use support::stage::scene::{ALICE, BOB, Scene, Stage};
 use support::stage::session::Session;
 
@@ -16,7 +17,8 @@ pub(super) fn toward(trunk: &mut Trunk, service: Service) {
 }
 
 pub(super) fn teams() -> Stage {
-    Stage { service: |trunk| toward(trunk, Service::Teams), ..Stage::default() }
+    let far_end = Some(FarEnd::new(Service::Teams));
+    Stage { service: |trunk| toward(trunk, Service::Teams), far_end, ..Stage::default() }
 }
 
 /// What the gateway sent to Bob's side that begins so.

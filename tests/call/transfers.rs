@@ -3,6 +3,7 @@
 use gateway_userspace::policy::{Advertised, ReferPolicy, Service, Trunk};
 use gateway_userspace::sdp::MediaSecurity;
 use gateway_userspace::sip::message::HeaderName;
+use support::stage::far_end::FarEnd;
 use support::stage::phone::Reaction;
 use support::stage::scene::{ALICE, ALICES_NUMBER, BOB, CAROL, DAVE, MALLORY, Outcome, Scene, Stage};
 use support::stage::session::Session;
@@ -25,7 +26,9 @@ fn toward(trunk: &mut Trunk, service: Service) {
 }
 
 fn teams() -> Stage {
-    Stage { service: |trunk| toward(trunk, Service::Teams), ..Stage::default() }
+    // Whoever transfers leaves when the test says so.
+    let far_end = Some(FarEnd::new(Service::Teams).lingering());
+    Stage { service: |trunk| toward(trunk, Service::Teams), far_end, ..Stage::default() }
 }
 
 /// Dave is let in on the operator's side.

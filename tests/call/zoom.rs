@@ -2,11 +2,13 @@
 
 use super::services::{to_bob, toward};
 use gateway_userspace::policy::{Service, Trunk};
+use support::stage::far_end::FarEnd;
 use support::stage::phone::Reaction::{Describe, Say};
 use support::stage::scene::{ALICE, BOB, BOBS_NUMBER, CAROL, Scene, Stage};
 
 fn zoom() -> Stage {
-    Stage { service: |trunk| toward(trunk, Service::Zoom), ..Stage::default() }
+    let far_end = Some(FarEnd::new(Service::Zoom));
+    Stage { service: |trunk| toward(trunk, Service::Zoom), far_end, ..Stage::default() }
 }
 
 /// What its INVITE carries besides; Bob stands for it.

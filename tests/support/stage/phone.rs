@@ -9,6 +9,7 @@ mod registrar;
 mod server;
 mod timer;
 
+use super::far_end::FarEnd;
 use super::session::Session;
 pub use registrar::{Mood, Registrar, registers};
 
@@ -88,6 +89,8 @@ pub struct Phone {
     pub inbox: Vec<String>,
     /// Final responses to its requests, in order: `INVITE 200`.
     pub answers: Vec<String>,
+    /// The service that it stands for.
+    pub far_end: Option<FarEnd>,
     /// It is a registrar too.
     pub registrar: Option<Registrar>,
     /// What no healthy counterpart makes a phone see.
@@ -134,6 +137,7 @@ impl Phone {
             branches: BTreeMap::new(),
             inbox: Vec::new(),
             answers: Vec::new(),
+            far_end: None,
             registrar: None,
             complaints: Vec::new(),
             wrongs: Vec::new(),
@@ -229,7 +233,18 @@ impl Phone {
     /// Sends a request inside the last dialog with an extra header line.
     pub fn ask(&mut self, now: Time, method: &'static str, header: &str) {
         let dialog = self.dialogs.len() - 1;
+        if let Some(far_end) = self.far_end.as_mut().filter(|_| method == "REFER") {
+            far_end.refers(header);
+        }
         self.request(now, dialog, method, None, header);
+    }
+
+    /// A call stands, by a description of the gateway.
+    fn stands(&mut self, now: Time, dialog: usize, description: &[u8]) {
+        let call_id = &self.dialogs[dialog].call_id;
+        if let Some(far_end) = &mut self.far_end {
+            far_end.stands(now, call_id, &String::from_utf8_lossy(description));
+        }
     }
 
     /// Says inside the last dialog how a call goes that it was asked for (RFC 3515 section 2.4.5).
@@ -296,10 +311,14 @@ impl Phone {
             let reliable = server.reliable.iter().map(|(_, _, _, due, _)| *due);
             [server.resend, server.give_up].into_iter().flatten().chain(script).chain(reliable)
         });
-        clients.chain(servers).min()
+        let far_end = self.far_end.as_ref().filter(|_| self.is_talking());
+        clients.chain(servers).chain(far_end.and_then(FarEnd::next_refresh)).min()
     }
 
     pub fn expire(&mut self, now: Time) {
+        if self.is_talking() && self.far_end.as_mut().is_some_and(|far_end| far_end.refreshes(now)) {
+            self.reinvite(now, Some(self.session.clone()));
+        }
         for at in 0..self.clients.len() {
             self.expire_client(now, at);
         }

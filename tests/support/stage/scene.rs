@@ -131,6 +131,9 @@ impl Scene {
                 phone.transport = "TCP";
             }
         }
+        for phone in [BOB, CAROL] {
+            scene.phones[phone].far_end = scene.stage.far_end.clone();
+        }
         scene.boot();
         scene
     }

@@ -100,7 +100,11 @@ impl Phone {
         if let Some(dialog) = server.dialog {
             let is_first = self.dialogs[dialog].state == State::Early;
             match status {
-                200..300 if is_first => self.dialogs[dialog].state = State::Confirmed,
+                200..300 if is_first => {
+                    self.dialogs[dialog].state = State::Confirmed;
+                    let offer = self.servers[at].request.body.clone();
+                    self.stands(now, dialog, &offer);
+                }
                 300.. if is_first => self.dialogs[dialog].state = State::Ended,
                 _ => {}
             }

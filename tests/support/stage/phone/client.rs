@@ -202,6 +202,7 @@ impl Phone {
         let Client { dialog, sequence, offered, .. } = self.clients[at];
         if is_first && self.dialogs[dialog].state == State::Early {
             self.dialogs[dialog].state = State::Confirmed;
+            self.stands(now, dialog, &response.body);
         }
         if is_first {
             let body = if offered {

@@ -1,5 +1,6 @@
 //! What a phone makes of the gateway's requests.
 
+use super::super::far_end::Refusal;
 use super::dialog::{Dialog, State};
 use super::timer::{T1, T2};
 use super::{Phone, Reaction, answer};
@@ -144,6 +145,12 @@ impl Phone {
     }
 
     fn first_time(&mut self, now: Time, request: Request, branch: String) {
+        let judged = self.far_end.as_mut().map_or(Ok(()), |far_end| far_end.judge(&request));
+        if let Err(Refusal { status, why }) = judged {
+            self.complaints.push(format!("{} refused: {why}", request.method.as_str()));
+            self.servers.push(Server::new(branch, request, None));
+            return self.react(now, self.servers.len() - 1, Reaction::Say(status));
+        }
         let dialog = request.head.to.tag().and_then(|tag| {
             let own = |dialog: &Dialog| dialog.call_id == request.head.call_id && dialog.local_tag == tag;
             self.dialogs.iter().position(own)
@@ -168,7 +175,17 @@ impl Phone {
             (_, Some(State::Ended)) => self.react(now, at, Reaction::Say(481)),
             (Method::Invite, Some(_)) if self.is_inviting(dialog) => self.react(now, at, Reaction::Say(491)),
             (Method::Invite, Some(_)) => self.expire_server(now, at),
-            (Method::Options | Method::Notify, Some(_)) => self.react(now, at, Reaction::Say(200)),
+            (Method::Options, Some(_)) => self.react(now, at, Reaction::Say(200)),
+            (Method::Notify, Some(_)) => {
+                self.react(now, at, Reaction::Say(200));
+                // Teams leaves whom it has transferred; nobody else may.
+                let talks = self.servers[at].request.body.starts_with(b"SIP/2.0 200");
+                if let Some(dialog) =
+                    dialog.filter(|_| talks && self.far_end.as_ref().is_some_and(|own| own.leaves))
+                {
+                    self.bye(now, dialog);
+                }
+            }
             (Method::Prack, Some(_)) => self.pracked(now, at),
             (Method::Update, Some(_)) => {
                 let offers = !self.servers[at].request.body.is_empty();

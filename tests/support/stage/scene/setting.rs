@@ -1,6 +1,7 @@
 //! What is set up before a scenario begins: the gateway's sizes, its trunks and routes, the weather.
 
 use super::{OPERATOR, SERVICE};
+use crate::stage::far_end::FarEnd;
 use crate::stage::weather::Weather;
 use gateway_userspace::base::id::TrunkId;
 use gateway_userspace::media::MediaPolicy;
@@ -30,6 +31,8 @@ pub struct Stage {
     /// What the operator's and the service's trunk have other than the usual.
     pub operator: fn(&mut Trunk),
     pub service: fn(&mut Trunk),
+    /// The service that Bob and Carol stand for, where they are more than phones.
+    pub far_end: Option<FarEnd>,
 }
 
 impl Default for Stage {
@@ -48,6 +51,7 @@ impl Default for Stage {
             phones_may_complain: false,
             operator: |_| {},
             service: |_| {},
+            far_end: None,
         }
     }
 }
