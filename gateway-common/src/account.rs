@@ -126,7 +126,14 @@ pub fn send_rtcp(state: &mut FlowState) {
     state.statistics.rtcp_packets = state.statistics.rtcp_packets.wrapping_add(1);
 }
 
-/// A packet that [`send_rtp`] counted did not leave after all.
+/// A packet of `octets` UDP payload that is no RTP came and leaves.
+pub fn relay_datagram(state: &mut FlowState, octets: usize, now: u64) {
+    state.statistics.last_seen = now;
+    state.statistics.packets = state.statistics.packets.wrapping_add(1);
+    state.statistics.octets = state.statistics.octets.wrapping_add(octets as u64);
+}
+
+/// A packet that [`send_rtp`] or [`relay_datagram`] counted did not leave after all.
 #[inline(always)]
 pub fn rtp_not_sent(state: &mut FlowState, octets: usize) {
     state.statistics.packets = state.statistics.packets.wrapping_sub(1);

@@ -53,7 +53,7 @@ pub fn admit(
         Media::Rtp(rtp) => payload_type(config, rtp.payload_type)?,
         Media::Rtcp(_) => (0, false),
     };
-    let latched = latch_moves(config, state, source, port, media)?;
+    let latched = latch_moves(config, state, source, port, |state| state.ssrc == media.ssrc())?;
     if !within_rate(config, state, now) {
         return Err(Reason::RateLimited);
     }
@@ -61,6 +61,27 @@ pub fn admit(
         latch(config, state, source, port);
     }
     Ok(Admitted { payload_type, event, latched, muted: config.flags & flag::MUTED != 0 })
+}
+
+/// The same of a packet that is no RTP and has no payload type: whether the latch took its source. No stream tells a
+/// second source to be the first one.
+pub fn admit_datagram(
+    config: &FlowConfig,
+    state: &mut FlowState,
+    (source, port): (Addr128, Be16),
+    now: u64,
+) -> Result<bool, Reason> {
+    if !gate_opens(config, source, port) {
+        return Err(Reason::SourceRefused);
+    }
+    let latched = latch_moves(config, state, source, port, |_| false)?;
+    if !within_rate(config, state, now) {
+        return Err(Reason::RateLimited);
+    }
+    if latched {
+        latch(config, state, source, port);
+    }
+    Ok(latched)
 }
 
 /// Whether the source gate lets this address and port in.
@@ -93,7 +114,7 @@ fn latch_moves(
     state: &FlowState,
     source: Addr128,
     port: Be16,
-    media: &Media,
+    is_same_stream: impl FnOnce(&FlowState) -> bool,
 ) -> Result<bool, Reason> {
     if config.latch == Latch::Signalled {
         return Ok(false);
@@ -104,8 +125,8 @@ fn latch_moves(
     if state.source == source && state.source_port == port {
         return Ok(false);
     }
-    let same_stream = state.heard == 1 && state.ssrc == media.ssrc();
-    if config.latch == Latch::SameSsrc && same_stream { Ok(true) } else { Err(Reason::LatchRefused) }
+    let same_stream = config.latch == Latch::SameSsrc && state.heard == 1 && is_same_stream(state);
+    if same_stream { Ok(true) } else { Err(Reason::LatchRefused) }
 }
 
 #[inline(always)]

@@ -47,6 +47,20 @@ pub enum FlowKind {
     Rtcp = 1,
     /// Both on one port, told apart by the second octet (RFC 5761 section 4).
     Mux = 2,
+    /// Fax (ITU-T T.38), relayed as it is; always with [`flag::PUNT`].
+    Udptl = 3,
+}
+
+impl FlowKind {
+    /// The word in answers.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Rtp => "rtp",
+            Self::Rtcp => "rtcp",
+            Self::Mux => "mux",
+            Self::Udptl => "udptl",
+        }
+    }
 }
 
 /// Which source addresses a flow hears.
@@ -127,6 +141,8 @@ pub enum Punted {
     Tones = 7,
     /// Checks have vouched for several sources, or may for several far ends, and none is chosen yet.
     Checks = 8,
+    /// It is fax, not RTP.
+    Udptl = 9,
 }
 
 impl Punted {
@@ -139,6 +155,7 @@ impl Punted {
         Self::PacketTime,
         Self::Tones,
         Self::Checks,
+        Self::Udptl,
     ];
 
     /// Of [`FlowConfig::punted`].
@@ -157,6 +174,7 @@ impl Punted {
             Self::PacketTime => "packet_time",
             Self::Tones => "tones",
             Self::Checks => "checks",
+            Self::Udptl => "udptl",
         }
     }
 }

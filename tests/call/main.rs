@@ -13,6 +13,7 @@ mod codecs;
 mod digest;
 mod endings;
 mod far_ends;
+mod fax;
 mod first_packet;
 mod forks;
 mod health;

@@ -3,6 +3,7 @@
 mod bleed;
 mod calls;
 mod defence;
+mod fax;
 mod hostile;
 mod ice;
 mod media;

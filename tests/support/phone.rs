@@ -82,11 +82,11 @@ impl Message {
         self.start.split(' ').next() == Some(method) && self.status().is_none()
     }
 
-    /// Where the audio of this SDP goes.
+    /// Where the audio of this SDP, or the fax in its place, goes.
     pub fn media(&self) -> Option<SocketAddr> {
         let value = |prefix| self.body.lines().find_map(|line| line.strip_prefix(prefix));
         let address = value("c=IN IP4 ").or_else(|| value("c=IN IP6 "))?.trim().parse().ok()?;
-        let port = value("m=audio ")?.split(' ').next()?.parse().ok()?;
+        let port = value("m=audio ").or_else(|| value("m=image "))?.split(' ').next()?.parse().ok()?;
         Some(SocketAddr::new(address, port))
     }
 }
@@ -219,6 +219,27 @@ impl Phone {
             keys,
         };
         Ok((call, invite))
+    }
+
+    /// Offers this SDP within the call (RFC 3261 section 14.1), and acknowledges the answer.
+    pub fn reinvite(&mut self, call: &mut Call, sdp: &str) -> Result<Message> {
+        call.sequence += 1;
+        self.request(call, "INVITE", "application/sdp", sdp)?;
+        let answer = self.final_response(call)?;
+        self.acknowledge(call, &answer)?;
+        Ok(answer)
+    }
+
+    /// Waits for an offer within the call, and answers it with this SDP; the INVITE comes back.
+    pub fn be_reinvited(&mut self, call: &mut Call, sdp: &str) -> Result<Message> {
+        let id = call.call_id.clone();
+        let is_of_the_call = |message: &Message| message.header("Call-ID") == id;
+        let invite =
+            self.receive("a re-INVITE", |message| message.is_request("INVITE") && is_of_the_call(message))?;
+        call.far_media = invite.media();
+        self.send(&response(&invite, "200 OK", "", self.local, sdp))?;
+        self.receive("an ACK", |message| message.is_request("ACK") && is_of_the_call(message))?;
+        Ok(invite)
     }
 
     /// Asks that somebody else be called in its place (RFC 3515), and waits for the 202.

@@ -103,7 +103,7 @@ pub fn far_end_moved(before: &[FlowConfig], now: &[FlowConfig]) -> Vec<bool> {
 fn stream_of(flows: &[FlowSpec], index: usize) -> Option<usize> {
     let spec = flows.get(index)?;
     match spec.kind {
-        FlowKind::Rtp => None,
+        FlowKind::Rtp | FlowKind::Udptl => None,
         FlowKind::Mux => Some(index),
         FlowKind::Rtcp => {
             let port = spec.at.port().checked_sub(1)?;

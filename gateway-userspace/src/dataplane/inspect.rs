@@ -94,16 +94,12 @@ pub(super) fn map(directory: &Path, name: &str) -> Result<MapData, DataplaneFaul
 }
 
 fn view(FlowEntry { key, config }: &FlowEntry, state: &FlowState, now: u64) -> FlowView {
-    let (kind, output): (_, &Output) = match config.kind {
-        FlowKind::Rtp => ("rtp", &config.rtp),
-        FlowKind::Rtcp => ("rtcp", &config.rtcp),
-        FlowKind::Mux => ("mux", &config.rtp),
-    };
+    let output: &Output = if config.kind == FlowKind::Rtcp { &config.rtcp } else { &config.rtp };
     let to = arrival(FlowKey::new(output.remote, output.remote_port));
     FlowView {
         id: FlowId { slot: config.slot, epoch: config.epoch },
         at: arrival(*key),
-        kind,
+        kind: config.kind.label(),
         to: (to.port() != 0).then_some(to),
         learned_slot: (output.learned_slot != NO_SLOT).then_some(output.learned_slot),
         muted: config.flags & gateway_common::flow::flag::MUTED != 0,

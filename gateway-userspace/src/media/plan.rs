@@ -23,7 +23,12 @@ pub use playing::Opposite;
 /// four when neither has, three when one has.
 ///
 /// What arrives from a leg is gated, latched and limited by that leg's trunk, and marked by the other's.
+///
+/// None where one leg has gone over to fax and the other not yet.
 pub fn plan(caller: LegMedia<'_>, callee: LegMedia<'_>, settings: PlanSettings) -> MediaPlan {
+    if caller.is_fax() != callee.is_fax() {
+        return MediaPlan::default();
+    }
     let first_of_callee = caller.flow_count();
     let caller = Placed { leg: caller, side: Side::Caller, first: 0 };
     let callee = Placed { leg: callee, side: Side::Callee, first: first_of_callee };
@@ -52,8 +57,8 @@ pub fn plan_before_answer(
     answerer: Side,
     settings: PlanSettings,
 ) -> MediaPlan {
-    let two_ports = Negotiated { rtcp_mux: false, ..answering.negotiated.clone() };
-    let may_share = answering.negotiated.rtcp_mux;
+    let two_ports = Negotiated { rtcp_mux: answering.is_fax(), ..answering.negotiated.clone() };
+    let may_share = answering.negotiated.rtcp_mux && !answering.is_fax();
     let answering = LegMedia { negotiated: &two_ports, ..answering };
     let mut plan = match answerer {
         Side::Callee => plan(offering, answering, settings),
@@ -221,6 +226,10 @@ impl FlowSpec {
 }
 
 impl LegMedia<'_> {
+    fn is_fax(&self) -> bool {
+        self.negotiated.fax.is_some()
+    }
+
     /// Flows that hear this leg's peer.
     fn flow_count(&self) -> usize {
         if self.negotiated.rtcp_mux { 1 } else { 2 }
@@ -300,11 +309,17 @@ impl Placed<'_> {
 
 /// The flow that hears RTP of `near`'s peer, and RTCP too if both share a port.
 fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowSpec {
-    let Negotiated { local, remote, rtcp_mux, direction, .. } = *near.leg.negotiated;
+    let Negotiated { local, remote, direction, .. } = *near.leg.negotiated;
+    let is_fax = near.leg.is_fax();
+    let rtcp_mux = near.leg.negotiated.rtcp_mux && !is_fax;
     FlowSpec {
         from: near.side,
         at: local,
-        kind: if rtcp_mux { FlowKind::Mux } else { FlowKind::Rtp },
+        kind: match (is_fax, rtcp_mux) {
+            (true, _) => FlowKind::Udptl,
+            (false, true) => FlowKind::Mux,
+            (false, false) => FlowKind::Rtp,
+        },
         gate: near.leg.gate(remote),
         latch: near.leg.latch(),
         dscp: far.leg.policy.dscp,
@@ -324,8 +339,11 @@ fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> Flow
     }
 }
 
-/// One trunk of the two is enough.
+/// Fax, which is no RTP; else one trunk of the two is enough.
 fn userspace(near: Placed<'_>, far: Placed<'_>) -> Option<Punted> {
+    if near.leg.is_fax() {
+        return Some(Punted::Udptl);
+    }
     (near.leg.policy.userspace || far.leg.policy.userspace).then_some(Punted::Policy)
 }
 

@@ -2,7 +2,7 @@
 
 use super::plan::{GateSpec, RateLimit};
 use crate::rtp::Encoding;
-use crate::sdp::{IceTerms, SecurityTerms, Terms, Transcoding};
+use crate::sdp::{FaxTerms, IceTerms, SecurityTerms, Terms, Transcoding};
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -36,6 +36,8 @@ pub struct MediaPolicy {
     pub security: SecurityTerms,
     /// Whether connectivity checks say where peers are, in place of gate and latch.
     pub ice: IceTerms,
+    /// Whether fax over UDPTL may take the place of audio.
+    pub fax: FaxTerms,
     /// Media is relayed in userspace, though the kernel could.
     pub userspace: bool,
 }
@@ -49,6 +51,7 @@ impl MediaPolicy {
             offer_rtcp_mux: self.offer_rtcp_mux,
             security: self.security.clone(),
             ice: self.ice,
+            fax: self.fax,
         }
     }
 }
@@ -69,6 +72,7 @@ impl Default for MediaPolicy {
             offer_rtcp_mux: true,
             security: SecurityTerms::default(),
             ice: IceTerms::default(),
+            fax: FaxTerms::default(),
             userspace: false,
         }
     }

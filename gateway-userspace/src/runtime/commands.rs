@@ -130,15 +130,11 @@ fn flows(core: &Core, table: &dyn FlowTable, limit: usize) -> Vec<FlowLine> {
 
 fn line(table: &dyn FlowTable, call: String, flow: FlowId, spec: &FlowSpec) -> Option<FlowLine> {
     let report = table.report(flow)?;
-    let (kind, output) = match spec.kind {
-        FlowKind::Rtp => ("rtp", spec.rtp),
-        FlowKind::Rtcp => ("rtcp", spec.rtcp),
-        FlowKind::Mux => ("mux", spec.rtp),
-    };
+    let output = if spec.kind == FlowKind::Rtcp { spec.rtcp } else { spec.rtp };
     Some(FlowLine {
         call: Some(call),
         slot: flow.slot,
-        kind: kind.to_owned(),
+        kind: spec.kind.label().to_owned(),
         at: spec.at,
         source: report.source,
         to: output.map(|output| output.to),

@@ -49,6 +49,8 @@ pub enum Refusal {
     Illegal { state: State, event: Event },
     #[error("no speech codec that the other side offered and both trunks allow")]
     NothingInCommon,
+    #[error("the trunk carries no fax over UDPTL")]
+    NoFax,
     #[error("the first offer of a session refuses its own audio stream")]
     NeverEnabled,
     #[error("the audio stream moved from line {before} to line {now} of the media lines")]
@@ -78,7 +80,9 @@ impl Refusal {
             Self::NotSecured => Fault::MediaNotSecured,
             Self::Secured => Fault::NotAcceptableHere,
             Self::Illegal { .. } | Self::NothingToRelay => Fault::Internal,
-            Self::NothingInCommon | Self::NeverEnabled | Self::StreamMoved { .. } => Fault::NotAcceptableHere,
+            Self::NothingInCommon | Self::NoFax | Self::NeverEnabled | Self::StreamMoved { .. } => {
+                Fault::NotAcceptableHere
+            }
             Self::AddressFamily { .. } | Self::NumbersExhausted | Self::NoAnswer => Fault::NotAcceptableHere,
         }
     }

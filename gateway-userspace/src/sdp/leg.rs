@@ -10,6 +10,7 @@ mod terminated;
 
 use super::crypto::{Crypto, MediaSecurity, Said, SecurityTerms, lines};
 use super::fault::Refusal;
+use super::fax::{self, Fax, FaxTerms};
 use super::ice::{self, Checks, Ice, IceTerms};
 use super::model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile};
 use super::negotiated::{
@@ -41,6 +42,8 @@ pub struct Terms {
     pub security: SecurityTerms,
     #[serde(default)]
     pub ice: IceTerms,
+    #[serde(default)]
+    pub fax: FaxTerms,
 }
 
 impl Terms {
@@ -88,7 +91,7 @@ pub struct Leg {
     numbering: Numbering,
     /// Streams in front of the audio stream and after it, which each later description has to repeat (RFC 3264
     /// section 8); `None` before the first exchange.
-    around: Option<(Vec<OtherStream>, Vec<OtherStream>)>,
+    around: Option<Around>,
     /// Our last description; empty before the first.
     sent: Said,
     /// What we send with, one for each suite of the trunk: the same as long as the leg lives, so that no description that
@@ -106,6 +109,9 @@ pub struct Leg {
     agreed: Option<Negotiated>,
 }
 
+/// The streams in front of the one that is carried, and those after it.
+type Around = (Vec<OtherStream>, Vec<OtherStream>);
+
 /// [`State`] with its data.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 enum Exchange {
@@ -115,6 +121,9 @@ enum Exchange {
         offer: Audio,
         previewed: bool,
         before: Option<Negotiated>,
+        /// Where the stream stood that held.
+        #[serde(default)]
+        around: Option<Around>,
     },
     RemoteOffer {
         offer: Description,
@@ -157,11 +166,16 @@ impl Leg {
         self.allowed(Event::ReceiveOffer)?;
         let offer = self.meant(offer);
         self.check_peer(&offer)?;
+        self.check_place(&offer)?;
         if offer.audio.port != 0 {
             self.terms.security.choose(&offer.audio)?;
         }
-        if !speaks(offer.audio.formats.iter().filter(|format| self.terms.allow(format))) {
-            return Err(Refusal::NothingInCommon);
+        match &offer.audio.fax {
+            Some(_) if self.terms.fax == FaxTerms::Refuse => return Err(Refusal::NoFax),
+            None if !speaks(offer.audio.formats.iter().filter(|format| self.terms.allow(format))) => {
+                return Err(Refusal::NothingInCommon);
+            }
+            Some(_) | None => {}
         }
         if offer.audio.port == 0 && self.around.is_none() {
             return Err(Refusal::NeverEnabled);
@@ -183,6 +197,9 @@ impl Leg {
         let Exchange::RemoteOffer { offer: Description { audio: theirs, .. }, .. } = &from.exchange else {
             return Err(Refusal::NothingToRelay);
         };
+        if let Some(fax) = &theirs.fax {
+            return self.relay_fax(theirs, fax, direction);
+        }
         let allowed = self.terms.offer(&from.terms, &theirs.formats, &self.spoken());
         if !speaks(allowed.iter()) {
             return Err(Refusal::NothingInCommon);
@@ -204,11 +221,72 @@ impl Leg {
             preconditions: self.preconditions.map(Preconditions::offered),
             crypto,
             ice: self.offering_ice(rtcp_mux),
+            fax: None,
         };
-        let around = self.around.get_or_insert_default().clone();
+        Ok(self.offer(offer))
+    }
+
+    /// Offers fax in the place of the audio stream, as the peer of the other leg describes its end.
+    fn relay_fax(
+        &mut self,
+        theirs: &Audio,
+        fax: &Fax,
+        direction: Option<Direction>,
+    ) -> Result<String, Refusal> {
+        if self.terms.fax == FaxTerms::Refuse {
+            return Err(Refusal::NoFax);
+        }
+        // Nothing protects UDPTL.
+        if self.terms.security.security == MediaSecurity::Required {
+            return Err(Refusal::NotSecured);
+        }
+        Ok(self.offer(Audio {
+            address: self.local.ip(),
+            port: if theirs.port == 0 { 0 } else { self.local.port() },
+            direction: direction.unwrap_or_else(|| theirs.wishes()),
+            fax: Some(Box::new(fax.clone())),
+            ..theirs.clone()
+        }))
+    }
+
+    /// Writes an offer of this stream, and waits for its answer.
+    fn offer(&mut self, offer: Audio) -> String {
+        let held = self.around.take();
+        let around = self.around_offer(held.clone().unwrap_or_default(), offer.fax.is_some());
+        self.around = Some(around.clone());
         let body = self.describe(offer.clone(), around);
-        self.exchange = Exchange::LocalOffer { offer, previewed: false, before: self.agreed.clone() };
-        Ok(body)
+        let before = self.agreed.clone();
+        self.exchange = Exchange::LocalOffer { offer, previewed: false, before, around: held };
+        body
+    }
+
+    /// What stands around a stream of audio, or of fax, in an offer of ours. The media line that is carried changes its kind
+    /// (RFC 3264 section 8.3.3), unless the peer has brought up a line of that kind itself: then that one is taken up
+    /// again, and the one that was carried is refused.
+    fn around_offer(&self, (mut before, mut after): Around, is_fax: bool) -> Around {
+        let carried = match &self.agreed {
+            Some(agreed) if agreed.fax.is_some() != is_fax => agreed,
+            Some(_) | None => return (before, after),
+        };
+        let place = before.len();
+        let is_wanted = |line: &OtherStream| match is_fax {
+            true => line.media.eq_ignore_ascii_case(fax::MEDIA) && line.profile.eq_ignore_ascii_case("udptl"),
+            false => line.media.eq_ignore_ascii_case("audio"),
+        };
+        before.push(left(carried));
+        before.append(&mut after);
+        match before.iter().enumerate().position(|(at, line)| at != place && is_wanted(line)) {
+            Some(at) => {
+                let after = before.split_off(at + 1);
+                before.pop();
+                (before, after)
+            }
+            None => {
+                let after = before.split_off(place + 1);
+                before.pop();
+                (before, after)
+            }
+        }
     }
 
     /// Takes the peer's answer to our offer. After a preview, another preview or the final answer may replace
@@ -225,6 +303,7 @@ impl Leg {
             return Err(Refusal::Illegal { state: self.state(), event });
         };
         self.check_peer(answer)?;
+        self.check_place(answer)?;
         let agreed = match answer.audio.port {
             0 => None,
             _ => Some(agreed_by_answer(self.local, offer, &answer.audio, before.as_ref(), self.terms.ice)?),
@@ -289,9 +368,11 @@ impl Leg {
     pub fn abandon(&mut self) {
         match std::mem::replace(&mut self.exchange, Exchange::Stable) {
             Exchange::Stable => {}
-            Exchange::LocalOffer { before, .. } | Exchange::RemoteOffer { before, .. } => {
-                self.agreed = before
+            Exchange::LocalOffer { before, around, .. } => {
+                self.agreed = before;
+                self.around = around.or(self.around.take());
             }
+            Exchange::RemoteOffer { before, .. } => self.agreed = before,
         }
     }
 
@@ -381,18 +462,25 @@ impl Leg {
 
     /// What must be right of any description of this leg's peer.
     fn check_peer(&self, description: &Description) -> Result<(), Refusal> {
-        let now = description.before.len();
-        match &self.around {
-            Some((before, _)) if before.len() != now => {
-                return Err(Refusal::StreamMoved { before: before.len(), now });
-            }
-            Some(_) | None => {}
-        }
         let (ours, audio) = (self.local.ip(), &description.audio);
         let peers = [audio.rtp(), audio.rtcp()].into_iter().flatten().map(|address| address.ip());
         match peers.into_iter().find(|peer| peer.is_ipv4() != ours.is_ipv4()) {
             Some(peer) => Err(Refusal::AddressFamily { ours, peer }),
             None => Ok(()),
+        }
+    }
+
+    /// The stream stands where it stood; only one of another kind may take another line (RFC 3264 section 8.1).
+    fn check_place(&self, description: &Description) -> Result<(), Refusal> {
+        let now = description.before.len();
+        let is_fax = description.audio.fax.is_some();
+        let offered = matches!(self.exchange, Exchange::LocalOffer { .. });
+        let another = !offered && self.agreed.as_ref().is_some_and(|held| held.fax.is_some() != is_fax);
+        match &self.around {
+            Some((before, _)) if before.len() != now && !another => {
+                Err(Refusal::StreamMoved { before: before.len(), now })
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -412,7 +500,7 @@ impl Leg {
     fn secured(&self, has_feedback: bool) -> (Profile, Vec<Crypto>) {
         let is_secure = self.terms.security.security == MediaSecurity::Required;
         match (&self.agreed, self.said()) {
-            (Some(agreed), Some(Description { audio, .. })) => {
+            (Some(agreed), Some(Description { audio, .. })) if agreed.fax.is_none() => {
                 let held = |line: &Crypto| agreed.security.to_peer() == Some(&line.key);
                 let lines = audio.crypto.into_iter().filter(held).collect();
                 (Profile::of(audio.profile.is_secure(), has_feedback), lines)
@@ -441,7 +529,7 @@ impl Leg {
 
     /// Writes our description and remembers it. The version in `o=` rises only if something else changed
     /// (RFC 3264 section 8).
-    fn describe(&mut self, audio: Audio, (before, after): (Vec<OtherStream>, Vec<OtherStream>)) -> String {
+    fn describe(&mut self, audio: Audio, (before, after): Around) -> String {
         let origin = Origin {
             session_id: self.session_id.to_string(),
             version: self.version,
@@ -457,6 +545,17 @@ impl Leg {
         self.sent.0.clone_from(&body);
         body
     }
+}
+
+/// The line of a stream that is carried no more.
+fn left(carried: &Negotiated) -> OtherStream {
+    if carried.fax.is_some() {
+        let [media, formats] = [fax::MEDIA, fax::FORMAT].map(str::to_owned);
+        return OtherStream { media, profile: Profile::Udptl.name().to_owned(), formats };
+    }
+    let numbers: Vec<_> = carried.formats.iter().map(|format| format.from_peer.to_string()).collect();
+    let profile = Profile::of(carried.security.to_peer().is_some(), false);
+    OtherStream { media: "audio".to_owned(), profile: profile.name().to_owned(), formats: numbers.join(" ") }
 }
 
 #[cfg(test)]

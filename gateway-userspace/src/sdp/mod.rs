@@ -10,6 +10,7 @@
 mod capability;
 mod crypto;
 mod fault;
+mod fax;
 mod ice;
 mod leg;
 mod model;
@@ -23,6 +24,7 @@ mod transcoding;
 
 pub use crypto::{Crypto, MediaSecurity, SecurityTerms};
 pub use fault::{Refusal, SdpFault};
+pub use fax::{Fax, FaxTerms};
 pub use ice::{Candidate, Checks, Ice, IceTerms};
 pub use leg::{Finality, Leg, Progress, Terms};
 pub use model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};

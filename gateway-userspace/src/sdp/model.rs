@@ -1,12 +1,14 @@
 //! A session description, as far as an audio call through a gateway needs it.
 
 use super::crypto::Crypto;
+use super::fax::Fax;
 use super::ice::Ice;
 use super::precondition::Preconditions;
 use crate::rtp::Codec;
 use std::net::{IpAddr, SocketAddr};
 
-/// A description with one audio stream that this gateway can carry, and whatever streams stand around it.
+/// A description with one stream that this gateway can carry, audio or the fax that took its place, and whatever streams
+/// stand around it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Description {
     pub origin: Origin,
@@ -40,7 +42,7 @@ pub struct OtherStream {
     pub formats: String,
 }
 
-/// An audio stream over RTP.
+/// An audio stream over RTP, or fax in its place.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Audio {
     /// Unspecified (`0.0.0.0`, `::`) in the hold of RFC 2543: see [`Audio::wishes`].
@@ -48,7 +50,7 @@ pub struct Audio {
     /// 0 refuses or ends the stream (RFC 3264 sections 6 and 8.2).
     pub port: u16,
     pub profile: Profile,
-    /// In order of preference, payload numbers unique.
+    /// In order of preference, payload numbers unique. None of fax.
     pub formats: Vec<Format>,
     pub direction: Direction,
     /// Where RTCP goes if not to the port above RTP (RFC 3605).
@@ -68,6 +70,9 @@ pub struct Audio {
     /// Connectivity checks (RFC 8839).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ice: Option<Box<Ice>>,
+    /// Of a stream over [`Profile::Udptl`], and of no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fax: Option<Box<Fax>>,
 }
 
 impl Audio {
@@ -101,7 +106,7 @@ pub struct RtcpPort {
     pub address: Option<IpAddr>,
 }
 
-/// RTP profiles that this gateway carries.
+/// RTP profiles that this gateway carries, and what fax goes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Profile {
     /// RTP/AVP (RFC 3551).
@@ -117,9 +122,12 @@ pub enum Profile {
     TlsSavp,
     /// UDP/TLS/RTP/SAVPF.
     TlsSavpf,
+    /// UDPTL of T.38.
+    Udptl,
 }
 
 impl Profile {
+    /// Those of audio.
     const ALL: [Self; 6] = [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf, Self::TlsSavp, Self::TlsSavpf];
 
     pub fn name(self) -> &'static str {
@@ -130,15 +138,17 @@ impl Profile {
             Self::Savpf => "RTP/SAVPF",
             Self::TlsSavp => "UDP/TLS/RTP/SAVP",
             Self::TlsSavpf => "UDP/TLS/RTP/SAVPF",
+            Self::Udptl => "udptl",
         }
     }
 
+    /// The RTP profile of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|profile| profile.name().eq_ignore_ascii_case(name))
     }
 
     pub const fn is_secure(self) -> bool {
-        !matches!(self, Self::Avp | Self::Avpf)
+        !matches!(self, Self::Avp | Self::Avpf | Self::Udptl)
     }
 
     /// Whether RTCP feedback goes with it (RFC 4585).
@@ -158,7 +168,10 @@ impl Profile {
 
     /// What we answer to it: an offer of DTLS beside keys is answered by the keys.
     pub const fn answered(self) -> Self {
-        Self::of(self.is_secure(), self.has_feedback())
+        match self {
+            Self::Udptl => Self::Udptl,
+            of_rtp => Self::of(of_rtp.is_secure(), of_rtp.has_feedback()),
+        }
     }
 }
 

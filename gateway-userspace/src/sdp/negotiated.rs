@@ -3,6 +3,7 @@
 use super::capability::{counterpart, same_payload};
 use super::crypto::{self, Crypto};
 use super::fault::Refusal;
+use super::fax::Fax;
 use super::ice::{self, Checks, IceTerms};
 use super::leg::Terms;
 use super::model::{Audio, Direction, Format};
@@ -14,7 +15,7 @@ use std::ops::RangeInclusive;
 /// Payload numbers that RTCP's packet types look like when both share a port (RFC 5761 section 4).
 const RTCP_LOOKALIKES: RangeInclusive<u8> = 64..=95;
 
-/// What a leg's peer and this gateway agreed on for the audio stream.
+/// What a leg's peer and this gateway agreed on for the audio stream, or the fax in its place.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Negotiated {
     /// Where the peer sends RTP. RTCP goes to the port above, or to the same one with `rtcp_mux`.
@@ -27,7 +28,7 @@ pub struct Negotiated {
     pub rtcp_mux: bool,
     /// In the peer's view: whether it sends and receives.
     pub direction: Direction,
-    /// In the answerer's order of preference; at least one is speech.
+    /// In the answerer's order of preference; at least one is speech. None of fax.
     pub formats: Vec<NegotiatedFormat>,
     /// Milliseconds of audio that a packet to the peer should carry, as the peer asked.
     pub ptime: Option<u16>,
@@ -38,6 +39,9 @@ pub struct Negotiated {
     /// Connectivity checks that vouch for where the peer is; `None` where the addresses above do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<Box<Checks>>,
+    /// What the peer says of fax over UDPTL, where that is what goes between us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fax: Option<Box<Fax>>,
 }
 
 /// What packets of a leg are protected with.
@@ -123,6 +127,11 @@ pub(super) fn accept(
     crypto: Vec<Crypto>,
     (own, other): (&Terms, &Terms),
 ) -> Result<Audio, Refusal> {
+    match (&offer.fax, &media.fax) {
+        (None, None) => {}
+        (Some(_), Some(theirs)) => return Ok(accept_fax(local, offer, media, theirs)),
+        _ => return Err(Refusal::NothingInCommon),
+    }
     let mut is_carried = false;
     let mut taken = Vec::with_capacity(media.formats.len());
     let mut formats = Vec::with_capacity(media.formats.len());
@@ -155,7 +164,21 @@ pub(super) fn accept(
         preconditions: offer.preconditions,
         crypto,
         ice: None,
+        fax: None,
     })
+}
+
+/// The same of fax: what the other peer says of its end.
+fn accept_fax(local: SocketAddr, offer: &Audio, media: &Negotiated, theirs: &Fax) -> Audio {
+    Audio {
+        address: local.ip(),
+        port: local.port(),
+        direction: media.direction.with(offer.wishes()),
+        rtcp: None,
+        crypto: Vec::new(),
+        fax: Some(Box::new(theirs.clone())),
+        ..offer.clone()
+    }
 }
 
 /// Our answer that refuses the stream: port 0, formats as offered because a list may not be empty.
@@ -209,6 +232,9 @@ pub(super) fn agreed_by_answer(
     before: Option<&Negotiated>,
     terms: IceTerms,
 ) -> Result<Negotiated, Refusal> {
+    if offer.fax.is_some() != answer.fax.is_some() {
+        return Err(Refusal::NothingInCommon);
+    }
     let mut taken = Vec::with_capacity(answer.formats.len());
     let mut formats = Vec::with_capacity(answer.formats.len());
     let ours = |number: &u8| offer.formats.iter().any(|format| format.payload_type == *number);
@@ -223,7 +249,7 @@ pub(super) fn agreed_by_answer(
             to_peer: format.payload_type,
         });
     }
-    if !formats.iter().any(|format| format.codec.encoding.is_speech()) {
+    if answer.fax.is_none() && !formats.iter().any(|format| format.codec.encoding.is_speech()) {
         return Err(Refusal::NothingInCommon);
     }
     let rtcp_mux = offer.rtcp_mux && answer.rtcp_mux && may_share_port(&answer.formats);
@@ -242,6 +268,8 @@ fn negotiated(
     before: Option<&Negotiated>,
 ) -> Negotiated {
     let held = before.filter(|_| peer.address.is_unspecified());
+    // There is nothing beside UDPTL that would want a port of its own.
+    let rtcp_mux = rtcp_mux || peer.fax.is_some();
     let remote = peer.rtp().or(held.and_then(|held| held.remote));
     let remote_rtcp = match rtcp_mux {
         true => remote,
@@ -259,6 +287,7 @@ fn negotiated(
         maxptime,
         security: Security::Plain,
         checks: None,
+        fax: peer.fax.clone(),
     }
 }
 

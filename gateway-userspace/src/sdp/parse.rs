@@ -2,6 +2,7 @@
 
 use super::crypto::{self, Crypto};
 use super::fault::SdpFault;
+use super::fax::{self, Fax};
 use super::ice::Ice;
 use super::model::{Audio, Description, Direction, Format, Origin, OtherStream, Profile, RtcpPort};
 use super::precondition::Preconditions;
@@ -18,15 +19,18 @@ const LINES_MAX: usize = 1024;
 
 /// Reads a session description.
 ///
-/// Of several audio streams the first that this gateway can carry is meant; where an offer holds a secured stream
+/// Of several audio streams the first that this gateway can carry is meant, and fax over UDPTL where there is none; where an offer holds a secured stream
 /// beside a plain one, the other of the two is [`Description::otherwise`]. Octets that are not UTF-8 are read as U+FFFD, because they stand in names that go no
 /// further. Formats whose encoding is unknown (a dynamic number without `a=rtpmap`) are left out.
 pub fn parse(body: &[u8]) -> Result<Description, SdpFault> {
     check_limits(body)?;
     let text = String::from_utf8_lossy(body);
     let session = Session::parse(text.as_bytes())?;
-    let position = audio_position(&session)?;
+    let position = stream_position(&session)?;
     let mut described = description(session.clone(), position)?;
+    if described.audio.fax.is_some() {
+        return Ok(described);
+    }
     let is_secure = described.audio.profile.is_secure();
     described.otherwise = other_position(&session, is_secure)
         .and_then(|position| description(session, position).ok())
@@ -34,11 +38,11 @@ pub fn parse(body: &[u8]) -> Result<Description, SdpFault> {
     Ok(described)
 }
 
-/// With the audio stream at `position` of the media lines.
+/// With the stream that is meant at `position` of the media lines.
 fn description(mut session: Session, position: usize) -> Result<Description, SdpFault> {
     let after: Vec<Media> = session.medias.drain(position + 1..).collect();
     let media = session.medias.pop().ok_or(SdpFault::NoAudio)?;
-    let audio = audio(&session, &media)?;
+    let audio = if is_fax(&media) { image(&session, &media)? } else { audio(&session, &media)? };
     let other = |media: Media| OtherStream { media: media.media, profile: media.proto, formats: media.fmt };
     Ok(Description {
         origin: Origin {
@@ -67,14 +71,20 @@ fn check_limits(body: &[u8]) -> Result<(), SdpFault> {
     if lines > LINES_MAX { Err(SdpFault::TooManyLines(LINES_MAX)) } else { Ok(()) }
 }
 
-/// The audio stream to speak of: the first to carry, else the first of a profile that could be carried but is
-/// refused or ended (port 0), else the first of any kind, whose fault is then the answer.
-fn audio_position(session: &Session) -> Result<usize, SdpFault> {
+/// The stream to speak of: the first of audio to carry, else of fax, else the first of audio of a profile that could be
+/// carried but is refused or ended (port 0), of fax likewise, else the first audio of any kind, whose fault is then the
+/// answer.
+fn stream_position(session: &Session) -> Result<usize, SdpFault> {
     let find = |wanted: &dyn Fn(&Media) -> bool| {
         session.medias.iter().position(|media| media.media.eq_ignore_ascii_case("audio") && wanted(media))
     };
+    let fax = |wanted: &dyn Fn(&Media) -> bool| {
+        session.medias.iter().position(|media| is_fax(media) && wanted(media))
+    };
     find(&|media| media.port != 0 && audio(session, media).is_ok())
+        .or_else(|| fax(&|media| media.port != 0 && image(session, media).is_ok()))
         .or_else(|| find(&|media| media.port == 0 && Profile::named(&media.proto).is_some()))
+        .or_else(|| fax(&|media| media.port == 0))
         .or_else(|| find(&|_| true))
         .ok_or(SdpFault::NoAudio)
 }
@@ -89,18 +99,49 @@ fn other_position(session: &Session, is_secure: bool) -> Option<usize> {
     })
 }
 
-fn audio(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
-    let profile = Profile::named(&media.proto).ok_or_else(|| SdpFault::Profile(media.proto.clone()))?;
+/// T.38 over UDPTL; not over TCP, RTP or DTLS.
+fn is_fax(media: &Media) -> bool {
+    media.media.eq_ignore_ascii_case(fax::MEDIA)
+        && media.proto.eq_ignore_ascii_case(Profile::Udptl.name())
+        && media.fmt.trim().eq_ignore_ascii_case(fax::FORMAT)
+}
+
+fn image(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
+    let direction = direction(&media.attributes).or_else(|| direction(&session.attributes));
+    Ok(Audio {
+        address: connected(session, media)?,
+        port: media.port,
+        profile: Profile::Udptl,
+        formats: Vec::new(),
+        direction: direction.unwrap_or_default(),
+        rtcp: None,
+        rtcp_mux: false,
+        ptime: None,
+        maxptime: None,
+        preconditions: None,
+        crypto: Vec::new(),
+        ice: None,
+        fax: Some(Box::new(Fax::of(&media.attributes))),
+    })
+}
+
+/// Where a stream of one port pair is to go.
+fn connected(session: &Session, media: &Media) -> Result<IpAddr, SdpFault> {
     if let Some(count) = media.num_ports.filter(|count| *count > 1) {
         return Err(SdpFault::PortCount(count));
     }
     let connection = media.connections.first().or(session.connection.as_ref());
-    let address = match connection {
-        Some(connection) => address(connection)?,
+    match connection {
+        Some(connection) => address(connection),
         // A refused stream goes nowhere, and some write no address for it.
-        None if media.port == 0 => Ipv4Addr::UNSPECIFIED.into(),
-        None => return Err(SdpFault::NoAddress),
-    };
+        None if media.port == 0 => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        None => Err(SdpFault::NoAddress),
+    }
+}
+
+fn audio(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
+    let profile = Profile::named(&media.proto).ok_or_else(|| SdpFault::Profile(media.proto.clone()))?;
+    let address = connected(session, media)?;
     let direction = direction(&media.attributes).or_else(|| direction(&session.attributes));
     let ptime = |name| value(&media.attributes, name).and_then(leading_number);
     Ok(Audio {
@@ -127,6 +168,7 @@ fn audio(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
             .filter_map(|attribute| Crypto::parse(attribute.value.as_deref()?))
             .collect(),
         ice: Ice::parse(&session.attributes, &media.attributes).map(Box::new),
+        fax: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! From a [`Description`] to text, written by sdp-types.
 
-use super::model::{Audio, Description, OtherStream};
+use super::fax::{self, Fax};
+use super::model::{Audio, Description, Direction, OtherStream};
 use super::precondition::Preconditions;
 use sdp_types::{AddrType, Attribute, Connection, Media, NetType, Session};
 use std::net::IpAddr;
@@ -37,6 +38,9 @@ fn refused(stream: &OtherStream) -> Media {
 }
 
 fn media(audio: &Audio) -> Media {
+    if let Some(fax) = &audio.fax {
+        return image(audio, fax);
+    }
     let numbers: Vec<_> = audio.formats.iter().map(|format| format.payload_type.to_string()).collect();
     let mut media = line("audio", audio.port, audio.profile.name(), numbers.join(" "));
     let mut attribute = |name: &str, value: Option<String>| {
@@ -70,6 +74,16 @@ fn media(audio: &Audio) -> Media {
     for (name, value) in audio.preconditions.iter().flat_map(Preconditions::written) {
         media.attributes.push(Attribute { attribute: name.to_owned(), value: Some(value) });
     }
+    media
+}
+
+fn image(stream: &Audio, fax: &Fax) -> Media {
+    let mut media = line(fax::MEDIA, stream.port, stream.profile.name(), fax::FORMAT.to_owned());
+    let written = fax.attributes().map(|(name, value)| (name, value.map(str::to_owned)));
+    // Few ends of fax know directions: none is said where there is nothing to say.
+    let direction = Some(stream.direction).filter(|direction| *direction != Direction::SendReceive);
+    let written = written.chain(direction.map(|direction| (direction.name(), None)));
+    media.attributes.extend(written.map(|(name, value)| Attribute { attribute: name.to_owned(), value }));
     media
 }
 

@@ -1,4 +1,4 @@
-//! What a phone of a scenario says about media: one audio stream, written and read with string operations only, so
+//! What a phone of a scenario says about media: one audio stream, or fax in its place, written and read with string operations only, so
 //! that it shares nothing with the parser under test.
 
 use std::fmt::Write as _;
@@ -18,6 +18,11 @@ pub struct Session {
     pub profile: &'static str,
     /// Values of `a=crypto`, in order.
     pub crypto: &'static [&'static str],
+    /// What it says of its end of fax over UDPTL: attribute lines, each with its end. With them offers of fax are answered
+    /// by fax, without by nothing in common.
+    pub fax: Option<&'static str>,
+    /// It speaks of fax now, in the place of audio.
+    pub is_fax: bool,
 }
 
 impl Session {
@@ -30,7 +35,14 @@ impl Session {
             attributes: "",
             profile: "RTP/AVP",
             crypto: &[],
+            fax: None,
+            is_fax: false,
         }
+    }
+
+    /// Fax in the place of audio, at the next port but one.
+    pub fn faxing(&self) -> Self {
+        Self { at: (self.at.0.clone(), self.at.1 + 2), is_fax: true, ..self.clone() }
     }
 
     /// The same over another profile, with these values of `a=crypto`.
@@ -50,6 +62,13 @@ impl Session {
     pub fn print(&self, name: &str, version: u32) -> String {
         let (address, port) = &self.at;
         let connection = self.connection.unwrap_or(address);
+        if self.is_fax {
+            return format!(
+                "v=0\r\no={name} 77{version} {version} IN IP4 {address}\r\ns={name}\r\nc=IN IP4 {connection}\r\n\
+                 t=0 0\r\nm=image {port} udptl t38\r\n{}",
+                self.fax.unwrap_or_default()
+            );
+        }
         let numbers: Vec<_> = self.formats.iter().map(|(number, _)| number.to_string()).collect();
         let mut text = format!(
             "v=0\r\no={name} 77{version} {version} IN IP4 {address}\r\ns={name}\r\nc=IN IP4 {connection}\r\nt=0 0\r\n\
@@ -69,6 +88,9 @@ impl Session {
 
     /// The answer to `offer` in this phone's terms (RFC 3264 section 6); its own numbers only if `own_numbers`.
     pub fn answer(&self, offer: &str, own_numbers: bool) -> Self {
+        if offer.contains("m=image ") && self.fax.is_some() {
+            return self.faxing();
+        }
         let offered = formats_of(offer);
         let common = |(own, encoding): &(u8, &'static str)| {
             let (number, _) = offered.iter().find(|(_, name)| name == encoding)?;
@@ -121,5 +143,6 @@ pub fn media_of(sdp: &str) -> String {
         let line = sdp.lines().find(|line| line.starts_with(prefix))?;
         line.split_whitespace().nth(at)
     };
-    format!("{}:{}", word("c=", 2).unwrap_or("?"), word("m=audio", 1).unwrap_or("?"))
+    let port = word("m=audio", 1).or(word("m=image", 1));
+    format!("{}:{}", word("c=", 2).unwrap_or("?"), port.unwrap_or("?"))
 }

@@ -149,7 +149,8 @@ fn note(
     is_ours: bool,
 ) {
     let body = String::from_utf8_lossy(message.body()).into_owned();
-    let Some(line) = body.lines().find(|line| line.starts_with("m=audio")) else { return };
+    let is_media = |line: &&str| line.starts_with("m=audio") || line.starts_with("m=image");
+    let Some(line) = body.lines().find(is_media) else { return };
     let formats = line.split_whitespace().skip(3).filter_map(|word| word.parse().ok()).collect();
     let keys = crypto_of(&body).into_iter().filter_map(key_of).collect();
     let said = Said { at: media_of(&body), formats, keys, when };

@@ -22,6 +22,7 @@ pub(in crate::call) fn course(asking: &sdp::Leg, offer: &sdp::Description, form:
     let wish = offer.audio.wishes();
     let goes_on = asking.media().is_some_and(|agreed| {
         offer.audio.port != 0
+            && agreed.fax.is_some() == offer.audio.fax.is_some()
             && agreed.formats.iter().all(|format| offer.audio.formats.iter().any(|one| format.is_of(one)))
     });
     let turns = asking.media().is_none_or(|agreed| agreed.direction != wish);

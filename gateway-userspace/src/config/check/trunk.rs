@@ -352,6 +352,7 @@ fn media(trunk: &file::Trunk, usual: &Usual, label: &str, errors: &mut ConfigErr
             is_lite: written.ice.as_ref().is_some_and(|ice| *ice.get_ref() == file::IceMode::Lite),
             ..usual.ice
         },
+        fax: super::value(&written.fax, standard.fax),
         userspace: super::value(&written.relay, file::Relay::Kernel) == file::Relay::Userspace,
     })
 }

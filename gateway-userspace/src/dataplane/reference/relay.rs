@@ -161,6 +161,18 @@ impl Relay {
             self.counters.count(Traffic::Passed);
             return Outcome::Pass;
         }
+        if self.config(arrived.at).is_some_and(|config| config.kind == FlowKind::Udptl) {
+            return match self.pass_on(now, arrived, payload.len()) {
+                Err(reason) => {
+                    self.refuse(arrived.at, reason);
+                    Outcome::Drop(reason)
+                }
+                Ok(Way { from, to, traffic_class }) => {
+                    self.counters.count(Traffic::Transmitted);
+                    Outcome::Send { from, to, traffic_class, octets: payload.len() }
+                }
+            };
+        }
         match self.judge(now, arrived, None, payload) {
             Err(reason) => Outcome::Drop(reason),
             Ok(passage) => {
@@ -187,7 +199,7 @@ impl Relay {
         self.states.change(config.slot, |state| {
             account::refuse(state);
             match payload.get(1) {
-                Some(192..=223) => account::rtcp_not_sent(state),
+                Some(192..=223) if config.kind != FlowKind::Udptl => account::rtcp_not_sent(state),
                 _ => account::rtp_not_sent(state, octets),
             }
         });
@@ -342,6 +354,26 @@ impl Relay {
         self.states.change(flow.slot, account::take_over);
     }
 
+    /// A packet that is relayed as it is: whether the flow hears it, and by which way it leaves, counted.
+    fn pass_on(&mut self, now: u64, arrived: Arrival, octets: usize) -> Result<Way, Reason> {
+        let config = *self.flows.get(&arrived.at).ok_or(Reason::StateMissing)?;
+        let source = (arrived.source, arrived.source_port);
+        let latched = self.states.change(config.slot, |state| {
+            admit::begin(&config, state);
+            admit::admit_datagram(&config, state, source, now)
+        })?;
+        if latched {
+            let flow = FlowId { slot: config.slot, epoch: config.epoch };
+            self.records.push(Record::Latched { flow, at: now });
+        }
+        if config.flags & flag::MUTED != 0 {
+            return Err(Reason::Muted);
+        }
+        let way = self.way(&config, &config.rtp)?;
+        self.states.change(config.slot, |state| account::relay_datagram(state, octets, now));
+        Ok(Way { traffic_class: traffic_class(arrived.traffic_class, config.dscp), ..way })
+    }
+
     fn hear(
         &mut self,
         now: u64,
@@ -469,7 +501,7 @@ fn event_records(
     ]
 }
 
-/// Whether packets of RTP, of RTCP, or of both arrive at a flow.
+/// Whether packets of RTP, of RTCP, or of both arrive at a flow; those of fax leave by the way of RTP.
 pub(super) fn carries(kind: FlowKind) -> (bool, bool) {
-    (kind != FlowKind::Rtcp, kind != FlowKind::Rtp)
+    (kind != FlowKind::Rtcp, matches!(kind, FlowKind::Rtcp | FlowKind::Mux))
 }

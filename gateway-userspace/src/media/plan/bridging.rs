@@ -60,6 +60,9 @@ impl BridgeSpec {
 impl MediaPlan {
     /// The plan of two legs that have agreed, with what stands between them if a relay does not do.
     pub fn bridged(mut self, caller: LegMedia<'_>, callee: LegMedia<'_>) -> Self {
+        if self.flows.iter().any(|flow| flow.kind == FlowKind::Udptl) {
+            return self;
+        }
         let Some(spec) = BridgeSpec::of(caller, callee).map(Arc::new) else { return self };
         for flow in &mut self.flows {
             let near = if flow.from == Side::Caller { caller } else { callee };

@@ -28,6 +28,7 @@ fn negotiated(local: &str, remote: &str, rtcp_mux: bool) -> Negotiated {
         maxptime: None,
         security: Security::Plain,
         checks: None,
+        fax: None,
     }
 }
 

@@ -78,8 +78,8 @@ impl Leg {
     pub fn offer_again(&mut self) -> Result<String, Refusal> {
         self.allowed(Event::SendOffer)?;
         let said = self.said().ok_or(Refusal::NothingToRelay)?;
-        self.exchange =
-            Exchange::LocalOffer { offer: said.audio, previewed: false, before: self.agreed.clone() };
+        let (before, around) = (self.agreed.clone(), self.around.clone());
+        self.exchange = Exchange::LocalOffer { offer: said.audio, previewed: false, before, around };
         Ok(self.sent.0.clone())
     }
 
@@ -244,11 +244,9 @@ impl Leg {
             preconditions: self.preconditions.map(Preconditions::offered),
             crypto,
             ice: self.offering_ice(rtcp_mux),
+            fax: None,
         };
-        let around = self.around.get_or_insert_default().clone();
-        let body = self.describe(offer.clone(), around);
-        self.exchange = Exchange::LocalOffer { offer, previewed: false, before: self.agreed.clone() };
-        Ok(body)
+        Ok(self.offer(offer))
     }
 
     fn answer_as(

@@ -183,6 +183,124 @@ fn streams_that_the_callee_adds_are_refused_as_well() {
     assert_eq!(lines, ["m=audio 40000 RTP/AVP 0 97", "m=video 0 RTP/AVP 31"]);
 }
 
+// Statement 147.
+#[test]
+fn a_second_audio_application_and_message_streams_are_refused_beside_the_first() {
+    let (mut caller, mut callee) = (caller_leg(), callee_leg());
+    let further = "m=audio 4100 RTP/AVP 8\r\nm=application 9 UDP/BFCP *\r\na=floorctrl:c-only\r\n\
+                   m=message 7654 TCP/MSRP *\r\na=path:msrp://198.51.100.7:7654/jshA7we;tcp\r\n";
+    let offered = with(CALLER, &[("a=x-secret:1\r\n", further)]);
+    let (offer, answer) = exchange(&mut caller, &mut callee, offered, described(CALLEE));
+    assert_eq!(offer.matches("m=").count(), 1, "{offer}");
+    let expected = [
+        "m=audio 30000 RTP/AVP 0 101",
+        "m=audio 0 RTP/AVP 8",
+        "m=application 0 UDP/BFCP *",
+        "m=message 0 TCP/MSRP *",
+    ];
+    assert_eq!(media_lines(&answer), expected);
+    assert!(!answer.contains("msrp://"), "{answer}");
+}
+
+const FAX: &str = "v=0\r\no=bob 5 6 IN IP4 203.0.113.9\r\ns=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\n\
+    m=image 6000 udptl t38\r\na=T38FaxVersion:0\r\na=T38MaxBitRate:14400\r\na=T38FaxFillBitRemoval\r\n\
+    a=T38FaxUdpEC:t38UDPRedundancy\r\na=x-secret:1\r\n";
+const FAX_OF_CALLER: &str = "v=0\r\no=alice 2890844526 2 IN IP4 198.51.100.7\r\ns=-\r\n\
+    c=IN IP4 198.51.100.7\r\nt=0 0\r\nm=image 4100 udptl t38\r\na=T38MaxBitRate:9600\r\n";
+
+fn media_lines(body: &str) -> Vec<&str> {
+    body.lines().filter(|line| line.starts_with("m=")).collect()
+}
+
+/// As [`call`], between trunks that relay fax.
+fn call_with_fax() -> (Leg, Leg) {
+    let (mut caller, mut callee) = (caller_leg(), callee_leg());
+    for leg in [&mut caller, &mut callee] {
+        leg.set_terms(Terms { fax: FaxTerms::Relay, ..Terms::default() });
+    }
+    exchange(&mut caller, &mut callee, described(CALLER), described(CALLEE));
+    (caller, callee)
+}
+
+#[test]
+fn fax_takes_the_line_of_the_audio_and_gives_it_back() {
+    let (mut caller, mut callee) = call_with_fax();
+    let (offer, answer) = exchange(&mut callee, &mut caller, described(FAX), described(FAX_OF_CALLER));
+    assert_eq!(media_lines(&offer), ["m=image 30000 udptl t38"]);
+    let passed = [
+        "a=T38FaxVersion:0",
+        "a=T38MaxBitRate:14400",
+        "a=T38FaxFillBitRemoval",
+        "a=T38FaxUdpEC:t38UDPRedundancy",
+    ];
+    let attributes: Vec<_> = offer.lines().filter(|line| line.starts_with("a=")).collect();
+    assert_eq!(attributes, passed, "in its words and nothing else");
+    assert_eq!(media_lines(&answer), ["m=image 40000 udptl t38"]);
+    assert!(answer.contains("a=T38MaxBitRate:9600"), "{answer}");
+    let remote = |leg: &Leg| leg.media().unwrap().remote.unwrap().to_string();
+    assert_eq!((remote(&caller), remote(&callee)), ("198.51.100.7:4100".into(), "203.0.113.9:6000".into()));
+    assert!(caller.media().unwrap().fax.is_some() && caller.media().unwrap().formats.is_empty());
+
+    let (offer, answer) = exchange(&mut caller, &mut callee, described(CALLER), described(CALLEE));
+    assert_eq!(media_lines(&offer), ["m=audio 40000 RTP/AVP 8 0 101"]);
+    assert_eq!(media_lines(&answer), ["m=audio 30000 RTP/AVP 0 101"]);
+    assert!(caller.media().unwrap().fax.is_none());
+}
+
+#[test]
+fn a_peer_that_brings_up_a_line_for_fax_finds_both_lines_in_their_places() {
+    let (mut caller, mut callee) = call_with_fax();
+    let beside = |audio: u16, image: u16| {
+        let lines = format!("t=0 0\r\nm=audio {audio} RTP/AVP 0\r\nm=image {image} udptl t38");
+        with(FAX, &[("t=0 0\r\nm=image 6000 udptl t38", &lines)])
+    };
+    let (offer, answer) = exchange(&mut callee, &mut caller, beside(0, 6000), described(FAX_OF_CALLER));
+    assert_eq!(media_lines(&offer), ["m=image 30000 udptl t38"], "to the other it is one line");
+    assert_eq!(media_lines(&answer), ["m=audio 0 RTP/AVP 0", "m=image 40000 udptl t38"]);
+
+    // The other side goes back to audio: the line of audio is taken up again, that of fax refused (RFC 3264 section 8.2).
+    let (offer, _) = exchange(&mut caller, &mut callee, described(CALLER), beside(5000, 0));
+    assert_eq!(media_lines(&offer), ["m=audio 40000 RTP/AVP 8 0 101", "m=image 0 udptl t38"]);
+    let (offer, _) = exchange(&mut caller, &mut callee, described(FAX_OF_CALLER), beside(0, 6000));
+    assert_eq!(media_lines(&offer), ["m=audio 0 RTP/AVP 0", "m=image 40000 udptl t38"]);
+    let (_, answer) = exchange(&mut callee, &mut caller, beside(5000, 0), described(CALLER));
+    assert_eq!(media_lines(&answer), ["m=audio 40000 RTP/AVP 0", "m=image 0 udptl t38"]);
+}
+
+#[test]
+fn fax_is_refused_unless_both_trunks_relay_it_and_the_audio_stays() {
+    let (mut caller, mut callee) = call();
+    let before = callee.media().cloned();
+    assert_eq!(callee.receive_offer(described(FAX)), Err(Refusal::NoFax));
+    callee.set_terms(Terms { fax: FaxTerms::Relay, ..Terms::default() });
+    callee.receive_offer(described(FAX)).unwrap();
+    assert_eq!(caller.relay_offer(&callee), Err(Refusal::NoFax));
+    callee.abandon();
+    assert_eq!((callee.media().cloned(), caller.state()), (before, State::Stable));
+    assert_eq!(Refusal::NoFax.fault(), crate::base::fault::Fault::NotAcceptableHere);
+
+    // A trunk that requires SRTP has nothing that would protect it.
+    let security = SecurityTerms { security: MediaSecurity::Required, ..SecurityTerms::default() };
+    caller.set_terms(Terms { fax: FaxTerms::Relay, security, ..Terms::default() });
+    callee.receive_offer(described(FAX)).unwrap();
+    assert_eq!(caller.relay_offer(&callee), Err(Refusal::NotSecured));
+}
+
+#[test]
+fn an_offer_of_fax_that_the_other_side_refuses_leaves_lines_and_audio_as_they_were() {
+    let (mut caller, mut callee) = call_with_fax();
+    callee.receive_offer(described(FAX)).unwrap();
+    caller.relay_offer(&callee).unwrap();
+    let as_audio = caller.receive_answer(&described(CALLER), Finality::Final);
+    assert_eq!(as_audio, Err(Refusal::NothingInCommon), "an answer of another kind is none");
+    caller.abandon();
+    callee.abandon();
+    assert!(caller.media().unwrap().fax.is_none() && callee.media().unwrap().fax.is_none());
+    let (offer, _) = exchange(&mut callee, &mut caller, described(CALLEE), described(CALLER));
+    assert_eq!(media_lines(&offer).len(), 1);
+    assert!(offer.contains("m=audio 30000"), "{offer}");
+}
+
 #[test]
 fn rtcp_mux_is_negotiated_by_each_leg_alone() {
     let mux = |text: &str, line: &str| with(text, &[(line, "a=rtcp-mux")]);

@@ -27,9 +27,10 @@ pub(super) fn summary(bytes: &[u8]) -> String {
         Err(_) => return "what cannot be read".to_owned(),
     };
     let body = String::from_utf8_lossy(message.body()).into_owned();
-    let session = match body.contains("m=audio") {
-        true => format!(" [{} {}]", media_of(&body), direction_of(&body)),
-        false => String::new(),
+    let session = match (body.contains("m=audio"), body.contains("m=image")) {
+        (true, _) => format!(" [{} {}]", media_of(&body), direction_of(&body)),
+        (false, true) => format!(" [{} fax]", media_of(&body)),
+        (false, false) => String::new(),
     };
     let cseq = &message.head().cseq;
     match &message {

@@ -217,6 +217,7 @@ pub(super) fn flows(path: &Path<'_>, call: usize, relay: u16, endpoint: u16) -> 
             formats: vec![format("PCMA/8000", 8), format("telephone-event/8000", 101)],
             security: Security::Plain,
             checks: None,
+            fax: None,
         }
     };
     let (caller, callee) = (leg(Side::Caller), leg(Side::Callee));

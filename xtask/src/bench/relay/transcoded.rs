@@ -355,6 +355,7 @@ fn bridged(path: &Path<'_>, call: usize, spoken: &[Spoken; 2]) -> Result<MediaPl
             }],
             security: Security::Plain,
             checks: None,
+            fax: None,
         })
     };
     let (caller, callee) = (leg(Side::Caller)?, leg(Side::Callee)?);
