@@ -98,6 +98,20 @@ pub(crate) struct ProgramArguments {
     /// Times that each program is measured; figures are medians
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u8).range(1..))]
     repetitions: u8,
+    /// Test-run with flows, and nothing else but this
+    #[arg(long, value_enum)]
+    only: Option<ProgramPart>,
+}
+
+/// What `bench program` measures beside test-run with flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ProgramPart {
+    /// Neither of these
+    TestRun,
+    /// SRTP, by test-run
+    Srtp,
+    /// The programs where packets come over the lab
+    InService,
 }
 
 #[cfg(not(feature = "bench"))]
