@@ -34,7 +34,6 @@ pub(super) struct KernelFlows {
 #[derive(Clone, Copy, Debug)]
 struct Found {
     place: u32,
-    entry: Entry,
     config: FlowConfig,
 }
 
@@ -101,11 +100,17 @@ impl KernelFlows {
 
     fn find(&self, key: &FlowKey) -> Option<Found> {
         let places = Places::of(key);
-        (0..WAYS).map(|way| places.place(way)).find_map(|place| {
+        for place in (0..WAYS).map(|way| places.place(way)) {
             let entry = Entry::from_raw(self.index.read(place as usize)?);
-            let flow = self.entry(entry).filter(|flow| places.may_be(entry) && flow.key == *key)?;
-            Some(Found { place, entry, config: flow.config })
-        })
+            // Most places are empty or another address's, and a slot is far away in memory.
+            if places.may_be(entry)
+                && let Some(FlowEntry { key: found, config }) = self.entry(entry)
+                && found == *key
+            {
+                return Some(Found { place, config });
+            }
+        }
+        None
     }
 
     fn entry(&self, entry: Entry) -> Option<FlowEntry> {
@@ -123,8 +128,11 @@ impl KernelFlows {
 
     /// Whether the index points to this version of the slot.
     fn counts(&self, slot: u32, version: bool) -> bool {
-        let found = self.entries.read(at(slot, version)).and_then(|flow| self.find(&flow.key));
-        found.is_some_and(|found| (found.entry.slot(), found.entry.version()) == (slot, version))
+        self.entries.read(at(slot, version)).is_some_and(|flow| {
+            let places = Places::of(&flow.key);
+            let entry = places.entry(slot, version);
+            (0..WAYS).any(|way| self.index.read(places.place(way) as usize) == Some(entry.raw()))
+        })
     }
 }
 
@@ -162,6 +170,10 @@ mod tests {
         FlowConfig { slot, epoch, ..FlowConfig::default() }
     }
 
+    fn entry(table: &KernelFlows, key: FlowKey) -> Entry {
+        Entry::from_raw(table.index.read(table.find(&key).unwrap().place as usize).unwrap())
+    }
+
     #[test]
     fn a_flow_is_found_until_it_is_removed() {
         let table = table(4);
@@ -191,9 +203,9 @@ mod tests {
         let table = table(1);
         table.insert(key(1000), config(0, 1)).unwrap();
         for epoch in 2..6 {
-            let before = table.find(&key(1000)).unwrap().entry;
+            let before = entry(&table, key(1000));
             table.replace(key(1000), config(0, epoch)).unwrap();
-            let after = table.find(&key(1000)).unwrap().entry;
+            let after = entry(&table, key(1000));
             assert_ne!(before.version(), after.version());
             assert_eq!(table.entry(before).unwrap().config, config(0, epoch - 1), "still as it was");
             assert_eq!(table.config(&key(1000)), Some(config(0, epoch)));
