@@ -232,7 +232,7 @@ impl SipSummary {
     pub fn of_sent(side: Side, bytes: &[u8]) -> Option<Self> {
         let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
         let head = std::str::from_utf8(bytes.get(..end)?).ok()?;
-        let mut lines = head.split("\r\n");
+        let mut lines = head.lines();
         let line = match lines.next()?.strip_prefix("SIP/2.0 ") {
             None => StartLine::Request,
             Some(status) => StartLine::Response { status: status.get(..3)?.parse().ok()? },

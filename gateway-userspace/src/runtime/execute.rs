@@ -17,6 +17,9 @@ use crate::sip::message::Draft;
 use crate::sip::transport::Hop;
 use std::sync::Arc;
 
+/// Room for the checkpoint of an ordinary call.
+const CHECKPOINT_BYTES: usize = 4 << 10;
+
 pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions: Vec<Action>) {
     for action in actions {
         match action {
@@ -116,8 +119,9 @@ fn probe(core: &mut Core, turn: &mut Turn<'_>, id: CallId) {
 fn save(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut checkpoint: Checkpoint) {
     let Some(entry) = core.calls.get(&id) else { return };
     checkpoint.flows = entry.relay.flows().to_vec();
-    match serde_json::to_vec(&checkpoint) {
-        Ok(bytes) => turn.out.checkpoints.push(CheckpointChange::Put { call: id, bytes }),
+    let mut bytes = Vec::with_capacity(CHECKPOINT_BYTES);
+    match serde_json::to_writer(&mut bytes, &checkpoint) {
+        Ok(()) => turn.out.checkpoints.push(CheckpointChange::Put { call: id, bytes }),
         Err(error) => {
             tracing::error!(call = %id, %error, "a call could not be written down: it would not survive a restart")
         }

@@ -224,6 +224,11 @@ pub(super) fn find_outside(text: &str, marks: &[u8]) -> Result<Option<usize>, Sy
     let mut at = 0;
     while at < bytes.len() {
         let octet = bytes[at];
+        // Most octets, and none of them a mark: those are separators.
+        if octet.is_ascii_alphanumeric() {
+            at += 1;
+            continue;
+        }
         if marks.contains(&octet) {
             return Ok(Some(at));
         }

@@ -3,7 +3,8 @@
 use super::headers::{HeaderName, Headers};
 use super::name_addr::Contact;
 use super::{Draft, Head, Message, Request, Response};
-use std::fmt::{self, Write};
+use std::fmt;
+use std::io::Write;
 
 impl Request {
     /// Appends the message to `out`.
@@ -89,20 +90,14 @@ impl LineWriter<'_> {
     }
 
     fn put(&mut self, value: impl fmt::Display) {
-        write!(self, "{value}").expect("writing to memory cannot fail");
-    }
-}
-
-impl Write for LineWriter<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text.as_bytes();
+        let start = self.0.len();
+        write!(self.0, "{value}").expect("writing to memory cannot fail");
+        // Looked through as a whole: values come in many small pieces.
+        let mut rest = &mut self.0[start..];
         while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
-            self.0.extend_from_slice(&rest[..at]);
-            self.0.push(b' ');
-            rest = &rest[at + 1..];
+            rest[at] = b' ';
+            rest = &mut rest[at + 1..];
         }
-        self.0.extend_from_slice(rest);
-        Ok(())
     }
 }
 
