@@ -1,15 +1,18 @@
 //! Secured calls outlive the daemon that set them up, with another implementation of SRTP at the far end.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use gateway_common::flow::Punted;
 use gateway_userspace::admin::answer::{Drops, FlowLine, FlowList};
 use gateway_userspace::observe::path::RelayPath;
 use gateway_userspace::srtp::Suite;
 use std::collections::HashMap;
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
-use support::daemon::Daemon;
+use support::daemon::{Daemon, SOON};
 use support::lab::{Host, Lab};
-use support::phone::{Phone, connect};
+use support::phone::{Call, Phone, connect};
+use support::process::until;
+use support::secured::Keys;
 use support::stream::{PACKET_TIME, Streams, Tally};
 
 const CALLS: u16 = 20;
@@ -17,8 +20,9 @@ const CALLS: u16 = 20;
 const WITHOUT: Duration = Duration::from_secs(5);
 const WITH: Duration = Duration::from_secs(1);
 
-/// A plain caller's trunk, and one to the callee that takes nothing but SRTP by this suite.
-fn trunks(suite: Suite) -> String {
+/// A plain caller's trunk, and one to the callee that takes nothing but SRTP by these suites.
+fn trunks(suites: &[Suite]) -> String {
+    let names: Vec<_> = suites.iter().map(|suite| format!("\"{}\"", suite.name())).collect();
     format!(
         r#"
 [[trunk]]
@@ -32,14 +36,14 @@ listen = "udp:10.81.2.1:5060"
 peers = [{{ address = "10.81.2.2:5060" }}]
 [trunk.media]
 security = "required"
-suites = ["{}"]
+suites = [{}]
 
 [[route]]
 prefix = ""
 from = "operator"
 to = "service"
 "#,
-        suite.name()
+        names.join(", ")
     )
 }
 
@@ -57,7 +61,7 @@ struct Outcome {
 /// Twenty calls whose callee takes this suite.
 fn killed_under(suite: Suite) -> Result<Outcome> {
     let lab = Lab::new()?;
-    let mut daemon = Daemon::start(&lab, &trunks(suite))?;
+    let mut daemon = Daemon::start(&lab, &trunks(&[suite]))?;
     let mut caller = Phone::new(&lab, Host::Caller)?;
     let mut callee = Phone::new(&lab, Host::Callee)?.secured_by(suite);
     let mut calls = (0..CALLS)
@@ -117,5 +121,63 @@ fn calls_with_gcm_stop_with_the_daemon_and_go_on_with_the_next() -> Result<()> {
     );
     // Before the daemon died and after the next had come each was heard.
     assert!(tally.received >= tally.streams * 90, "{tally:?}");
+    Ok(())
+}
+
+/// Twenty packets each way between a plain caller and a callee with these keys.
+fn both_ways(sockets: [&UdpSocket; 2], calls: [&Call; 2], keys: &Keys, first: u16) -> Result<()> {
+    let [mut protect, mut unprotect] = keys.contexts()?;
+    let towards = |call: &Call| call.far_media.context("where the gateway wants media");
+    let mut buffer = [0; 2048];
+    for sequence in first..first + 20 {
+        let [high, low] = sequence.to_be_bytes();
+        let packet =
+            |ssrc: u8| [&[0x80, 0, high, low, 0, 0, high, low, 0, 0, 0, ssrc][..], &[ssrc; 160]].concat();
+        sockets[0].send_to(&packet(1), towards(calls[0])?)?;
+        let length = sockets[1].recv(&mut buffer).context("the callee hears nothing")?;
+        let opened = unprotect.decrypt_rtp(&buffer[..length])?;
+        ensure!(opened[12..] == [1; 160], "packet {sequence} to the callee");
+        sockets[1].send_to(&protect.encrypt_rtp(&packet(2))?, towards(calls[1])?)?;
+        let length = sockets[0].recv(&mut buffer).context("the caller hears nothing")?;
+        ensure!(buffer[12..length] == [2; 160], "packet {sequence} to the caller");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_new_offer_with_another_suite_takes_the_call_from_the_kernel_to_userspace() -> Result<()> {
+    const PORT: u16 = 30_000;
+    let (first, second) = (Suite::AesCm128HmacSha1_80, Suite::AeadAes256Gcm);
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, &trunks(&[first, second]))?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?.secured_by(first);
+    let (mut from, mut to) = connect(&mut caller, &mut callee, PORT)?;
+    let socket = |host, address: &str| -> Result<UdpSocket> {
+        let socket = lab.on(host, || Ok(UdpSocket::bind((address, PORT))?))?;
+        socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+        Ok(socket)
+    };
+    let (near, far) = (socket(Host::Caller, "10.81.1.2")?, socket(Host::Callee, "10.81.2.2")?);
+    let relayed_by = |word: &str| {
+        until(SOON, || {
+            let flows = daemon.ask::<FlowList>(&["flows"])?.flows;
+            Ok(flows.iter().all(|flow| flow.relayed_by == word).then_some(()))
+        })
+    };
+    both_ways([&near, &far], [&from, &to], to.keys.as_ref().context("keys")?, 1_000)?;
+    relayed_by("kernel")?;
+
+    let offer = format!(
+        "v=0\r\no=phone 1 2 IN IP4 10.81.2.2\r\ns=-\r\nc=IN IP4 10.81.2.2\r\nt=0 0\r\nm=audio {PORT} RTP/SAVP 0 101\r\n\
+         a=rtpmap:101 telephone-event/8000\r\n{}",
+        Keys::offer(second, 77)
+    );
+    let answer = callee.reinvite(&mut to, &offer)?;
+    let keys = Keys::answering(&answer.body, second, 77)?;
+    both_ways([&near, &far], [&from, &to], &keys, 1_020)?;
+    relayed_by("userspace (srtp_suite)")?;
+    caller.hang_up(&mut from)?;
+    callee.be_hung_up(&to)?;
     Ok(())
 }

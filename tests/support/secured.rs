@@ -27,13 +27,16 @@ impl Keys {
         let inline = line.get(2).and_then(|words| words.strip_prefix("inline:")).context("no key")?;
         let theirs = STANDARD.decode(inline.split('|').next().unwrap_or_default())?;
         ensure!(theirs.len() == suite.master_len(), "a key of {} octets", theirs.len());
-        let serial = serial.to_be_bytes();
-        let ours =
-            (0..suite.master_len()).map(|index| serial[index % 4] ^ (index as u8).wrapping_mul(7)).collect();
-        Ok(Self { suite, tag: line.first().copied().unwrap_or_default().to_owned(), ours, theirs })
+        let tag = line.first().copied().unwrap_or_default().to_owned();
+        Ok(Self { suite, tag, ours: own(suite, serial), theirs })
     }
 
-    /// The line of the answer.
+    /// The line of an offer of this suite, whose answer is read by [`Keys::answering`] of the same.
+    pub fn offer(suite: Suite, serial: u32) -> String {
+        Self { suite, tag: "1".to_owned(), ours: own(suite, serial), theirs: Vec::new() }.line()
+    }
+
+    /// The line of the answer, or of the offer.
     pub fn line(&self) -> String {
         format!("a=crypto:{} {} inline:{}\r\n", self.tag, self.suite.name(), STANDARD.encode(&self.ours))
     }
@@ -48,6 +51,11 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys").field("suite", &self.suite).finish_non_exhaustive()
     }
+}
+
+fn own(suite: Suite, serial: u32) -> Vec<u8> {
+    let serial = serial.to_be_bytes();
+    (0..suite.master_len()).map(|index| serial[index % 4] ^ (index as u8).wrapping_mul(7)).collect()
 }
 
 fn context(suite: Suite, master: &[u8]) -> Result<Context> {
