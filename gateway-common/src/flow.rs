@@ -143,6 +143,8 @@ pub enum Punted {
     Checks = 8,
     /// It is fax, not RTP.
     Udptl = 9,
+    /// Where one of its peers falls silent, the other hears comfort noise.
+    Silence = 10,
 }
 
 impl Punted {
@@ -156,6 +158,7 @@ impl Punted {
         Self::Tones,
         Self::Checks,
         Self::Udptl,
+        Self::Silence,
     ];
 
     /// Of [`FlowConfig::punted`].
@@ -175,6 +178,7 @@ impl Punted {
             Self::Tones => "tones",
             Self::Checks => "checks",
             Self::Udptl => "udptl",
+            Self::Silence => "silence",
         }
     }
 }

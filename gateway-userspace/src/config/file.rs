@@ -8,7 +8,7 @@ use crate::policy::{
     AssertedSource, CauseTable, EarlyMedia, FromSource, HoldForm, IdentityForm, PreconditionPolicy,
     RedirectionForm, ReferPolicy, ReliableProvisional, Service, Spare,
 };
-use crate::sdp::{FaxTerms, MediaSecurity, Transcoding};
+use crate::sdp::{FaxTerms, MediaSecurity, NoiseTerms, Transcoding};
 use crate::sip::auth::Password;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -368,6 +368,7 @@ pub(super) struct TrunkMedia {
     pub(super) suites: Field<Vec<Spanned<String>>>,
     pub(super) ice: Field<IceMode>,
     pub(super) fax: Field<FaxTerms>,
+    pub(super) comfort_noise: Field<NoiseTerms>,
     pub(super) relay: Field<Relay>,
 }
 

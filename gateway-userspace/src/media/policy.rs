@@ -2,7 +2,7 @@
 
 use super::plan::{GateSpec, RateLimit};
 use crate::rtp::Encoding;
-use crate::sdp::{FaxTerms, IceTerms, SecurityTerms, Terms, Transcoding};
+use crate::sdp::{FaxTerms, IceTerms, NoiseTerms, SecurityTerms, Terms, Transcoding};
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -38,6 +38,8 @@ pub struct MediaPolicy {
     pub ice: IceTerms,
     /// Whether fax over UDPTL may take the place of audio.
     pub fax: FaxTerms,
+    /// What becomes of comfort noise.
+    pub comfort_noise: NoiseTerms,
     /// Media is relayed in userspace, though the kernel could.
     pub userspace: bool,
 }
@@ -52,6 +54,7 @@ impl MediaPolicy {
             security: self.security.clone(),
             ice: self.ice,
             fax: self.fax,
+            comfort_noise: self.comfort_noise,
         }
     }
 }
@@ -73,6 +76,7 @@ impl Default for MediaPolicy {
             security: SecurityTerms::default(),
             ice: IceTerms::default(),
             fax: FaxTerms::default(),
+            comfort_noise: NoiseTerms::default(),
             userspace: false,
         }
     }

@@ -5,7 +5,7 @@ use super::{
     RedirectionForm, ReferPolicy, SipPolicy,
 };
 use crate::ice::UnknownAttributes;
-use crate::sdp::{IceTerms, MediaSecurity, SecurityTerms};
+use crate::sdp::{IceTerms, MediaSecurity, NoiseTerms, SecurityTerms};
 use crate::sip::message::HeaderName;
 use crate::srtp::Suite;
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub struct Usual {
     pub security: SecurityTerms,
     /// Off; but once it is on, what a far end's checks may hold.
     pub ice: IceTerms,
+    pub comfort_noise: NoiseTerms,
 }
 
 impl Usual {
@@ -49,6 +50,7 @@ impl Usual {
             sip: SipPolicy::default(),
             security: SecurityTerms::default(),
             ice: IceTerms::default(),
+            comfort_noise: NoiseTerms::default(),
         };
         let required =
             |suites: &[Suite]| SecurityTerms { security: MediaSecurity::Required, suites: suites.to_vec() };
@@ -106,6 +108,8 @@ impl Usual {
                 security: required(&[Suite::AesCm128HmacSha1_80]),
                 // Its clients send attributes of their own.
                 ice: IceTerms { is_lite: false, unknown: UnknownAttributes::Ignore },
+                // It wants it in every call.
+                comfort_noise: NoiseTerms::Offer,
                 ..usual
             },
         }

@@ -124,6 +124,7 @@ impl Trunk {
         self.sip = usual.sip;
         self.media.security = usual.security;
         self.media.ice.unknown = usual.ice.unknown;
+        self.media.comfort_noise = usual.comfort_noise;
         self
     }
 

@@ -8,6 +8,7 @@
 
 mod terminated;
 
+use super::comfort_noise::NoiseTerms;
 use super::crypto::{Crypto, MediaSecurity, Said, SecurityTerms, lines};
 use super::fault::Refusal;
 use super::fax::{self, Fax, FaxTerms};
@@ -44,6 +45,8 @@ pub struct Terms {
     pub ice: IceTerms,
     #[serde(default)]
     pub fax: FaxTerms,
+    #[serde(default)]
+    pub comfort_noise: NoiseTerms,
 }
 
 impl Terms {

@@ -8,6 +8,7 @@
 //! * [`Negotiated`] is what a leg's peer and this gateway agreed on; two of them make a media plan.
 
 mod capability;
+mod comfort_noise;
 mod crypto;
 mod fault;
 mod fax;
@@ -22,6 +23,7 @@ mod precondition;
 mod print;
 mod transcoding;
 
+pub use comfort_noise::NoiseTerms;
 pub use crypto::{Crypto, MediaSecurity, SecurityTerms};
 pub use fault::{Refusal, SdpFault};
 pub use fax::{Fax, FaxTerms};

@@ -35,7 +35,7 @@ impl Terms {
         let allowed = formats.iter().filter(|format| self.allow(format) && other.allow(format)).cloned();
         // Without codecs of its own there is neither an order nor anything to add.
         if self.codecs.is_none() && (known.is_empty() || !self.transcodes(other)) {
-            return allowed.collect();
+            return self.comfort_noise.offer(allowed.collect());
         }
         let (mut speech, mut beside): (Vec<_>, Vec<_>) =
             allowed.partition(|format| format.codec.encoding.is_speech());
@@ -56,7 +56,7 @@ impl Terms {
             add_events(&speech, &mut beside);
         }
         speech.extend(beside);
-        speech
+        self.comfort_noise.offer(speech)
     }
 
     /// Formats of an answer to `offer` where the other side has nothing of it: the first speech that can be read and

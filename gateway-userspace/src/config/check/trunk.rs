@@ -353,6 +353,7 @@ fn media(trunk: &file::Trunk, usual: &Usual, label: &str, errors: &mut ConfigErr
             ..usual.ice
         },
         fax: super::value(&written.fax, standard.fax),
+        comfort_noise: super::value(&written.comfort_noise, usual.comfort_noise),
         userspace: super::value(&written.relay, file::Relay::Kernel) == file::Relay::Userspace,
     })
 }

@@ -5,7 +5,7 @@ use crate::base::id::Side;
 use crate::media::bridge::{KeysFrom, KeysTo, LegSettings, Stream};
 use crate::media::policy::KeyTransport;
 use crate::rtp::Encoding;
-use crate::sdp::{Negotiated, Transcoding};
+use crate::sdp::{Negotiated, NoiseTerms, Transcoding};
 use gateway_common::flow::Punted;
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ pub enum Bridged {
     PacketTime,
     /// One of them hears something of our own.
     Tones,
+    /// Silence of one becomes comfort noise for the other.
+    Silence,
 }
 
 impl Bridged {
@@ -38,6 +40,7 @@ impl Bridged {
             Self::Keys => Punted::Keys,
             Self::PacketTime => Punted::PacketTime,
             Self::Tones => Punted::Tones,
+            Self::Silence => Punted::Silence,
         }
     }
 }
@@ -94,7 +97,15 @@ fn why(caller: LegMedia<'_>, callee: LegMedia<'_>) -> Option<Bridged> {
         let wanted = near.policy.packet_ms;
         wanted.is_some_and(|wanted| far.negotiated.ptime.is_some_and(|sent| sent != wanted))
     };
-    (too_long(caller, callee) || too_long(callee, caller)).then_some(Bridged::PacketTime)
+    if too_long(caller, callee) || too_long(callee, caller) {
+        return Some(Bridged::PacketTime);
+    }
+    let hears_noise = |leg: &LegMedia<'_>| {
+        let mut formats = leg.negotiated.formats.iter();
+        leg.policy.comfort_noise == NoiseTerms::Make
+            && formats.any(|format| format.codec.encoding == Encoding::ComfortNoise)
+    };
+    [caller, callee].iter().any(hears_noise).then_some(Bridged::Silence)
 }
 
 /// How keys travel on a leg.

@@ -57,7 +57,8 @@ impl Leg {
     /// Writes an offer of `formats` as far as the trunks of both sides allow them, where neither peer has offered
     /// anything: for an INVITE to a peer that wants an offer, when the other side's had none.
     pub fn offer_own(&mut self, formats: &[Format], other: &Leg) -> Result<String, Refusal> {
-        let allowed: Vec<_> = formats.iter().filter(|format| other.terms.allow(format)).cloned().collect();
+        let allowed = formats.iter().filter(|format| other.terms.allow(format)).cloned().collect();
+        let allowed = self.terms.comfort_noise.offer(allowed);
         self.offer_formats(&allowed, Direction::SendReceive, (None, None))
     }
 
