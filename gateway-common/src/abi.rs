@@ -5,7 +5,7 @@ use crate::{flow, guard, index, learned, record, srtp};
 use core::mem::{offset_of, size_of};
 
 /// Raised when meaning changes while the layout does not.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// Version and layout in one number: the program exports it as a global, the loader compares.
 pub const FINGERPRINT: u64 = {
@@ -13,7 +13,8 @@ pub const FINGERPRINT: u64 = {
     let parts = [
         VERSION as usize,
         index::PLACES as usize,
-        size_of::<flow::FlowVersions>(),
+        size_of::<flow::FlowSlot>(),
+        offset_of!(flow::FlowSlot, state),
         size_of::<flow::FlowConfig>(),
         size_of::<flow::Output>(),
         offset_of!(flow::FlowConfig, rtp),
@@ -60,10 +61,9 @@ pub mod name {
     /// Mmapable array of one element, the [`crate::index::PLACES`] [`crate::index::Entry`] by
     /// [`crate::index::Places`]. Written by the control plane.
     pub const INDEX: &str = "CW_INDEX";
-    /// Mmapable array: slot to [`crate::flow::FlowVersions`]. Written by the control plane.
+    /// Mmapable array: slot to [`crate::flow::FlowSlot`], of which the control plane writes the versions and the kernel the
+    /// state.
     pub const FLOWS: &str = "CW_FLOWS";
-    /// Mmapable array: slot to [`crate::learned::FlowState`]. Written by the kernel.
-    pub const STATES: &str = "CW_STATES";
     /// Per-CPU array of u64 by [`crate::verdict::Reason`]. Written by the kernel.
     pub const DROPS: &str = "CW_DROPS";
     /// Per-CPU array of u64 by [`crate::verdict::Traffic`]. Written by the kernel.

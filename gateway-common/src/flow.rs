@@ -306,17 +306,26 @@ pub struct FlowEntry {
     pub config: FlowConfig,
 }
 
-/// What a slot of the flow table holds: a flow changes by its other version being written and the index then
-/// pointing there, so that no packet sees half of a change.
-#[repr(C)]
+/// All that the flow table holds of a slot, in one element of one map: a packet finds it by one look-up, most often in one
+/// page. Control writes the versions, the kernel the state; they have no cache line in common.
+///
+/// Not of a power of two: what packets need of all flows would then meet in a few sets of each cache.
+#[repr(C, align(64))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
-pub struct FlowVersions(pub [FlowEntry; 2]);
+pub struct FlowSlot {
+    /// A flow changes by its other version being written and the index then pointing there, so that no packet sees half
+    /// of a change.
+    pub versions: [FlowEntry; 2],
+    pub state: FlowState,
+}
 
 const _: () = {
     assert!(offset_of!(FlowEntry, config) + offset_of!(FlowConfig, rtp) == 64);
     assert!(offset_of!(FlowEntry, config) + offset_of!(FlowConfig, rtcp) == 128);
     assert!(size_of::<FlowEntry>() == 320);
+    assert!(offset_of!(FlowSlot, state).is_multiple_of(64));
+    assert!(size_of::<FlowSlot>() == 960);
 };
 
 impl Default for FlowConfig {

@@ -59,7 +59,7 @@ pub struct NextHop {
     pub padding: u32,
 }
 
-/// State of one flow, indexed by [`crate::flow::FlowConfig::slot`].
+/// State of one flow, in its [`crate::flow::FlowSlot`].
 ///
 /// In whole cache lines, split by how often they are written: the latch is read for every packet of the
 /// opposite flow, on another processor, and must not share a line with counters. What every RTP packet counts in

@@ -10,7 +10,8 @@ use aya_ebpf::{
     macros::xdp,
     programs::XdpContext,
 };
-use gateway_common::{flow::FlowVersions, learned::FlowState};
+use core::mem::offset_of;
+use gateway_common::{flow::FlowSlot, learned::FlowState};
 
 /// Interface that [`empty_redirect`] sends to; by entry 0.
 #[btf_map]
@@ -38,28 +39,23 @@ pub static BENCH_TAKEN: PerCpuArray<u64, 1> = PerCpuArray::new();
 const FLOWS: usize = 100_000;
 /// Where a packet says which flow is its: the start of its UDP payload behind IPv4.
 const FLOW_AT: usize = 42;
+/// In [`Slot::configuration`].
+const SECOND_LINE: usize = 64 / size_of::<u64>();
 
-/// As large as a flow's configuration, and as much of it in use: the next flow's number in the first cache line, and
-/// one line behind it.
+/// As large as a slot of the flow table, and as much of it in use.
 #[repr(C)]
-pub struct Configuration {
-    next: u32,
-    first: [u8; 60],
-    second: u64,
-    rest: [u8; size_of::<FlowVersions>() - 72],
+pub struct Slot {
+    /// The next flow's number.
+    next: u64,
+    configuration: [u64; offset_of!(FlowSlot, state) / 8 - 1],
+    /// Lines that are read and lines that are counted in.
+    state: [[u64; 8]; size_of::<FlowState>() / 64],
 }
 
-/// As large as a flow's state, and as much of it in use: lines that are read and lines that are counted in.
-#[repr(C)]
-pub struct State {
-    lines: [[u64; 8]; size_of::<FlowState>() / 64],
-}
+const _: () = assert!(size_of::<Slot>() == size_of::<FlowSlot>());
 
 #[btf_map]
-pub static BENCH_FLOWS: Array<Configuration, FLOWS> = Array::new();
-
-#[btf_map]
-pub static BENCH_STATES: Array<State, FLOWS> = Array::new();
+pub static BENCH_FLOWS: Array<Slot, FLOWS> = Array::new();
 
 /// What the memory of flows costs on this machine, and nothing else: fetches what a relay needs of the packet's flow,
 /// counts in it, and names the next flow in the packet.
@@ -72,11 +68,9 @@ pub fn memory(context: XdpContext) -> u32 {
     let number = start as *mut u32;
     // SAFETY: four octets from `start` on are inside the packet; `read_unaligned` asks for no alignment.
     let flow = unsafe { number.read_unaligned() };
-    let (Some(configuration), Some(state)) = (BENCH_FLOWS.get(flow), BENCH_STATES.get_ptr_mut(flow)) else {
-        return xdp_action::XDP_ABORTED;
-    };
+    let Some(slot) = BENCH_FLOWS.get_ptr_mut(flow) else { return xdp_action::XDP_ABORTED };
     // SAFETY: an array's element lives as long as the array.
-    let [latch, counts, _, hop, ..] = unsafe { &mut (*state).lines };
+    let Slot { next, configuration, state: [latch, counts, _, hop, ..], .. } = unsafe { &mut *slot };
     counts[0] += 1;
     let read = |word: &u64| {
         // SAFETY: a reference.
@@ -84,9 +78,9 @@ pub fn memory(context: XdpContext) -> u32 {
     };
     read(&latch[0]);
     read(&hop[0]);
-    read(&configuration.second);
+    read(&configuration[SECOND_LINE]);
     // SAFETY: as above.
-    unsafe { number.write_unaligned(configuration.next) };
+    unsafe { number.write_unaligned(*next as u32) };
     xdp_action::XDP_TX
 }
 

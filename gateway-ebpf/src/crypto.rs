@@ -165,9 +165,9 @@ pub fn seal(packet: Packet) -> u32 {
             account::left(sealing.action)
         }
         Err(reason) => {
-            if let Some(state) = maps::CW_STATES.get_ptr_mut(sealing.slot) {
+            if let Some(slot) = maps::CW_FLOWS.get_ptr_mut(sealing.slot) {
                 // SAFETY: as of `steer`.
-                let state = unsafe { &mut *state };
+                let state = unsafe { &mut (*slot).state };
                 not_sent(state, sealing.len as usize, sealing.is_rtcp == 1);
                 counts::refuse(state);
             }

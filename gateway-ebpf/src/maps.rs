@@ -1,5 +1,6 @@
-//! The maps, as `gateway_common::abi::name` names them. Control writes the index, flows, links, the generation and all
-//! that the guard knows; the kernel writes states, counters, paces and the ring; nobody writes what the other writes.
+//! The maps, as `gateway_common::abi::name` names them. Control writes the index, the versions of flows, links, the
+//! generation and all that the guard knows; the kernel writes states of flows, counters, paces and the ring; nobody writes
+//! what the other writes.
 
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
@@ -11,10 +12,9 @@ use gateway_common::{
         self, ADDRESSES_MAX, CAPTURE_RING_BYTES, DENIED_MAX, FLOWS_DEFAULT, GUARDED_MAX, INTERFACES_MAX,
         LINKS_MAX, Link, Queues, RING_BYTES, SECURED_FLOWS_DEFAULT, SOCKETS_MAX, SOURCES_MAX, stage,
     },
-    flow::FlowVersions,
+    flow::FlowSlot,
     guard::{Denial, Guarded, Service, Source},
     index::PLACES,
-    learned::FlowState,
     net::Addr128,
     srtp::{FlowCrypto, FlowKeys, Scratch},
     verdict::{REASONS_MAX, TRAFFIC_MAX},
@@ -30,12 +30,7 @@ pub static CW_FINGERPRINT: u64 = abi::FINGERPRINT;
 pub static CW_INDEX: Array<[u32; PLACES as usize], 1, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
-pub static CW_FLOWS: Array<FlowVersions, { FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =
-    Array::new();
-
-#[btf_map]
-pub static CW_STATES: Array<FlowState, { FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =
-    Array::new();
+pub static CW_FLOWS: Array<FlowSlot, { FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 
 #[btf_map]
 pub static CW_KEYS: Array<FlowKeys, { SECURED_FLOWS_DEFAULT as usize }, { BPF_F_MMAPABLE as usize }> =

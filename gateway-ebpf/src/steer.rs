@@ -50,12 +50,10 @@ pub fn steer(headers: &Headers) -> Result<Option<Flow>, Reason> {
         if !places.may_be(entry) {
             continue;
         }
-        let (Some(versions), Some(state)) =
-            (maps::CW_FLOWS.get(entry.slot()), maps::CW_STATES.get_ptr_mut(entry.slot()))
-        else {
-            return Err(Reason::StateMissing);
-        };
-        let [first, second] = &versions.0;
+        let Some(slot) = maps::CW_FLOWS.get_ptr_mut(entry.slot()) else { return Err(Reason::StateMissing) };
+        // SAFETY: array elements live as long as the map, and only the kernel writes the state, to which no reference
+        // begins before this packet's own below.
+        let ([first, second], state) = unsafe { (&(*slot).versions, &raw mut (*slot).state) };
         let flow = if entry.version() { second } else { first };
         fetch::<{ offset_of!(FlowEntry, config) + offset_of!(FlowConfig, rtp) }, _>(flow);
         fetch::<{ offset_of!(FlowState, highest) }, _>(state);
@@ -64,8 +62,8 @@ pub fn steer(headers: &Headers) -> Result<Option<Flow>, Reason> {
         if !found.names(headers.destination, headers.destination_port) {
             continue;
         }
-        // SAFETY: array elements live as long as the map. Another processor may count in the same element,
-        // which loses counts and nothing else: all its fields are integers.
+        // SAFETY: as above. Another processor may count in the same state, which loses counts and nothing else: all its
+        // fields are integers.
         let state = unsafe { &mut *state };
         admit::begin(config, state);
         return Ok(Some(Flow { config, state, now: 0 }));
@@ -88,5 +86,5 @@ fn fetch<const AT: usize, T>(memory: *const T) {
 /// State of another flow, read only.
 #[inline(always)]
 pub fn state_of(slot: u32) -> Option<&'static FlowState> {
-    maps::CW_STATES.get(slot)
+    maps::CW_FLOWS.get(slot).map(|slot| &slot.state)
 }

@@ -7,7 +7,7 @@ use aya::programs::xdp::Xdp;
 use aya::programs::{TestRun, TestRunOptions};
 use aya_obj::programs::XdpAttachType;
 use gateway_common::abi::{Link, name};
-use gateway_common::flow::NO_SLOT;
+use gateway_common::flow::{FlowSlot, NO_SLOT};
 use gateway_common::learned::{FlowState, NextHop, StreamStatistics};
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_userspace::base::id::{CoreId, FlowId};
@@ -126,7 +126,7 @@ pub struct Lab {
     pub guard: Guard,
     node: Option<Node>,
     program: Xdp,
-    states: Array<MapData, Plain<FlowState>>,
+    flows: Array<MapData, Plain<FlowSlot>>,
     /// Kernel states of the installed flows after the last packet.
     before: Vec<FlowState>,
     /// Index of the flow that heard the last frame.
@@ -170,14 +170,14 @@ impl Lab {
         };
         let node = Node::boot(&settings).context("boot the data plane")?;
         declare_links(&pins)?;
-        let states = MapData::from_pin(pins.join("maps").join(name::STATES))?;
+        let flows = MapData::from_pin(pins.join("maps").join(name::FLOWS))?;
         Ok(Self {
             dataplane: node.worker(CoreId(0), 1)?,
             relay: Relay::default(),
             installed: Vec::new(),
             guard: node.guard()?,
             program: Xdp::from_pin(pins.join("program"), XdpAttachType::Interface)?,
-            states: Map::Array(states).try_into()?,
+            flows: Map::Array(flows).try_into()?,
             before: Vec::new(),
             heard: None,
             watch: node.watch()?,
@@ -276,7 +276,7 @@ impl Lab {
 
     /// Kernel states of the installed flows.
     fn kernel_states(&self) -> Result<Vec<FlowState>> {
-        self.installed.iter().map(|(id, _)| Ok(self.states.get(&id.slot, 0)?.0)).collect()
+        self.installed.iter().map(|(id, _)| Ok(self.flows.get(&id.slot, 0)?.0.state)).collect()
     }
 
     fn run(&self, ifindex: u32, frame: &[u8]) -> Result<(u32, Vec<u8>)> {

@@ -11,10 +11,11 @@ use super::table::KernelFlows;
 use crate::base::id::FlowId;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray};
 use gateway_common::abi::name;
-use gateway_common::flow::{FlowEntry, FlowKey, FlowKind, NO_SLOT, Output};
+use gateway_common::flow::{FlowEntry, FlowKey, FlowKind, FlowSlot, NO_SLOT, Output};
 use gateway_common::learned::FlowState;
 use gateway_common::verdict::{REASONS_MAX, Reason, TRAFFIC_MAX, Traffic};
 use std::collections::BTreeMap;
+use std::mem::offset_of;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -70,9 +71,9 @@ pub fn fingerprint(directory: &Path) -> Result<u64, DataplaneFault> {
 
 /// What the kernel knows of each flow, by slot.
 pub(super) fn states(directory: &Path, access: Access) -> Result<SharedArray<FlowState>, DataplaneFault> {
-    let states = map(directory, name::STATES)?;
-    let slots = entries(&states)? as usize;
-    SharedArray::map(states.fd().as_fd(), slots, access)
+    let flows = map(directory, name::FLOWS)?;
+    let slots = entries(&flows)? as usize;
+    SharedArray::map_field::<FlowSlot>(flows.fd().as_fd(), slots, offset_of!(FlowSlot, state), access)
         .map_err(DataplaneFault::system("map the flow states into memory"))
 }
 

@@ -23,10 +23,9 @@ const INTERRUPTED_MAX: usize = 20;
 const LOG_LINES: usize = 24;
 
 /// Maps that outlive the daemon.
-pub(super) const PINNED_MAPS: [&str; 20] = [
+pub(super) const PINNED_MAPS: [&str; 19] = [
     name::INDEX,
     name::FLOWS,
-    name::STATES,
     name::KEYS,
     name::CRYPTO,
     name::STAGES,
@@ -99,7 +98,6 @@ fn load_with(
     loader
         .verifier_log_level(log)
         .map_max_entries(name::FLOWS, settings.flows)
-        .map_max_entries(name::STATES, settings.flows)
         .map_max_entries(name::KEYS, settings.secured_flows.max(1))
         .map_max_entries(name::CRYPTO, settings.secured_flows.max(1));
     let mut ebpf = loader.load(chosen(settings)).map_err(|error| unloadable(settings, &error))?;

@@ -35,11 +35,15 @@ unsafe impl Element for FlowCrypto {}
 // SAFETY: an integer.
 unsafe impl Element for u32 {}
 
-/// An array map with `BPF_F_MMAPABLE`, as `len` elements of `T`; a map's element may hold several.
+/// An array map with `BPF_F_MMAPABLE`, as `len` elements of `T`. A map's element may hold several, or one beside other
+/// things.
 #[derive(Debug)]
 pub(in crate::dataplane) struct SharedArray<T> {
     start: NonNull<u8>,
     len: usize,
+    /// Octets from one to the next, and in front of the first.
+    stride: usize,
+    offset: usize,
     access: Access,
     element: PhantomData<T>,
 }
@@ -53,28 +57,39 @@ unsafe impl<T: Element> Sync for SharedArray<T> {}
 impl<T: Element> SharedArray<T> {
     /// Maps the values of `map`, which are `len` times `T` in all.
     pub(super) fn map(map: BorrowedFd<'_>, len: usize, access: Access) -> io::Result<Self> {
+        Self::map_field::<T>(map, len, 0, access)
+    }
+
+    /// Maps, of the values of `map`, which are `len` times `Whole` in all, the field of each that is `offset` octets from
+    /// its start.
+    pub(super) fn map_field<Whole>(
+        map: BorrowedFd<'_>,
+        len: usize,
+        offset: usize,
+        access: Access,
+    ) -> io::Result<Self> {
         // The kernel lays values out at multiples of 8 octets, which each of ours is, alone or in all.
-        const { assert!(align_of::<T>() <= 64 && (size_of::<T>().is_multiple_of(8) || size_of::<T>() == 4)) };
+        const {
+            assert!(align_of::<Whole>() <= 64 && align_of::<Whole>() >= align_of::<T>());
+            assert!(size_of::<Whole>().is_multiple_of(8) || size_of::<Whole>() == 4);
+        };
+        let stride = size_of::<Whole>();
+        if offset + size_of::<T>() > stride || !offset.is_multiple_of(align_of::<T>()) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         let protection = match access {
             Access::Read => libc::PROT_READ,
             Access::Write => libc::PROT_READ | libc::PROT_WRITE,
         };
         // SAFETY: a fresh mapping at an address of the kernel's choice replaces no memory of ours.
         let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len * size_of::<T>(),
-                protection,
-                libc::MAP_SHARED,
-                map.as_raw_fd(),
-                0,
-            )
+            libc::mmap(std::ptr::null_mut(), len * stride, protection, libc::MAP_SHARED, map.as_raw_fd(), 0)
         };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mmap returned null"))?;
-        Ok(Self { start, len, access, element: PhantomData })
+        Ok(Self { start, len, stride, offset, access, element: PhantomData })
     }
 
     /// A copy of an element; the other side may be writing it, so fields of one change may be missing beside
@@ -125,9 +140,9 @@ impl<T: Element> SharedArray<T> {
         if index >= self.len {
             return None;
         }
-        // SAFETY: index < len, so the element lies within the mapping. It is aligned: the mapping begins at a
-        // page, and sizes are multiples of alignments.
-        Some(unsafe { self.start.as_ptr().cast::<T>().add(index) })
+        // SAFETY: index < len and the field is within its element, so it lies within the mapping. It is aligned: the
+        // mapping begins at a page, sizes are multiples of alignments, and so is the offset.
+        Some(unsafe { self.start.as_ptr().add(index * self.stride + self.offset).cast() })
     }
 }
 
@@ -168,6 +183,6 @@ impl SharedArray<Keys> {
 impl<T> Drop for SharedArray<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `map`, with the same length, unmapped here only.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len * size_of::<T>()) };
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len * self.stride) };
     }
 }

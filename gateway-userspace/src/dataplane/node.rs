@@ -397,11 +397,11 @@ fn switch_forwarding_on() -> Result<(), DataplaneFault> {
 }
 
 fn capacity(ebpf: &Ebpf) -> Result<u32, DataplaneFault> {
-    let invalid = || DataplaneFault::ObjectInvalid { why: format!("it has no array {}", name::STATES) };
-    let Some(Map::Array(states)) = ebpf.map(name::STATES) else { return Err(invalid()) };
-    Ok(states
+    let invalid = || DataplaneFault::ObjectInvalid { why: format!("it has no array {}", name::FLOWS) };
+    let Some(Map::Array(flows)) = ebpf.map(name::FLOWS) else { return Err(invalid()) };
+    Ok(flows
         .info()
-        .map_err(|error| DataplaneFault::map("read the size of the state array", &error))?
+        .map_err(|error| DataplaneFault::map("read the size of the flow table", &error))?
         .max_entries())
 }
 

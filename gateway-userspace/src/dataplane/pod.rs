@@ -2,8 +2,8 @@
 #![expect(unsafe_code, reason = "aya::Pod is an unsafe trait")]
 
 use gateway_common::abi::{Link, Queues};
+use gateway_common::flow::FlowSlot;
 use gateway_common::guard::{Denial, Guarded, Service, Source};
-use gateway_common::learned::FlowState;
 use gateway_common::net::Addr128;
 
 /// A structure of `gateway_common` as a map holds it.
@@ -11,8 +11,8 @@ use gateway_common::net::Addr128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Plain<T>(pub T);
 
-// SAFETY: integers and octets only; every bit pattern is a state.
-unsafe impl aya::Pod for Plain<FlowState> {}
+// SAFETY: integers, octets, and enumerations that only daemons with our ABI fingerprint write; zero is a value of each.
+unsafe impl aya::Pod for Plain<FlowSlot> {}
 // SAFETY: integers only, without padding.
 unsafe impl aya::Pod for Plain<Link> {}
 // SAFETY: as above.

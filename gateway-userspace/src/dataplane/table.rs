@@ -7,9 +7,11 @@ use super::fault::DataplaneFault;
 use super::inspect;
 use super::mmap::{Access, SharedArray};
 use gateway_common::abi::name;
-use gateway_common::flow::{FlowConfig, FlowEntry, FlowKey};
+use gateway_common::flow::{FlowConfig, FlowEntry, FlowKey, FlowSlot};
 use gateway_common::index::{Entry, PLACES, Places, WAYS};
-use std::os::fd::AsFd;
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -26,8 +28,8 @@ pub(super) enum TableFault {
 #[derive(Debug)]
 pub(super) struct KernelFlows {
     index: SharedArray<u32>,
-    /// Two for each slot.
-    entries: SharedArray<FlowEntry>,
+    /// By version, then slot.
+    versions: [SharedArray<FlowEntry>; 2],
 }
 
 /// A flow in the table.
@@ -46,7 +48,7 @@ impl KernelFlows {
         let slots = inspect::entries(&flows)?;
         Ok(Self {
             index: SharedArray::map(index.fd().as_fd(), PLACES as usize, access).map_err(mapping())?,
-            entries: SharedArray::map(flows.fd().as_fd(), 2 * slots as usize, access).map_err(mapping())?,
+            versions: versions(flows.fd().as_fd(), slots as usize, access).map_err(mapping())?,
         })
     }
 
@@ -114,7 +116,7 @@ impl KernelFlows {
     }
 
     fn entry(&self, entry: Entry) -> Option<FlowEntry> {
-        if entry == Entry::EMPTY { None } else { self.entries.read(at(entry.slot(), entry.version())) }
+        if entry == Entry::EMPTY { None } else { self.read(entry.slot(), entry.version()) }
     }
 
     /// Writes the version of the slot that the index does not point to.
@@ -122,13 +124,20 @@ impl KernelFlows {
         let slot = config.slot;
         let version =
             [false, true].into_iter().find(|version| !self.counts(slot, *version)).ok_or(TableFault::Full)?;
-        self.entries.write(at(slot, version), FlowEntry { key, config }).ok_or(TableFault::Full)?;
+        let [first, second] = &self.versions;
+        let entries = if version { second } else { first };
+        entries.write(slot as usize, FlowEntry { key, config }).ok_or(TableFault::Full)?;
         Ok(Places::of(&key).entry(slot, version))
+    }
+
+    fn read(&self, slot: u32, version: bool) -> Option<FlowEntry> {
+        let [first, second] = &self.versions;
+        if version { second } else { first }.read(slot as usize)
     }
 
     /// Whether the index points to this version of the slot.
     fn counts(&self, slot: u32, version: bool) -> bool {
-        self.entries.read(at(slot, version)).is_some_and(|flow| {
+        self.read(slot, version).is_some_and(|flow| {
             let places = Places::of(&flow.key);
             let entry = places.entry(slot, version);
             (0..WAYS).any(|way| self.index.read(places.place(way) as usize) == Some(entry.raw()))
@@ -136,9 +145,13 @@ impl KernelFlows {
     }
 }
 
-/// Where a version of a slot lies.
-fn at(slot: u32, version: bool) -> usize {
-    2 * slot as usize + usize::from(version)
+/// Both versions of `slots` slots.
+fn versions(flows: BorrowedFd<'_>, slots: usize, access: Access) -> io::Result<[SharedArray<FlowEntry>; 2]> {
+    let map = |version: usize| {
+        let offset = offset_of!(FlowSlot, versions) + version * size_of::<FlowEntry>();
+        SharedArray::map_field::<FlowSlot>(flows, slots, offset, access)
+    };
+    Ok([map(0)?, map(1)?])
 }
 
 #[cfg(test)]
@@ -155,10 +168,10 @@ mod tests {
             file
         };
         let index = file(PLACES as usize * size_of::<u32>());
-        let entries = file(2 * slots * size_of::<FlowEntry>());
+        let flows = file(slots * size_of::<FlowSlot>());
         KernelFlows {
             index: SharedArray::map(index.as_fd(), PLACES as usize, Access::Write).unwrap(),
-            entries: SharedArray::map(entries.as_fd(), 2 * slots, Access::Write).unwrap(),
+            versions: versions(flows.as_fd(), slots, Access::Write).unwrap(),
         }
     }
 

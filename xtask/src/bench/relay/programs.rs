@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use aya::maps::{Array, PerCpuArray};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use gateway_common::flow::FlowVersions;
+use gateway_common::flow::FlowSlot;
 use std::fs;
 use std::path::Path as FilePath;
 
@@ -28,7 +28,7 @@ pub(crate) struct Loaded {
 }
 
 /// The octets of a flow of `bench.o`.
-type Configuration = [u8; size_of::<FlowVersions>()];
+type Slot = [u8; size_of::<FlowSlot>()];
 
 impl Bench {
     /// # Errors
@@ -96,12 +96,12 @@ impl Bench {
     pub(crate) fn memory(&self, flows: u32, next: impl Fn(u32) -> u32) -> Result<Loaded> {
         let mut loaded = self.load(MEMORY)?;
         let map = loaded.ebpf.map_mut("BENCH_FLOWS").context("bench.o has no BENCH_FLOWS")?;
-        let mut configurations = Array::<_, Configuration>::try_from(map)?;
+        let mut slots = Array::<_, Slot>::try_from(map)?;
         for flow in 0..flows {
-            let mut configuration = [0; size_of::<FlowVersions>()];
-            let (number, _) = configuration.split_at_mut(size_of::<u32>());
+            let mut slot = [0; size_of::<FlowSlot>()];
+            let (number, _) = slot.split_at_mut(size_of::<u32>());
             number.copy_from_slice(&next(flow).to_ne_bytes());
-            configurations.set(flow, configuration, 0).context("BENCH_FLOWS")?;
+            slots.set(flow, slot, 0).context("BENCH_FLOWS")?;
         }
         Ok(loaded)
     }
