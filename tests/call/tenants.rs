@@ -1,6 +1,6 @@
 //! Customers behind a trunk that they share: which of them is called, who may call, and what records say of it.
 
-use gateway_userspace::policy::{Service, Tenant, Trunk};
+use gateway_userspace::policy::{Limits, Service, Tenant, Trunk};
 use support::stage::scene::{ALICE, BOB, Scene, Stage};
 
 fn tenant(name: &str, number: &str) -> Tenant {
@@ -10,6 +10,7 @@ fn tenant(name: &str, number: &str) -> Tenant {
         hosts: Vec::new(),
         id: Some(format!("{name}-id")),
         screening: true,
+        limits: Limits::default(),
     }
 }
 
@@ -99,4 +100,40 @@ fn an_anonymous_caller_with_a_number_of_its_tenants_passes_and_stays_unknown() {
     assert_eq!(line("Privacy: "), "Privacy: id");
     scene.hangs_up(BOB);
     assert_eq!(scene.ends().records[0].caller_tenant.as_deref(), Some("contoso"));
+}
+
+#[test]
+fn a_tenant_has_so_many_calls_in_either_direction_at_once_and_emergencies_above_them() {
+    let limited = || {
+        let limits = Limits { calls: Some(1), rate: None };
+        vec![Tenant { limits, ..tenant("contoso", "+1202555") }, tenant("fabrikam", "+44207946")]
+    };
+    let mut scene = Scene::new(Stage { tenants: limited, ..stage() });
+    scene.talk();
+    assert_eq!(scene.total("causeway_tenants_near_limit"), 1);
+    scene.alice_dials("+12025550147");
+    scene.run(2_000);
+    assert_eq!(scene.phones[ALICE].answers, ["INVITE 200", "INVITE 503"], "the called one is at its limit");
+    scene.bob().calls_as = "<sip:+12025550147@service.example>";
+    scene.bob_calls_alice();
+    scene.run(2_000);
+    assert_eq!(scene.phones[BOB].answers, ["INVITE 503"], "and as a caller too");
+    let now = scene.now;
+    scene.bob().call(now, "+44112", true);
+    scene.run(5_000);
+    assert_eq!(scene.phones[BOB].answers, ["INVITE 503", "INVITE 200"]);
+    // What it has is counted on under the next daemon, and when all have ended there is room again.
+    scene.restart();
+    scene.alice_dials("+12025550147");
+    scene.run(2_000);
+    assert_eq!(scene.phones[ALICE].answers.last().map(String::as_str), Some("INVITE 503"));
+    for phone in [ALICE, BOB, ALICE, BOB] {
+        scene.hangs_up(phone);
+        scene.run(1_000);
+    }
+    scene.alice_dials("+12025550147");
+    scene.run(5_000);
+    assert_eq!(scene.phones[ALICE].answers.last().map(String::as_str), Some("INVITE 200"));
+    scene.hangs_up(ALICE);
+    scene.ends();
 }

@@ -135,7 +135,9 @@ faults! {
     CallsExhausted, Exhausted, 503, 42, "calls_exhausted";
     /// More calls than a trunk is set to carry.
     TrunkCallsExhausted, Exhausted, 503, 42, "trunk_calls_exhausted";
-    /// New calls come faster than a trunk or the node is set to take them.
+    /// More calls than a tenant may have.
+    TenantCallsExhausted, Exhausted, 503, 42, "tenant_calls_exhausted";
+    /// New calls come faster than a trunk, a tenant or the node is set to take them.
     CallRateExceeded, Exhausted, 503, 42, "call_rate_exceeded";
     /// No peer of the trunk answered in time.
     PeerTimeout, Exhausted, 408, 102, "peer_timeout";

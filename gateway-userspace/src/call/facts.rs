@@ -29,6 +29,8 @@ pub(super) struct Facts {
     pub(super) concluded: bool,
     /// Of both trunks, until the call has ended.
     pub(super) permits: [Option<Permit>; 2],
+    /// Of the tenants on either side, as long.
+    pub(super) of_tenants: [Option<Permit>; 2],
     /// A Call-ID that names the core of a call whose own do not any more: those of dialogs that joined it are anybody's.
     pub(super) home: Option<Box<str>>,
     /// By side, what brought the dialog that stands there, and when.
@@ -88,6 +90,7 @@ impl Facts {
             trace_ids: [None, None],
             concluded: false,
             permits: [None, None],
+            of_tenants: [None, None],
             home: None,
             joined: [None; 2],
             departed: Vec::new(),

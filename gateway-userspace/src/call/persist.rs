@@ -168,6 +168,7 @@ impl Checkpoint {
             charging_id: self.charging_id,
             trace_ids: self.trace_ids,
             permits: [&caller, &callee].map(|leg| leg.trunk.enter_above().ok()),
+            of_tenants: context.policy.tenants().enter_above(start.tenants.each_ref().map(Option::as_deref)),
             home: self.home,
             joined: self.joined,
             departed: self.departed,

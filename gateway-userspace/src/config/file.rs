@@ -164,6 +164,7 @@ pub(super) struct Tenant {
     pub(super) hosts: Vec<Spanned<String>>,
     pub(super) id: Field<String>,
     pub(super) screening: Field<bool>,
+    pub(super) limits: CallLimits,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -185,7 +186,7 @@ pub(super) struct Trunk {
     pub(super) digest: Option<TrunkDigest>,
     pub(super) callers: Option<TrunkCallers>,
     pub(super) registration: Option<TrunkRegistration>,
-    pub(super) limits: TrunkLimits,
+    pub(super) limits: CallLimits,
     pub(super) overload_control: Field<bool>,
     pub(super) health: TrunkHealth,
     pub(super) media: TrunkMedia,
@@ -334,7 +335,7 @@ pub(super) enum NumberFormat {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct TrunkLimits {
+pub(super) struct CallLimits {
     pub(super) calls: Field<u32>,
     pub(super) calls_per_second: Field<u32>,
     pub(super) burst: Field<u32>,

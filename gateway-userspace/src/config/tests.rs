@@ -396,7 +396,7 @@ fn the_reference_describes_every_field_and_no_other() {
         ("[trunk.numbers]", fields_of::<file::TrunkNumbers>()),
         ("[trunk.registration]", fields_of::<file::TrunkRegistration>()),
         ("[trunk.callers]", fields_of::<file::TrunkCallers>()),
-        ("[trunk.limits]", fields_of::<file::TrunkLimits>()),
+        ("[trunk.limits]", fields_of::<file::CallLimits>()),
         ("[trunk.health]", fields_of::<file::TrunkHealth>()),
         ("[trunk.media]", fields_of::<file::TrunkMedia>()),
         ("[trunk.tones]", fields_of::<file::TrunkTones>()),

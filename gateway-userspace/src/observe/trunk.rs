@@ -26,6 +26,8 @@ pub enum TrunkEvent {
     AuthenticationFailed { trunk: Arc<str>, source: SocketAddr },
     /// Nine tenths of the calls that a trunk is set to carry are in progress.
     NearLimit { trunk: Arc<str>, limit: u32 },
+    /// The same of a tenant's.
+    TenantNearLimit { tenant: Arc<str>, limit: u32 },
     /// New calls of a trunk, or those to one of its peers, are refused from now on, or taken again.
     Drained { trunk: Arc<str>, peer: Option<Arc<str>>, drained: bool },
 }
@@ -79,6 +81,9 @@ pub(super) fn log(event: &TrunkEvent) {
         TrunkEvent::NearLimit { trunk, limit } => {
             tracing::warn!(%trunk, limit, "trunk carries nine tenths of the calls that it may");
         }
+        TrunkEvent::TenantNearLimit { tenant, limit } => {
+            tracing::warn!(%tenant, limit, "tenant has nine tenths of the calls that it may");
+        }
         TrunkEvent::Drained { trunk, peer, drained: true } => {
             tracing::info!(%trunk, peer = peer.as_deref(), "draining: no new calls");
         }
@@ -114,6 +119,7 @@ pub(super) fn samples() -> Vec<TrunkEvent> {
         },
         TrunkEvent::AuthenticationFailed { trunk: first(), source: address },
         TrunkEvent::NearLimit { trunk: first(), limit: 100 },
+        TrunkEvent::TenantNearLimit { tenant: "contoso".into(), limit: 100 },
         TrunkEvent::Drained { trunk: first(), peer: Some(second()), drained: true },
         TrunkEvent::Drained { trunk: first(), peer: None, drained: false },
     ]

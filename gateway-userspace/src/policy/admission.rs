@@ -40,8 +40,8 @@ pub struct Meter {
 #[derive(Debug)]
 pub struct Permit {
     meter: Arc<Meter>,
-    /// With this call, nine tenths of the limit are in use, and were not before.
-    pub is_near_limit: bool,
+    /// The limit, of which nine tenths are in use with this call, and were not before.
+    pub near_limit: Option<u32>,
 }
 
 impl Drop for Permit {
@@ -95,8 +95,8 @@ impl Meter {
         if share < ALARM_ENDS_PERCENT {
             self.alarmed.store(false, Relaxed);
         }
-        let is_near_limit = share >= ALARM_PERCENT && !self.alarmed.swap(true, Relaxed);
-        Permit { meter: Arc::clone(self), is_near_limit }
+        let near_limit = limits.calls.filter(|_| share >= ALARM_PERCENT && !self.alarmed.swap(true, Relaxed));
+        Permit { meter: Arc::clone(self), near_limit }
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
         let meter = Arc::new(Meter::default());
         let enter = |permits: &mut Vec<Permit>| {
             permits.push(meter.enter(&calls(20)).unwrap());
-            permits.last().unwrap().is_near_limit
+            permits.last().unwrap().near_limit.is_some()
         };
         let mut permits = Vec::new();
         let raised: Vec<bool> = (0..20).map(|_| enter(&mut permits)).collect();

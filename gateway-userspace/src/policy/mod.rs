@@ -152,6 +152,10 @@ impl Snapshot {
         Self { tenants: Arc::new(tenants), ..self }
     }
 
+    pub fn tenants(&self) -> &Tenants {
+        &self.tenants
+    }
+
     /// Whose call an INVITE is that came by this trunk; `None` where the trunk is not the tenants'.
     ///
     /// # Errors
@@ -178,6 +182,8 @@ impl Snapshot {
                 live.succeed(trunk, before, &old.live[usize::from(id.0)]);
             }
         }
+        // Nobody else has them yet.
+        Arc::make_mut(&mut self.tenants).succeed(&old.tenants);
         self
     }
 

@@ -4,8 +4,9 @@
 //! Routing asks here and nowhere else. Where the table comes from, the configuration file or a register of numbers, is the
 //! business of whoever builds the [`Snapshot`](super::Snapshot).
 
-use super::{Caller, PolicyError};
+use super::{Caller, Limits, Meter, Permit, PolicyError};
 use crate::base::fault::Fault;
+use crate::base::time::Time;
 use crate::sip::message::{HeaderName, Request};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,12 +25,17 @@ pub struct Tenant {
     pub id: Option<String>,
     /// Its users may show no numbers but its own.
     pub screening: bool,
+    /// Of its calls in either direction.
+    pub limits: Limits,
 }
 
 /// All customers. Look-ups cost a hash for each digit of a number at most, however many customers there are.
 #[derive(Clone, Debug, Default)]
 pub struct Tenants {
     all: Vec<Tenant>,
+    /// Of each, in the same order.
+    meters: Vec<Arc<Meter>>,
+    names: HashMap<Arc<str>, usize>,
     numbers: HashMap<Box<str>, usize>,
     /// In lower case.
     hosts: HashMap<Box<str>, usize>,
@@ -46,7 +52,7 @@ impl Tenants {
         let mut tenants = Self::default();
         let twice = |what, value: &str| PolicyError::TenantTwice { what, value: value.to_owned() };
         for (place, tenant) in all.iter().enumerate() {
-            if all[..place].iter().any(|other| other.name == tenant.name) {
+            if tenants.names.insert(Arc::clone(&tenant.name), place).is_some() {
                 return Err(twice("name", &tenant.name));
             }
             for number in &tenant.numbers {
@@ -69,8 +75,53 @@ impl Tenants {
                 return Err(twice("id", id));
             }
         }
+        tenants.meters = all.iter().map(|_| Arc::default()).collect();
         tenants.all = all;
         Ok(tenants)
+    }
+
+    /// Goes on counting for customers that keep their names.
+    pub(super) fn succeed(&mut self, old: &Self) {
+        for (tenant, meter) in self.all.iter().zip(&mut self.meters) {
+            if let Some(place) = old.names.get(&tenant.name) {
+                *meter = Arc::clone(&old.meters[*place]);
+            }
+        }
+    }
+
+    /// Lets a call of these customers in, the caller's and the called one's; one that calls itself counts once.
+    ///
+    /// # Errors
+    /// [`Fault::TenantCallsExhausted`] and [`Fault::CallRateExceeded`] where one of them is at its limits.
+    pub fn enter(&self, tenants: [Option<&str>; 2], now: Time) -> Result<[Option<Permit>; 2], Fault> {
+        let mut permits = [None, None];
+        for (permit, counted) in permits.iter_mut().zip(self.counted(tenants)) {
+            let Some((tenant, meter)) = counted else { continue };
+            let entered = meter.enter(&tenant.limits).map_err(|_| Fault::TenantCallsExhausted)?;
+            meter.take_turn(&tenant.limits, now)?;
+            *permit = Some(entered);
+        }
+        Ok(permits)
+    }
+
+    /// The same whatever the limits: for an emergency, and for a call that was in progress before.
+    pub fn enter_above(&self, tenants: [Option<&str>; 2]) -> [Option<Permit>; 2] {
+        self.counted(tenants).map(|counted| counted.map(|(tenant, meter)| meter.enter_above(&tenant.limits)))
+    }
+
+    /// Customers with a limit, their calls in progress, and the limit.
+    pub fn limited(&self) -> impl Iterator<Item = (&Arc<str>, u32, u32)> {
+        let counted = self.all.iter().zip(&self.meters);
+        counted.filter_map(|(tenant, meter)| Some((&tenant.name, meter.calls(), tenant.limits.calls?)))
+    }
+
+    /// Whom a call counts for.
+    fn counted(&self, [one, other]: [Option<&str>; 2]) -> [Option<(&Tenant, &Arc<Meter>)>; 2] {
+        let found = |name: Option<&str>| {
+            let place = *self.names.get(name?)?;
+            Some((&self.all[place], &self.meters[place]))
+        };
+        [found(one), found(other.filter(|other| Some(*other) != one))]
     }
 
     /// Whose number it is: the longest block that it lies in decides.
@@ -144,6 +195,7 @@ mod tests {
             hosts: vec![format!("{name}.customers.carrier.example")],
             id: Some(format!("{name}-id")),
             screening: true,
+            limits: Limits::default(),
         }
     }
 

@@ -103,7 +103,7 @@ pub(super) fn admit(
     }
     let emergency = core.policy.emergency().is_called(&request.uri);
     let permit = if emergency { trunk.enter_above() } else { trunk.enter() }?;
-    if let (true, Some(limit)) = (permit.is_near_limit, trunk.limits.calls) {
+    if let Some(limit) = permit.near_limit {
         let event = TrunkEvent::NearLimit { trunk: trunk.name.as_str().into(), limit };
         core.publish(turn.now, &observe::Event::Trunk(event));
     }

@@ -37,6 +37,11 @@ pub(super) fn read_node(
             port_pairs: sum(|core| core.ports.load(Ordering::Relaxed)),
             draining: gauges.iter().any(|core| core.draining.load(Ordering::Relaxed)),
             trunks: trunks(&policy),
+            tenants: policy
+                .tenants()
+                .limited()
+                .map(|(name, calls, most)| (Arc::clone(name), calls, most))
+                .collect(),
             denied: defence.denied_count(),
             certificates: certificates(&tls),
             ..NodeReadings::default()

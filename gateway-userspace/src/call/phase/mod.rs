@@ -162,7 +162,7 @@ fn record(
     if std::mem::replace(&mut facts.concluded, true) {
         return false;
     }
-    facts.permits = [None, None];
+    (facts.permits, facts.of_tenants) = ([None, None], [None, None]);
     let codec = |leg: &Leg| leg.media.media()?.formats.first().map(|format| format.codec.to_string().into());
     let (caller, callee) = legs;
     if let Some(callee) = callee {

@@ -2,7 +2,7 @@
 
 use super::super::error::ConfigErrors;
 use super::super::file::{self, File};
-use super::trunk::required;
+use super::trunk::{limits, required};
 use super::value;
 use crate::policy::{PolicyError, Tenant, Tenants};
 use toml::Spanned;
@@ -15,7 +15,7 @@ pub(super) fn tenants(file: &File, errors: &mut ConfigErrors) -> Tenants {
         let name =
             required(entry, &written.name, label, "name = \"contoso\", as records will call it", errors);
         let Some(name) = name else { continue };
-        tenants.push(tenant(name.get_ref().trim(), written));
+        tenants.push(tenant(name.get_ref().trim(), written, errors));
         // Each is held against those before it, so that an error stands where the second claim is.
         if let Err(error) = Tenants::new(tenants.clone()) {
             let at = place(&error, written).unwrap_or_else(|| entry.clone());
@@ -43,7 +43,7 @@ pub(super) fn tenants(file: &File, errors: &mut ConfigErrors) -> Tenants {
     Tenants::new(tenants).unwrap_or_default()
 }
 
-fn tenant(name: &str, written: &file::Tenant) -> Tenant {
+fn tenant(name: &str, written: &file::Tenant, errors: &mut ConfigErrors) -> Tenant {
     let texts =
         |texts: &[Spanned<String>]| texts.iter().map(|text| text.get_ref().trim().to_owned()).collect();
     Tenant {
@@ -52,6 +52,7 @@ fn tenant(name: &str, written: &file::Tenant) -> Tenant {
         hosts: texts(&written.hosts),
         id: written.id.as_ref().map(|id| id.get_ref().trim().to_owned()),
         screening: value(&written.screening, true),
+        limits: limits(&written.limits, &format!("[[tenant]] {name:?}"), errors),
     }
 }
 

@@ -103,7 +103,7 @@ fn section<S, T>(written: Option<&S>, check: impl FnOnce(&S) -> Option<T>) -> Op
     written.map_or(Some(None), |written| check(written).map(Some))
 }
 
-fn limits(written: &file::TrunkLimits, label: &str, errors: &mut ConfigErrors) -> Limits {
+pub(super) fn limits(written: &file::CallLimits, label: &str, errors: &mut ConfigErrors) -> Limits {
     let calls = written.calls.as_ref().map(|calls| *calls.get_ref());
     let label = format!("{label} limits");
     Limits { calls, rate: super::call_rate(&written.calls_per_second, &written.burst, &label, errors) }

@@ -51,6 +51,7 @@ counters! {
     peers_down: Counter = "causeway_peers_went_down", "Times that an address of a peer was taken out of service";
     contacts_refused: Counter = "causeway_contacts_refused", "Times that a peer began to answer OPTIONS with 403";
     trunks_near_limit: Counter = "causeway_trunks_near_limit", "Times that a trunk came to nine tenths of its calls";
+    tenants_near_limit: Counter = "causeway_tenants_near_limit", "Times that a tenant came to nine tenths of its calls";
     authentications_failed: Counter = "causeway_authentications_failed", "Calls whose callers gave a wrong name or password";
     registrations: Counter = "causeway_registrations", "Times that a peer began to know our Contact";
     registrations_ended: Counter = "causeway_registrations_ended", "Registrations taken back";

@@ -113,6 +113,7 @@ impl CoreMetrics {
             TrunkEvent::RegistrationFailed { .. } => self.counters.registrations_failed.add(),
             TrunkEvent::AuthenticationFailed { .. } => self.counters.authentications_failed.add(),
             TrunkEvent::NearLimit { .. } => self.counters.trunks_near_limit.add(),
+            TrunkEvent::TenantNearLimit { .. } => self.counters.tenants_near_limit.add(),
             TrunkEvent::Drained { .. } => self.counters.trunk_drains.add(),
         }
     }
@@ -295,6 +296,7 @@ mod tests {
                 calls_max: Some(10),
                 peers: vec![PeerReading { peer: "teams1".into(), address: samples::peer(), serves: false }],
             }],
+            tenants: vec![("contoso".into(), 3, 20)],
             certificates: vec![CertificateReading {
                 trunk: "service".into(),
                 subject: "sbc.example.net".into(),
@@ -324,6 +326,8 @@ mod tests {
             "causeway_trunk_draining{trunk=\"teams\"} 1",
             "causeway_trunk_calls{trunk=\"teams\"} 7",
             "causeway_trunk_calls_max{trunk=\"teams\"} 10",
+            "causeway_tenant_calls{tenant=\"contoso\"} 3",
+            "causeway_tenant_calls_max{tenant=\"contoso\"} 20",
             "causeway_peer_serves{trunk=\"teams\",peer=\"teams1\",address=\"203.0.113.9:5060\"} 0",
         ] {
             assert!(text.lines().any(|printed| printed == line), "{line} not in\n{text}");

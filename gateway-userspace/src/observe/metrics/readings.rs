@@ -32,6 +32,8 @@ pub struct NodeReadings {
     pub denied: u64,
     pub certificates: Vec<CertificateReading>,
     pub trunks: Vec<TrunkReading>,
+    /// Tenants with a limit: name, calls in progress, and how many they may be.
+    pub tenants: Vec<(Arc<str>, u32, u32)>,
 }
 
 /// A trunk at the moment of the scrape.
@@ -98,6 +100,7 @@ impl NodeReadings {
         let drops = self.drops.iter().map(|(reason, count)| (reason.label(), *count));
         labelled(encoder, "causeway_packets_dropped", help, "reason", drops)?;
         self.encode_trunks(encoder)?;
+        self.encode_tenants(encoder)?;
         let help = "Seconds since the epoch at which the certificate of a trunk ends";
         let mut metric = encoder.encode_descriptor(
             "causeway_certificate_not_after_seconds",
@@ -113,6 +116,21 @@ impl NodeReadings {
         let help = "Route look-ups by the data plane because no cached next hop was valid";
         let metric = encoder.encode_descriptor("causeway_route_lookups", help, None, MetricType::Counter)?;
         lookups.encode(metric)
+    }
+
+    fn encode_tenants(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Calls in progress of a tenant that has a limit";
+        let mut metric = encoder.encode_descriptor("causeway_tenant_calls", help, None, MetricType::Gauge)?;
+        for (tenant, calls, _) in &self.tenants {
+            ConstGauge::new(u64::from(*calls)).encode(metric.encode_family(&[("tenant", &**tenant)])?)?;
+        }
+        let help = "Calls that the tenant may have at once";
+        let mut metric =
+            encoder.encode_descriptor("causeway_tenant_calls_max", help, None, MetricType::Gauge)?;
+        for (tenant, _, most) in &self.tenants {
+            ConstGauge::new(u64::from(*most)).encode(metric.encode_family(&[("tenant", &**tenant)])?)?;
+        }
+        Ok(())
     }
 
     fn encode_trunks(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

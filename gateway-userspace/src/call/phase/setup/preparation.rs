@@ -16,7 +16,9 @@ use crate::call::phase::tell_of_invite;
 use crate::call::{Action, Context, Invitation, media};
 use crate::observe::event::CallStart;
 use crate::observe::{self, TrunkEvent};
-use crate::policy::{Caller, Decision, Inquiry, PreconditionPolicy, Redirection, ReliableProvisional};
+use crate::policy::{
+    Caller, Candidates, Decision, Inquiry, Permit, PreconditionPolicy, Redirection, ReliableProvisional,
+};
 use crate::sip::dialog::Dialog;
 use crate::sip::message::{HeaderName, Request, Response, StatusCode, Uri};
 use crate::sip::transport::Hop;
@@ -29,28 +31,27 @@ pub(in crate::call) fn begin(
 ) -> Result<(Facts, Setup), (Fault, Box<Request>)> {
     let Invitation { id, server, request, hop, trunk, permit, emergency } = invitation;
     let prepared = prepare(&request, hop, trunk.clone(), emergency, context);
-    let Prepared { caller, callee, decision, tenant, offered } = match prepared {
+    let Prepared { caller, callee, admission, offered } = match prepared {
         Ok(prepared) => prepared,
         Err(fault) => return Err((fault, request)),
     };
+    let Admission { candidates, permit: to_trunk, tenants, of_tenants } = admission;
     let start = CallStart {
         call: id,
         caller: callee.caller.number(),
         called: Number::new(callee.called.as_str()),
         trunk: Arc::from(trunk.name.as_str()),
         source: hop.remote,
-        tenants: [tenant, decision.tenant],
+        tenants,
     };
     context.push(Action::Publish(observe::Event::CallStarted(Box::new(start.clone()))));
     tell_of_invite(id, Side::Caller, &request, context);
     let trying = Response::to_request(&request, StatusCode::TRYING);
     context.push(Action::Respond { server, response: Box::new(trying) });
     let mut facts = Facts::new(start, context.now);
-    if let (true, Some(limit)) = (decision.permit.is_near_limit, callee.trunk.limits.calls) {
-        let event = TrunkEvent::NearLimit { trunk: callee.trunk.name.as_str().into(), limit };
-        context.push(Action::Publish(observe::Event::Trunk(event)));
-    }
-    facts.permits = [Some(permit), Some(decision.permit)];
+    tell_of_limits(&facts, (&callee.trunk, &to_trunk), &of_tenants, context);
+    facts.permits = [Some(permit), Some(to_trunk)];
+    facts.of_tenants = of_tenants;
     facts.heard_from(Side::Caller, &request.headers, &caller.trunk);
     let policy = caller.trunk.sip.reliable_provisional;
     let provisional = Provisional::of(server, &request, policy, context.tokens.number());
@@ -62,7 +63,7 @@ pub(in crate::call) fn begin(
         heard: Heard::default(),
         offered,
         callee,
-        candidates: decision.candidates,
+        candidates,
         attempts: Vec::new(),
         is_waiting: false,
         held: None,
@@ -72,14 +73,60 @@ pub(in crate::call) fn begin(
     Ok((facts, setup))
 }
 
+/// Warns where this call has brought a trunk or a tenant near what it may have.
+fn tell_of_limits(
+    facts: &Facts,
+    (trunk, permit): (&TrunkRef, &Permit),
+    of_tenants: &[Option<Permit>; 2],
+    context: &mut Context<'_>,
+) {
+    let mut tell = |event| context.push(Action::Publish(observe::Event::Trunk(event)));
+    if let Some(limit) = permit.near_limit {
+        tell(TrunkEvent::NearLimit { trunk: trunk.name.as_str().into(), limit });
+    }
+    for (tenant, permit) in facts.start.tenants.iter().zip(of_tenants) {
+        if let (Some(tenant), Some(Permit { near_limit: Some(limit), .. })) = (tenant, permit) {
+            tell(TrunkEvent::TenantNearLimit { tenant: Arc::clone(tenant), limit: *limit });
+        }
+    }
+}
+
 /// Both legs before anything is sent.
 struct Prepared {
     caller: Leg,
     callee: Callee,
-    decision: Decision,
-    /// Whose user the caller is.
-    tenant: Option<Arc<str>>,
+    admission: Admission,
     offered: bool,
+}
+
+/// Where a call goes, and by whose leave.
+struct Admission {
+    candidates: Candidates,
+    /// Of the trunk that it goes to.
+    permit: Permit,
+    /// Whose users the caller and the called one are.
+    tenants: [Option<Arc<str>>; 2],
+    of_tenants: [Option<Permit>; 2],
+}
+
+fn admit(
+    request: &Request,
+    trunk: &TrunkRef,
+    caller: &Caller,
+    (called, emergency): (&str, bool),
+    context: &mut Context<'_>,
+) -> Result<Admission, Fault> {
+    let tenant = context.policy.screen(trunk, request, caller, emergency)?;
+    let (now, spread) = (context.now, context.tokens.number());
+    let inquiry = Inquiry { from: trunk.id(), called, emergency, now, spread };
+    let Decision { candidates, permit, tenant: callee } = context.policy.decide(&inquiry)?;
+    let tenants = [tenant, callee];
+    let names = tenants.each_ref().map(Option::as_deref);
+    let of_tenants = match emergency {
+        true => context.policy.tenants().enter_above(names),
+        false => context.policy.tenants().enter(names, now)?,
+    };
+    Ok(Admission { candidates, permit, tenants, of_tenants })
 }
 
 fn prepare(
@@ -104,12 +151,9 @@ fn prepare(
     }
     let offer = media::description_of_request(request)?;
     let caller = Caller::of(request, &trunk);
-    let tenant = context.policy.screen(&trunk, request, &caller, emergency)?;
-    let (now, spread) = (context.now, context.tokens.number());
-    let inquiry = Inquiry { from: trunk.id(), called: &called, emergency, now, spread };
-    let decision = context.policy.decide(&inquiry)?;
+    let admission = admit(request, &trunk, &caller, (&called, emergency), context)?;
     let to_trunk =
-        TrunkRef::new(Arc::clone(context.policy), decision.candidates.trunk()).ok_or(Fault::NoRoute)?;
+        TrunkRef::new(Arc::clone(context.policy), admission.candidates.trunk()).ok_or(Fault::NoRoute)?;
     let tag = context.tokens.token();
     let dialog =
         Dialog::from_request(request, &tag, trunk.contact(), false).map_err(|refused| refused.fault())?;
@@ -155,7 +199,7 @@ fn prepare(
     if asks {
         callee.ask_for_preconditions();
     }
-    Ok(Prepared { caller: leg, callee, decision, tenant, offered })
+    Ok(Prepared { caller: leg, callee, admission, offered })
 }
 
 /// The called number or name, as the trunk's far end means it.
