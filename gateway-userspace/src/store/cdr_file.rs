@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// Records that wait while the disk is slow: at 1,500 calls a second, more than five seconds of them.
 const QUEUE: usize = 8_192;
-/// How long the writer lets records gather behind the first: a core that finds it at work need not wake it, which costs
-/// both of them more than the record does.
+/// How long the writer lets records gather behind one that it has written: a core that finds it at work need not wake it,
+/// which costs both of them more than the record does. What gathers is lost if the daemon is killed.
 const GATHER: Duration = Duration::from_millis(10);
 /// How often the file is looked after: put on stable storage, and reopened if it was renamed or deleted.
 const CARE: Duration = Duration::from_secs(1);
@@ -90,8 +90,8 @@ impl Writer {
             // While the disk refuses, the queue fills, and its senders count what does not fit.
             crossbeam::select! {
                 recv(if blocked { &nothing } else { queued }) -> record => {
-                    thread::sleep(GATHER);
                     self.take(record.ok(), queued);
+                    thread::sleep(GATHER);
                 }
                 recv(ordered) -> order => match order {
                     Ok(Order::Reopen) => self.reopen(),
