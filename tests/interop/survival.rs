@@ -83,7 +83,9 @@ fn calls_go_on_under_a_daemon_with_another_number_of_workers() -> Result<()> {
         .map(|number| connect(&mut caller, &mut callee, 30_000 + 4 * number))
         .collect::<Result<Vec<_>>>()?;
     let streams = Streams::start(&lab, &flows(&daemon, FEW)?)?;
-    for workers in [1, 2] {
+    for (ended, workers) in [1, 2].into_iter().enumerate() {
+        // A record that is not in the file yet is lost with its daemon.
+        daemon.records(ended)?;
         daemon = daemon.restart_with_workers(workers)?;
         let status = daemon.status()?;
         assert_eq!((status.calls, status.cores.len()), (FEW as u64, usize::from(workers)));
