@@ -136,6 +136,8 @@ struct Comparison {
     causeway_over_kamailio_without_rtpengine_tls: f64,
     /// Of Causeway.
     tls_over_tcp: f64,
+    /// Of all its turns; its figures are of completed calls only. Of Causeway none may fail.
+    kamailio_failed: u64,
 }
 
 pub(super) fn run(arguments: &Arguments, json: bool, options: &Options) -> Result<()> {
@@ -146,7 +148,7 @@ pub(super) fn run(arguments: &Arguments, json: bool, options: &Options) -> Resul
     ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
     let program = build_daemon(&steps, &workspace, true)?;
     let directory = fresh(&workspace.target.join("xtask"), "bench-calls")?;
-    let lab = Lab { workspace: &workspace, prefix: PREFIX.to_owned() };
+    let lab = Lab { workspace: &workspace, prefix: PREFIX.to_owned(), vlans: false };
     let certificates = Certificates::make(&directory.join("certificates"))?;
     let bench = Bench { arguments, lab: &lab, program: &program, directory: &directory, certificates };
     let measured = bench.measure(&steps);
@@ -263,6 +265,12 @@ impl Comparison {
             causeway_over_kamailio_without_rtpengine_tcp: causeway_tcp / alone_tcp,
             causeway_over_kamailio_without_rtpengine_tls: causeway_tls / alone_tls,
             tls_over_tcp: causeway_tls / causeway_tcp,
+            kamailio_failed: Transport::ALL
+                .iter()
+                .filter_map(|transport| turns.get(&("kamailio", transport.name())))
+                .flatten()
+                .map(|turn| turn.failed)
+                .sum(),
         })
     }
 }
@@ -288,6 +296,7 @@ fn print(figures: &Figures) {
             ("set-up p50", format!("{:.2} ms", cost.setup_p50_ms)),
             ("set-up p99", format!("{:.2} ms", cost.setup_p99_ms)),
             ("datapath", cost.datapath.clone()),
+            ("calls that Kamailio failed", thousands(cost.comparison.kamailio_failed as f64)),
         ]);
     }
     if let Some(memory) = &figures.memory {
@@ -303,7 +312,9 @@ fn print(figures: &Figures) {
     }
     println!("{table}");
     if figures.cost.is_some() {
-        println!("set-up: INVITE to 200 over UDP, on the caller's interface. No call failed.");
+        println!(
+            "set-up: INVITE to 200 over UDP, on the caller's interface. No call through Causeway failed."
+        );
     }
     if figures.goodput.is_some() {
         println!("goodput: calls a second that were answered and ended by BYE.");

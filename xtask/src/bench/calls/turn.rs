@@ -31,12 +31,23 @@ impl Contender {
             Self::Kamailio => "kamailio",
         }
     }
+
+    /// The share of calls that may fail. What another program loses now and then is told beside its figures, which count completed
+    /// calls only; what we lose is a fault.
+    fn tolerated(self) -> f64 {
+        match self {
+            Self::Causeway => 0.0,
+            Self::Kamailio => 0.01,
+        }
+    }
 }
 
-/// Calls that all succeeded, and what they cost.
+/// Calls, and what they cost.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) outcome: Outcome,
+    /// Calls that were not completed.
+    pub(super) failed: u64,
     /// From INVITE to 200, on the interfaces of both ends.
     pub(super) setup_ms: Vec<f64>,
     /// How Causeway takes packets from the interfaces.
@@ -69,12 +80,16 @@ impl Turn {
             _ => format!(", {} without rtpengine's time", thousands(self.rate_alone())),
         };
         let calls = thousands(self.outcome.answered as f64);
-        format!("{calls} calls, {rate} per second of processor time{alone}")
+        let failed = match self.failed {
+            0 => String::new(),
+            failed => format!(", {failed} failed"),
+        };
+        format!("{calls} calls, {rate} per second of processor time{alone}{failed}")
     }
 }
 
 /// # Errors
-/// A call failed, or a program could not do its work: there is no figure then.
+/// More calls failed than [`Contender::tolerated`], or a program could not do its work: there is no figure then.
 pub(super) fn take(
     bench: &Bench<'_>,
     contender: Contender,
@@ -103,7 +118,7 @@ fn through_causeway(bench: &Bench<'_>, transport: Transport, directory: &Path, s
     let daemon = Daemon::start(bench.lab, bench.program, directory, &Shape { signalling, ..SHAPE })?;
     let datapath = daemon.status()?.datapath()?;
     let used = || Ok(Seconds { signalling: processor_time::of_family(daemon.process())?, rtpengine: 0.0 });
-    let mut turn = calls(bench, transport, directory, step, &used)?;
+    let mut turn = calls(bench, (Contender::Causeway, transport), directory, step, &used)?;
     let ended = daemon.status()?.calls_ended;
     ensure!(ended == turn.outcome.answered, "the daemon says that {ended} calls ended");
     turn.datapath = Some(datapath);
@@ -118,13 +133,13 @@ fn through_kamailio(bench: &Bench<'_>, transport: Transport, directory: &Path, s
             rtpengine: processor_time::of_family(kamailio.rtpengine())?,
         })
     };
-    calls(bench, transport, directory, step, &used)
+    calls(bench, (Contender::Kamailio, transport), directory, step, &used)
 }
 
 /// Places the calls and takes the time that `used` tells before and after.
 fn calls(
     bench: &Bench<'_>,
-    transport: Transport,
+    (contender, transport): (Contender, Transport),
     directory: &Path,
     step: &Step,
     used: &dyn Fn() -> Result<Seconds>,
@@ -147,13 +162,13 @@ fn calls(
     };
     let after = used()?;
     let failed = outcome.failed.max(u64::from(calls).saturating_sub(outcome.answered));
-    ensure!(failed == 0, "{failed} of {calls} calls failed");
+    ensure!(failed as f64 <= contender.tolerated() * f64::from(calls), "{failed} of {calls} calls failed");
     let used = Seconds {
         signalling: after.signalling - before.signalling,
         rtpengine: after.rtpengine - before.rtpengine,
     };
     ensure!(used.signalling > 0.0, "it used no processor time");
-    Ok(Turn { outcome, setup_ms: taps.close()?.setup_ms, datapath: None, used })
+    Ok(Turn { outcome, failed, setup_ms: taps.close()?.setup_ms, datapath: None, used })
 }
 
 impl Bench<'_> {
