@@ -108,6 +108,55 @@ fn a_change_that_crosses_one_of_the_other_side_is_tried_again_after_the_pause_of
     }
 }
 
+/// The call stands as Bob sees it, and Alice's ACK is on its way for ever.
+fn bob_asks_before_the_ack_of_alice() -> Scene {
+    let mut scene = Scene::new(Stage::default());
+    scene.loses = |text| text.starts_with("ACK") && text.contains("Alice");
+    scene.alice_calls();
+    scene.run(1_200);
+    let session = scene.phones[BOB].session.clone();
+    scene.reinvites(BOB, session.directed("inactive"));
+    scene.run(200);
+    assert_eq!(scene.phones[BOB].answers, [] as [&str; 0]);
+    scene
+}
+
+#[test]
+fn a_change_of_the_callee_waits_for_the_callers_ack_and_is_served_at_once_then() {
+    let mut scene = bob_asks_before_the_ack_of_alice();
+    assert_eq!(scene.phones[ALICE].came("INVITE ").count(), 0);
+    scene.loses = |_| false;
+    // She acknowledges the next copy of the 200.
+    scene.run(1_000);
+    assert_eq!(scene.phones[BOB].answers, ["INVITE 200"]);
+    assert_eq!(muted(&scene), [true, true]);
+    scene.hangs_up(ALICE);
+    insta::assert_snapshot!(scene.ends().ladder);
+}
+
+#[test]
+fn a_change_that_waits_for_an_ack_can_be_taken_back() {
+    let mut scene = bob_asks_before_the_ack_of_alice();
+    scene.cancels(BOB);
+    scene.run(200);
+    assert_eq!(scene.phones[BOB].answers, ["CANCEL 200", "INVITE 487"]);
+    scene.loses = |_| false;
+    scene.run(1_000);
+    assert_eq!(scene.phones[ALICE].came("INVITE ").count(), 0);
+    scene.hangs_up(BOB);
+    scene.ends();
+}
+
+#[test]
+fn a_change_that_waits_for_an_ack_ends_with_the_call() {
+    let mut scene = bob_asks_before_the_ack_of_alice();
+    scene.run(40_000);
+    assert_eq!(scene.phones[BOB].answers, ["INVITE 487"]);
+    assert_eq!(scene.phones[ALICE].came("BYE ").count(), 1);
+    assert_eq!(scene.phones[BOB].came("BYE ").count(), 1);
+    scene.ends();
+}
+
 #[test]
 fn a_change_can_be_taken_back_while_it_waits_for_another_try() {
     let mut scene = Scene::new(Stage::default());

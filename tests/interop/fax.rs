@@ -62,8 +62,6 @@ fn goes(
 fn fax_and_back(lab: &Lab, daemon: &Daemon<'_>, relayed_by: [&str; 2]) -> Result<()> {
     let (mut caller, mut callee) = (Phone::new(lab, Host::Caller)?, Phone::new(lab, Host::Callee)?);
     let (mut from, mut to) = connect(&mut caller, &mut callee, AUDIO)?;
-    // A re-INVITE of the callee that overtakes the caller's ACK crosses the caller's INVITE: 491 (RFC 3261 section 14.2).
-    caller.ask_options(&mut from)?;
     let socket = |host, address: &str, port: u16| -> Result<UdpSocket> {
         let socket = lab.on(host, || Ok(UdpSocket::bind((address, port))?))?;
         socket.set_read_timeout(Some(Duration::from_secs(5)))?;

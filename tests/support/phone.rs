@@ -242,17 +242,6 @@ impl Phone {
         Ok(invite)
     }
 
-    /// Asks by OPTIONS within the call. One socket is read in order: with the 200 here, what was sent before is read.
-    pub fn ask_options(&mut self, call: &mut Call) -> Result<()> {
-        call.sequence += 1;
-        self.request(call, "OPTIONS", "", "")?;
-        let answer = self.response_to(call, "OPTIONS")?;
-        if answer.status() != Some(200) {
-            bail!("OPTIONS was answered by {}", answer.start);
-        }
-        Ok(())
-    }
-
     /// Asks that somebody else be called in its place (RFC 3515), and waits for the 202.
     pub fn refer(&mut self, call: &mut Call, to: &str) -> Result<()> {
         call.sequence += 1;

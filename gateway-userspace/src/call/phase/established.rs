@@ -146,6 +146,16 @@ struct Accepted {
     /// Itself, unless its transaction went with another daemon.
     asked: Option<(ServerId, Box<Request>)>,
     awaits: Awaits,
+    /// A re-INVITE of the other side, whose own INVITE or ACK is done with: it has its turn after this ACK.
+    kept: Option<(ServerId, Box<Request>)>,
+}
+
+impl Accepted {
+    /// Whether a re-INVITE of `side` may wait until the ACK is there. That of the side which asked us has to come after it, and
+    /// that of one which waits for the answer to its own offer is an offer too many (RFC 3261 section 14.2).
+    fn lets_wait(&self, side: Side) -> bool {
+        self.from != side && self.kept.is_none() && !matches!(self.awaits, Awaits::AnswerFor(_))
+    }
 }
 
 /// What the ACK of an accepted INVITE will bring.
@@ -214,7 +224,7 @@ impl Established {
         context: &mut Context<'_>,
     ) -> Self {
         let stage = unanswered.map_or(Stage::Steady, |Unanswered { from, number, awaits }| {
-            Stage::Agreed(Accepted { from, number, asked: None, awaits })
+            Stage::Agreed(Accepted { from, number, asked: None, awaits, kept: None })
         });
         let mut established = Self::of(legs, stage, Vec::new(), context);
         established.partings = partings;

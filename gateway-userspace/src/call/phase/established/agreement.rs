@@ -47,7 +47,8 @@ impl Established {
         let number = request.head.cseq.number;
         self.legs.of_mut(from).respond(context, (server, &request), StatusCode::OK, body);
         self.agreed = context.now;
-        self.stage = Stage::Agreed(Accepted { from, number, asked: Some((server, request)), awaits });
+        self.stage =
+            Stage::Agreed(Accepted { from, number, asked: Some((server, request)), awaits, kept: None });
     }
 
     pub(super) fn acknowledged(
@@ -60,11 +61,11 @@ impl Established {
         if self.partings.acknowledged(&request.head, context) {
             return Phase::Established(self);
         }
-        let awaits = match std::mem::replace(&mut self.stage, Stage::Steady) {
+        let (awaits, kept) = match std::mem::replace(&mut self.stage, Stage::Steady) {
             Stage::Agreed(accepted)
                 if accepted.from == side && accepted.number == request.head.cseq.number =>
             {
-                accepted.awaits
+                (accepted.awaits, accepted.kept)
             }
             stage => {
                 self.stage = stage;
@@ -79,10 +80,7 @@ impl Established {
         };
         self.legs.of_mut(side).dialog.settle();
         let (sequence, answer) = match awaits {
-            Awaits::Ack => {
-                self.offer_to_unaware(facts, context);
-                return Phase::Established(self);
-            }
+            Awaits::Ack => return self.go_on(facts, (side.other(), kept), context),
             Awaits::AnswerFor(sequence) => (Some(sequence), self.answer_with_ack(side, request)),
             Awaits::Answer => (None, self.take_answer(side, request).map(|()| String::new())),
         };
@@ -96,15 +94,42 @@ impl Established {
                 self.legs.relay(context);
                 self.publish_media(facts, context);
                 self.save(facts, context);
-                self.offer_to_unaware(facts, context);
-                return Phase::Established(self);
+                return self.go_on(facts, (side.other(), kept), context);
             }
             Err(fault) => fault,
         };
+        if let Some(kept) = kept {
+            self.give_back(side.other(), kept, context);
+        }
         if let Some(sequence) = sequence {
             self.legs.of(side.other()).acknowledge(context, sequence);
         }
         self.end(facts, Outcome::fault(fault, true), &BOTH, context)
+    }
+
+    /// After an ACK: what `side` asked meanwhile has its turn, or else who has to hear of something new.
+    fn go_on(
+        mut self: Box<Self>,
+        facts: &Facts,
+        (side, kept): (Side, Option<(ServerId, Box<Request>)>),
+        context: &mut Context<'_>,
+    ) -> Phase {
+        if let Some(kept) = kept {
+            return self.change(facts, side, kept, context);
+        }
+        self.offer_to_unaware(facts, context);
+        Phase::Established(self)
+    }
+
+    /// What a side asked while an ACK was awaited will not be done.
+    pub(super) fn give_back(
+        &mut self,
+        side: Side,
+        (server, request): (ServerId, Box<Request>),
+        context: &mut Context<'_>,
+    ) {
+        let asking = self.legs.of_mut(side);
+        asking.respond(context, (server, &request), StatusCode::REQUEST_TERMINATED, None);
     }
 
     /// The answer that an ACK carries to an offer of our own.

@@ -25,6 +25,14 @@ impl Established {
         (server, request): (ServerId, Box<Request>),
         context: &mut Context<'_>,
     ) -> Phase {
+        // It comes while the other side's ACK is under way, which is nothing that its sender could know of.
+        if let Stage::Agreed(accepted) = &mut self.stage
+            && request.method == Method::Invite
+            && accepted.lets_wait(from)
+        {
+            accepted.kept = Some((server, request));
+            return Phase::Established(self);
+        }
         let outcome = self.course(from, &request).and_then(|change| match change {
             Change::Local(body, awaits) => {
                 self.answer_here(from, (server, &request), body, awaits, context);
@@ -310,6 +318,12 @@ impl Established {
                 asking.media.abandon();
                 let request = (asked.server, &*asked.request);
                 asking.respond(context, request, StatusCode::REQUEST_TERMINATED, None);
+            }
+            Stage::Agreed(mut accepted) if accepted.from != side => {
+                if let Some(kept) = accepted.kept.take() {
+                    self.give_back(side, kept, context);
+                }
+                self.stage = Stage::Agreed(accepted);
             }
             stage => {
                 // The other side's final answer, 487 or a 200 that crossed, decides.

@@ -19,9 +19,12 @@ impl Established {
     ) -> Phase {
         // The 200 that stood behind the flows was not sent: its asker is told, and the call ends.
         if let Stage::Agreed(accepted) = std::mem::replace(&mut self.stage, Stage::Steady) {
-            let Accepted { from, asked, awaits, .. } = accepted;
+            let Accepted { from, asked, awaits, kept, .. } = accepted;
             if let Awaits::AnswerFor(sequence) = awaits {
                 self.legs.of(from.other()).acknowledge(context, sequence);
+            }
+            if let Some(kept) = kept {
+                self.give_back(from.other(), kept, context);
             }
             let asking = self.legs.of_mut(from);
             asking.dialog.settle();
@@ -72,6 +75,9 @@ impl Established {
             }
             Stage::Agreed(Accepted { from, awaits: Awaits::AnswerFor(sequence), .. }) => {
                 self.legs.of(from.other()).acknowledge(context, sequence);
+            }
+            Stage::Agreed(Accepted { from, kept: Some(kept), .. }) => {
+                self.give_back(from.other(), kept, context);
             }
             Stage::Agreed(_) | Stage::Offering(..) | Stage::Steady => {}
         }

@@ -85,8 +85,13 @@ impl Established {
         self.switch(facts, (side, JoinedBy::Replaces), (leg, permit), (number, now), context);
         self.legs.relay(context);
         let sequence = request.head.cseq.number;
-        self.stage =
-            Stage::Agreed(Accepted { from: side, number: sequence, asked: Some((server, request)), awaits });
+        self.stage = Stage::Agreed(Accepted {
+            from: side,
+            number: sequence,
+            asked: Some((server, request)),
+            awaits,
+            kept: None,
+        });
         self.publish_media(facts, context);
         self.save(facts, context);
         Phase::Established(self)
