@@ -17,6 +17,9 @@ use std::time::Duration;
 const GAP_MS: u32 = 20;
 /// After so long without a packet the peer has fallen silent; concealment has faded by then.
 const FALLEN_SILENT_MS: u32 = 100;
+/// After so long it is on hold, or gone: silence that nobody hears is not made for it. Shorter pauses are a slow network, or a
+/// codec that leaves silence out, and the far peer's stream goes on over them.
+const ABSENT_MS: u32 = 1_000;
 
 /// What became of a peer's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub(super) enum Presence {
     ComfortNoise(Silence),
     /// The peer sends nothing.
     Nothing,
+    /// It has not for long.
+    Absent,
 }
 
 #[derive(Debug)]
@@ -156,9 +161,9 @@ impl Inbound {
         true
     }
 
-    /// Whether packets are here that have not been played.
+    /// Whether something of the peer is here that has not been played.
     pub(super) fn holds(&self) -> bool {
-        self.jitter.holds()
+        self.jitter.holds() || self.tones.as_ref().is_some_and(TonesOut::holds)
     }
 
     /// When [`Self::expire`] has something to do.
@@ -173,15 +178,16 @@ impl Inbound {
     /// The next audio, at least a little, and what it is.
     pub(super) fn pull(&mut self, now: Time, keys: &mut impl FnMut(KeyChange)) -> (&[i16], Presence) {
         self.audio.clear();
+        let mut heard = false;
         while self.audio.is_empty() {
-            self.step();
+            heard = self.step();
         }
         if self.presence == Presence::Speech && self.jitter.has_too_much(now) {
             shorten(&mut self.audio, self.rate);
         }
         if let Some(tones) = &mut self.tones {
             let rate = 8_000;
-            tones.process(&mut self.audio, |detection| {
+            tones.process(&mut self.audio, heard, |detection| {
                 keys(match detection {
                     Detection::Began { key, .. } => KeyChange::Down(Key::code(key)),
                     Detection::Ended { key, samples, .. } => {
@@ -216,10 +222,12 @@ impl Inbound {
         position.wrapping_sub(from).cast_signed() >= 0
     }
 
-    /// Takes one thing out of the buffer, or makes up for it.
-    fn step(&mut self) {
+    /// Takes one thing out of the buffer, or makes up for it; whether there was any.
+    fn step(&mut self) -> bool {
         let most = GAP_MS * self.clock_rate / 1000;
-        match self.jitter.next(most) {
+        let next = self.jitter.next(most);
+        let heard = !matches!(next, Next::Starved);
+        match next {
             Next::Packet { kind: Kind::Speech, payload } => {
                 self.starved_ms = 0;
                 self.presence = Presence::Speech;
@@ -253,14 +261,17 @@ impl Inbound {
             }
             Next::Silence { units } => self.fill(units),
             Next::Starved => {
-                self.starved_ms += GAP_MS;
-                if self.starved_ms > FALLEN_SILENT_MS && self.presence == Presence::Speech {
-                    self.presence = Presence::Nothing;
-                }
+                self.starved_ms = self.starved_ms.saturating_add(GAP_MS);
+                self.presence = match self.presence {
+                    Presence::Speech if self.starved_ms > FALLEN_SILENT_MS => Presence::Nothing,
+                    Presence::Nothing if self.starved_ms > ABSENT_MS => Presence::Absent,
+                    presence => presence,
+                };
                 self.fill(most);
                 self.jitter.played(most);
             }
         }
+        heard
     }
 
     /// Audio while the peer sends nothing: noise as it described, what its codec makes of silence, or none.
@@ -271,7 +282,7 @@ impl Inbound {
             _ if self.key.is_some() => self.audio.resize(self.audio.len() + samples, 0),
             Presence::ComfortNoise(_) => self.noise.generate(samples, &mut self.audio),
             Presence::Speech => self.conceal(units, units * 1000 / self.clock_rate),
-            Presence::Nothing => self.audio.resize(self.audio.len() + samples, 0),
+            Presence::Nothing | Presence::Absent => self.audio.resize(self.audio.len() + samples, 0),
         }
     }
 

@@ -164,7 +164,9 @@ impl Outbound {
         self.packet.clear();
         let timestamp = self.stream.timestamp;
         self.stream.timestamp = timestamp.wrapping_add(self.units);
-        let made = self.event(timestamp) || self.silence(now, timestamp, presence) || self.speech(timestamp);
+        let made = self.event(timestamp)
+            || self.silence(now, timestamp, presence)
+            || self.speech(timestamp, presence);
         self.audio.drain(..self.samples);
         if !made {
             return (None, ended);
@@ -216,7 +218,7 @@ impl Outbound {
                 return false;
             }
             Presence::ComfortNoise(silence) => silence,
-            Presence::Nothing => Silence::white(QUIET),
+            Presence::Nothing | Presence::Absent => Silence::white(QUIET),
         };
         let Some(types) = self.comfort_noise else { return false };
         let known = |(before, at): (Silence, Time)| before == silence && now.since(at) < DESCRIBED_EVERY;
@@ -230,9 +232,14 @@ impl Outbound {
         true
     }
 
-    fn speech(&mut self, timestamp: u32) -> bool {
+    fn speech(&mut self, timestamp: u32, presence: Presence) -> bool {
         // Silence has been described, and the description holds.
         if self.described.is_some() {
+            return false;
+        }
+        // The peer hears as little as it would without a bridge in between.
+        if presence == Presence::Absent {
+            self.silent = true;
             return false;
         }
         let marker = self.silent;

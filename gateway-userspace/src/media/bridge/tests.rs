@@ -402,6 +402,23 @@ fn keys_in_tones_become_events_and_nothing_of_the_tones_is_heard() {
 }
 
 #[test]
+fn what_is_held_back_to_look_for_tones_is_heard_when_the_bridge_ends() {
+    for keys_from in [KeysFrom::Tones, KeysFrom::Packets] {
+        let (from, to) = (LegSettings { keys_from, ..settings("PCMA/8000") }, settings("PCMU/8000"));
+        // A second of silence whose last 20 ms are loud.
+        let mut said = vec![0; 8_000];
+        said[7_840..].fill(10_000);
+        let packets = Phone::new(&from.coding, 20).say(&said);
+        let (mut bridge, mut network) = (Bridge::new(&from, &to).unwrap(), Network::default());
+        run(&mut bridge, &mut network, &packets, Time(980_000));
+        bridge.conclude(Time(980_000), &mut network);
+        let heard = heard(&to.coding, &network.to_callee);
+        let loud = heard.iter().filter(|sample| **sample > 9_000).count();
+        assert!(loud >= 150, "{keys_from:?}: {loud} of 160 samples");
+    }
+}
+
+#[test]
 fn events_become_tones_or_go_by_signalling() {
     for codec in ["PCMA/8000", "G722/8000"] {
         for ms in [40, 250] {
@@ -500,6 +517,29 @@ fn comfort_noise_is_passed_on_or_made_audible_as_negotiated() {
             .find(|sent| sent.at.0 > 2_500_000 && sent.payload_type == 97 && sent.marker);
         assert_eq!(again.is_some(), negotiated.is_some(), "the first packet after a silence has the marker");
         assert_eq!(bridge.counters(Side::Caller).late, 0);
+    }
+}
+
+#[test]
+fn a_peer_that_stops_is_silence_for_a_second_and_then_nothing_until_it_speaks_again() {
+    for (name, _) in codecs() {
+        let (from, to) = (settings("PCMA/8000"), settings(name));
+        let said = speech_like(8_000, 8);
+        let mut packets = Phone::new(&from.coding, 20).say(&said);
+        packets.retain(|(at, _)| !(2_000_000..6_000_000).contains(&at.0));
+        let (mut bridge, mut network) = (Bridge::new(&from, &to).unwrap(), Network::default());
+        run(&mut bridge, &mut network, &packets, Time(8_000_000));
+        let sent = &network.to_callee;
+        let between =
+            |from: u64, until: u64| sent.iter().filter(move |sent| (from..until).contains(&sent.at.0));
+        assert_eq!(between(0, 3_000_000).count(), 150, "{name}");
+        assert_eq!(between(3_200_000, 6_000_000).count(), 0, "{name}");
+        let again = between(6_000_000, 6_100_000).next().unwrap();
+        assert!(
+            again.marker,
+            "{name}: the first packet after a silence has the marker (RFC 3551 section 4.1)"
+        );
+        assert_whole(sent, &to, name);
     }
 }
 

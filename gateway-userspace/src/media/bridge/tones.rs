@@ -23,6 +23,8 @@ pub(super) struct TonesOut {
     /// Samples that have come, and that have gone, at the stream's rate.
     come: u64,
     gone: u64,
+    /// Of those that have come, up to which one they are the peer's.
+    heard: u64,
     /// To be silenced, oldest first; the last is open while a key is down.
     silenced: VecDeque<Range<u64>>,
 }
@@ -40,16 +42,26 @@ impl TonesOut {
             scale,
             come: held,
             gone: 0,
+            heard: 0,
             silenced: VecDeque::with_capacity(MOST_RANGES),
         }
     }
 
-    /// Puts audio of earlier, without tones, in the place of `audio`; reports what is found to `found`.
-    pub(super) fn process(&mut self, audio: &mut [i16], mut found: impl FnMut(Detection)) {
+    /// Whether audio of the peer is held back still.
+    pub(super) fn holds(&self) -> bool {
+        self.gone < self.heard
+    }
+
+    /// Puts audio of earlier, without tones, in the place of `audio`, which the peer sent if it is `heard`; reports what is
+    /// found to `found`.
+    pub(super) fn process(&mut self, audio: &mut [i16], heard: bool, mut found: impl FnMut(Detection)) {
         self.narrow.clear();
         self.resampler.process(audio, &mut self.narrow);
         self.held.extend(audio.iter());
         self.come += audio.len() as u64;
+        if heard {
+            self.heard = self.come;
+        }
         let Self { detector, narrow, silenced, come, scale, .. } = self;
         let place = |ago: usize| come.saturating_sub(ago as u64 * *scale);
         let margin = MARGIN * *scale;
