@@ -2,17 +2,21 @@
 
 use super::NetEvent;
 use super::fault::Closed;
-use super::stream::Stream;
+use super::stream::{Stream, Taken};
 use crate::base::time::Time;
 use crate::sip::message::Limits;
 use crate::sip::transport::{Frame, Hop, Part, StreamFramer};
+use smallvec::SmallVec;
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often a connection is read before the others have their turn.
 const READS_A_TURN: usize = 16;
+
+/// How many messages are written together.
+const MESSAGES_A_WRITE: usize = 32;
 
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -52,6 +56,15 @@ pub(super) enum Phase {
     Open,
     /// The last words are in the queue; nothing is read any more.
     Closing(Closed),
+}
+
+/// How far a stream is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// The socket has given less than was asked for: it tells of what comes later.
+    Drained,
+    /// The socket has said that there is nothing, or that nothing more comes: what it told may have been its end.
+    Blocked,
 }
 
 /// What a turn of reading left.
@@ -109,17 +122,11 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             pushed => pushed?,
         }
-        while let Some(bytes) = self.queue.front() {
-            match self.stream.write(bytes.get(self.written..).unwrap_or_default()) {
+        while !self.queue.is_empty() {
+            let written = self.stream.write(&gathered(&self.queue, self.written));
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.written += count;
-                    self.waiting = self.waiting.saturating_sub(count);
-                    if self.written >= bytes.len() {
-                        self.queue.pop_front();
-                        self.written = 0;
-                    }
-                }
+                Ok(count) => self.sent(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -128,18 +135,35 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads a turn's worth and gives out the messages in it.
-    pub(super) fn read(&mut self, buffer: &mut [u8], out: &mut Vec<NetEvent>) -> (Read, Progress) {
+    /// Forgets what the stream has taken from the front of the queue.
+    fn sent(&mut self, count: usize) {
+        self.waiting = self.waiting.saturating_sub(count);
+        self.written += count;
+        while let Some(bytes) = self.queue.front() {
+            let Some(beyond) = self.written.checked_sub(bytes.len()) else { return };
+            self.written = beyond;
+            self.queue.pop_front();
+        }
+    }
+
+    /// Reads a turn's worth and gives out the messages in it: until the socket has no more or, where it may have ended,
+    /// until that has been read as well.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        until: Until,
+        out: &mut Vec<NetEvent>,
+    ) -> (Read, Progress) {
         let (mut finished, mut heard) = (0, false);
         let mut end = Read::More;
         for _ in 0..READS_A_TURN {
             match self.stream.read(buffer) {
-                Ok(0) => {
+                Ok(Taken { count: 0, .. }) => {
                     let why = if self.framer.is_idle() { Closed::ByPeer } else { Closed::Broken };
                     end = Read::Ended(why);
                     break;
                 }
-                Ok(count) => {
+                Ok(Taken { count, drained }) => {
                     heard = true;
                     self.framer.push(buffer.get(..count).unwrap_or_default());
                     match self.frames(out) {
@@ -148,6 +172,10 @@ impl Connection {
                             end = Read::Ended(why);
                             break;
                         }
+                    }
+                    if drained && until == Until::Drained {
+                        end = Read::Drained;
+                        break;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -196,4 +224,11 @@ impl Connection {
             }
         }
     }
+}
+
+/// What is to be written next: messages as they stand in the queue, the first without what of it is `written`.
+fn gathered(queue: &VecDeque<Arc<[u8]>>, written: usize) -> SmallVec<[IoSlice<'_>; MESSAGES_A_WRITE]> {
+    let begun = std::iter::once(written).chain(std::iter::repeat(0));
+    let messages = queue.iter().zip(begun).take(MESSAGES_A_WRITE);
+    messages.map(|(bytes, begun)| IoSlice::new(bytes.get(begun..).unwrap_or_default())).collect()
 }

@@ -33,7 +33,7 @@ use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::policy::Snapshot;
 use crate::sip::transport::{ConnectionId, Hop, Transport};
-use connection::Connection;
+use connection::{Connection, Until};
 use mio::event::Event;
 use mio::net::{TcpListener, UdpSocket};
 use mio::{Interest, Registry, Token};
@@ -76,6 +76,8 @@ pub struct Net {
     by_peer: HashMap<(Transport, SocketAddr, SocketAddr), usize>,
     /// Connections of each peer address.
     per_source: HashMap<IpAddr, usize>,
+    /// Connections with messages that [`Net::flush_all`] is to send.
+    gathering: Vec<usize>,
     timers: TimerTable<(usize, Deadline)>,
     last_connection: u64,
     /// Who may connect, and with which certificates; `None` lets everybody in, by TCP.
@@ -125,6 +127,7 @@ impl Net {
             connections: HashMap::new(),
             by_peer: HashMap::new(),
             per_source: HashMap::new(),
+            gathering: Vec::new(),
             timers: TimerTable::default(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             counts: Counts::default(),
@@ -184,15 +187,18 @@ impl Net {
 
     /// Reads what is there, writes what waits.
     pub fn ready(&mut self, now: Time, event: &Event, out: &mut Vec<NetEvent>) {
+        let ends = event.is_read_closed() || event.is_write_closed() || event.is_error();
+        let until = if ends { Until::Blocked } else { Until::Drained };
         if let Some(slot) = event.token().0.checked_sub(self.settings.first_token) {
-            self.serve(now, slot, out);
+            self.serve(now, slot, until, out);
         }
     }
 
     /// Sends one message to `hop`, over the connection it names or else over one to its peer.
     ///
-    /// An error means that the message is lost and the transport has failed for that hop. A datagram that the kernel
-    /// has no room for is lost without one: that is what retransmission is for.
+    /// A datagram leaves at once, what goes by a connection with [`Net::flush_all`]. An error means that the message is
+    /// lost and the transport has failed for that hop; of a connection that fails later [`NetEvent::Closed`] tells. A
+    /// datagram that the kernel has no room for is lost without one: that is what retransmission is for.
     pub fn send(&mut self, now: Time, hop: &Hop, bytes: &Arc<[u8]>) -> Result<(), NetFault> {
         match hop.transport {
             Transport::Udp => self.send_datagram(hop, bytes),
@@ -229,11 +235,11 @@ impl Net {
         self.connections.len()
     }
 
-    fn serve(&mut self, now: Time, slot: usize, out: &mut Vec<NetEvent>) {
+    fn serve(&mut self, now: Time, slot: usize, until: Until, out: &mut Vec<NetEvent>) {
         match self.sources.get(slot) {
             Some(Source::Udp { .. }) => self.read_datagrams(now, slot, out),
             Some(Source::Listener { .. }) => self.accept(now, slot, out),
-            Some(Source::Connection(_)) => self.serve_connection(now, slot, out),
+            Some(Source::Connection(_)) => self.serve_connection(now, slot, until, out),
             // An event of a connection that was closed in the same round.
             None => {}
         }

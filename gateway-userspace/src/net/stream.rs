@@ -4,7 +4,17 @@ use super::tls::Session;
 use mio::event::Source;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+
+/// What one look at a stream brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::net) struct Taken {
+    /// Octets of SIP; none means that the stream has ended.
+    pub(in crate::net) count: usize,
+    /// The socket held no more than this, and tells when it does (epoll(7), "edge-triggered"); that the peer has ended the
+    /// stream may still be to be read.
+    pub(in crate::net) drained: bool,
+}
 
 #[derive(Debug)]
 pub(super) enum Stream {
@@ -34,17 +44,21 @@ impl Stream {
         }
     }
 
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<Taken> {
         match self {
-            Self::Tcp(socket) => socket.read(buffer),
+            Self::Tcp(socket) => {
+                let count = socket.read(buffer)?;
+                Ok(Taken { count, drained: count < buffer.len() })
+            }
             Self::Tls(socket, session) => session.read(socket, buffer),
         }
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes as much of all of them as is taken, with one call of the kernel and as few records as they fit in.
+    pub(super) fn write(&mut self, messages: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket) => socket.write(bytes),
-            Self::Tls(socket, session) => session.write(socket, bytes),
+            Self::Tcp(socket) => socket.write_vectored(messages),
+            Self::Tls(socket, session) => session.write(socket, messages),
         }
     }
 

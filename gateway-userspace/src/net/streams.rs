@@ -1,6 +1,6 @@
 //! Connections: accepted, dialled, served, closed.
 
-use super::connection::{Connection, Phase, Progress, Read, Role};
+use super::connection::{Connection, Phase, Progress, Read, Role, Until};
 use super::fault::{Closed, NetFault};
 use super::stream::Stream;
 use super::timer::Deadline;
@@ -63,28 +63,44 @@ impl Net {
         if let (Phase::Closing(_), Some(id)) = (connection.phase, connection.hop.connection) {
             return Err(NetFault::Gone { hop: *hop, connection: id });
         }
-        let before = connection.waiting();
-        let (waiting, limit) = (before + bytes.len(), self.settings.queue);
-        if waiting > limit {
-            return Err(NetFault::QueueFull { hop: *hop, waiting: before, limit });
+        let (limit, is_open) = (self.settings.queue, connection.phase == Phase::Open);
+        if connection.waiting() + bytes.len() > limit && is_open {
+            // It may only have been gathered, while the peer reads well.
+            self.flush_gathered(now, slot);
+        }
+        let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else {
+            return Err(NetFault::NoSocket { hop: *hop });
+        };
+        let waiting = connection.waiting();
+        if waiting + bytes.len() > limit {
+            return Err(NetFault::QueueFull { hop: *hop, waiting, limit });
         }
         connection.enqueue(bytes.clone());
         connection.active = now;
-        if connection.phase == Phase::Open
-            && let Err(source) = connection.flush()
-        {
-            self.timers.arm((slot, Deadline::Broken), now);
-            return Err(NetFault::Unreachable { hop: *hop, source });
-        }
-        if before == 0 && connection.waiting() > 0 && connection.phase == Phase::Open {
-            self.timers.arm((slot, Deadline::Write), now + self.settings.write);
+        if waiting == 0 && is_open {
+            self.gathering.push(slot);
         }
         self.counts.frames_sent += 1;
         Ok(())
     }
 
-    pub(super) fn serve_connection(&mut self, now: Time, slot: usize, out: &mut Vec<NetEvent>) {
-        match self.turn(now, slot, out) {
+    /// Sends what [`Net::send`] has gathered for connections: what goes to one leaves together, which costs the kernel and
+    /// TLS little more than a single message. A connection that fails is closed when [`Net::expire`] is next called.
+    pub fn flush_all(&mut self, now: Time) {
+        while let Some(slot) = self.gathering.pop() {
+            self.flush_gathered(now, slot);
+        }
+    }
+
+    fn flush_gathered(&mut self, now: Time, slot: usize) {
+        let Some(Source::Connection(connection)) = self.sources.get(slot) else { return };
+        if connection.phase == Phase::Open && self.flush(now, slot).is_err() {
+            self.timers.arm((slot, Deadline::Broken), now);
+        }
+    }
+
+    pub(super) fn serve_connection(&mut self, now: Time, slot: usize, until: Until, out: &mut Vec<NetEvent>) {
+        match self.turn(now, slot, until, out) {
             Ok(()) => {}
             Err(why) => self.close(slot, why, out),
         }
@@ -325,13 +341,13 @@ impl Net {
     }
 
     /// Opens, writes and reads what is possible now; an error is why the connection ends.
-    fn turn(&mut self, now: Time, slot: usize, out: &mut Vec<NetEvent>) -> Result<(), Closed> {
+    fn turn(&mut self, now: Time, slot: usize, until: Until, out: &mut Vec<NetEvent>) -> Result<(), Closed> {
         if !self.open(now, slot)? {
             return Ok(());
         }
         let Some(Source::Connection(connection)) = self.sources.get_mut(slot) else { return Ok(()) };
         if connection.phase == Phase::Open {
-            let (read, progress) = connection.read(&mut self.buffer, out);
+            let (read, progress) = connection.read(&mut self.buffer, until, out);
             if progress.finished > 0 {
                 connection.active = now;
             }

@@ -6,7 +6,7 @@ mod secure;
 
 use super::*;
 use mio::{Events, Poll};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener as StdListener, TcpStream as StdStream, UdpSocket as StdUdp};
 use std::time::Instant;
 
@@ -61,7 +61,9 @@ impl Rig {
     }
 
     fn send(&mut self, hop: &Hop, text: &str) -> Result<(), NetFault> {
-        self.net.send(self.now, hop, &text.as_bytes().into())
+        let sent = self.net.send(self.now, hop, &text.as_bytes().into());
+        self.net.flush_all(self.now);
+        sent
     }
 
     /// The texts of the messages heard so far, with where each came from.
@@ -229,6 +231,42 @@ fn messages_to_a_peer_dial_once_and_its_answers_come_back_on_the_connection() {
     assert_eq!(String::from_utf8_lossy(&read), format!("{OPTIONS}{OPTIONS}last"));
     assert_eq!((rig.net.counts().dialled, rig.net.connections()), (1, 1));
     assert_eq!(from.connection.map(owner), Some(CoreId(0)));
+}
+
+#[test]
+fn messages_for_a_connection_are_gathered_and_leave_together_in_their_order() {
+    let mut rig = Rig::new();
+    let local = rig.listen(Transport::Tcp);
+    let mut stream = client(local);
+    stream.write_all(message(3).as_bytes()).expect("the connection is open");
+    rig.until(|rig| !rig.messages().is_empty());
+    let (hop, _) = rig.messages().remove(0);
+    let texts: Vec<String> = (0..100).map(|number| format!("{number};")).collect();
+    for text in &texts {
+        rig.net.send(rig.now, &hop, &text.as_bytes().into()).expect("the connection is open");
+    }
+    stream.set_nonblocking(true).expect("it can be set");
+    assert!(stream.read(&mut [0; 1]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock));
+    rig.net.flush_all(rig.now);
+    stream.set_nonblocking(false).expect("it can be set");
+    let mut read = vec![0; texts.concat().len()];
+    stream.read_exact(&mut read).expect("all were sent");
+    assert_eq!(String::from_utf8_lossy(&read), texts.concat());
+}
+
+#[test]
+fn more_than_a_queue_holds_can_be_gathered_while_the_peer_reads() {
+    let mut rig = Rig::with(Settings { queue: 1_000, ..Settings::default() });
+    let local = rig.listen(Transport::Tcp);
+    let mut stream = client(local);
+    stream.write_all(message(3).as_bytes()).expect("the connection is open");
+    rig.until(|rig| !rig.messages().is_empty());
+    let (hop, _) = rig.messages().remove(0);
+    for _ in 0..3 {
+        rig.net.send(rig.now, &hop, &[b'x'; 900].as_slice().into()).expect("the kernel has room");
+    }
+    rig.net.flush_all(rig.now);
+    stream.read_exact(&mut [0; 2_700]).expect("all were sent");
 }
 
 // Statement 49.

@@ -1,6 +1,6 @@
 //! What can be overdue on a socket.
 
-use super::connection::{Phase, Role};
+use super::connection::{Phase, Role, Until};
 use super::fault::Closed;
 use super::{Net, NetEvent, Source};
 use crate::base::machine::closed_enum;
@@ -37,7 +37,7 @@ closed_enum! {
 impl Net {
     pub(super) fn overdue(&mut self, now: Time, slot: usize, deadline: Deadline, out: &mut Vec<NetEvent>) {
         let why = match deadline {
-            Deadline::Resume => return self.serve(now, slot, out),
+            Deadline::Resume => return self.serve(now, slot, Until::Blocked, out),
             Deadline::Idle => match self.idle_until(slot) {
                 Some(until) if until > now => return self.timers.arm((slot, Deadline::Idle), until),
                 Some(_) | None => Closed::Idle,

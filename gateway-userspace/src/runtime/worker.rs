@@ -287,6 +287,7 @@ impl Worker {
                 }
             }
         }
+        self.net.flush_all(now);
     }
 
     /// What the journal has of a call.

@@ -4,10 +4,11 @@ use super::Profile;
 #[cfg(feature = "openssl")]
 use super::openssl;
 use super::profile::Configured;
+use crate::net::stream::Taken;
 use mio::net::TcpStream;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, ServerConnection};
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -69,30 +70,37 @@ impl Session {
         }
     }
 
-    pub(in crate::net) fn read(&mut self, socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.take(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                // Many close without saying so in TLS. A message that is cut off is noticed by its length.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                read => return read,
+    pub(in crate::net) fn read(&mut self, socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<Taken> {
+        let taken = match self {
+            Self::Rustls(session) => read_records(session, socket, buffer),
+            #[cfg(feature = "openssl")]
+            Self::OpenSsl(session) => read_octets(session, socket, buffer),
+        };
+        match taken {
+            // Many close without saying so in TLS. A message that is cut off is noticed by its length.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Ok(Taken { count: 0, drained: false })
             }
-            // What came may be no data of SIP, such as tickets or a key update: then on to the next record.
-            let pulled = self.pull(socket);
-            if pulled.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                // The alert that says why goes or it does not.
                 let _ = self.push(socket);
+                Err(error)
             }
-            pulled?;
+            taken => taken,
         }
     }
 
     /// Takes what there is room for; it counts as written, though some of it may wait in [`Session::waits`].
-    pub(in crate::net) fn write(&mut self, socket: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    pub(in crate::net) fn write(
+        &mut self,
+        socket: &mut TcpStream,
+        messages: &[IoSlice<'_>],
+    ) -> io::Result<usize> {
         self.push(socket)?;
         let taken = match self {
-            Self::Rustls(session) => session.writer().write(bytes)?,
+            Self::Rustls(session) => session.writer().write_vectored(messages)?,
             #[cfg(feature = "openssl")]
-            Self::OpenSsl(session) => session.write(bytes)?,
+            Self::OpenSsl(session) => session.write(messages.first().map_or(&[], |message| message))?,
         };
         self.push(socket).or_else(unless_blocked)?;
         Ok(taken)
@@ -141,16 +149,7 @@ impl Session {
         }
     }
 
-    /// Octets of SIP that have come; `WouldBlock` if more has to be pulled for the next.
-    fn take(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Rustls(session) => session.reader().read(buffer),
-            #[cfg(feature = "openssl")]
-            Self::OpenSsl(session) => session.read(buffer),
-        }
-    }
-
-    /// Reads from the socket once.
+    /// Reads from the socket once, for the handshake.
     fn pull(&mut self, socket: &mut TcpStream) -> io::Result<usize> {
         match self {
             Self::Rustls(session) => {
@@ -162,6 +161,67 @@ impl Session {
             #[cfg(feature = "openssl")]
             Self::OpenSsl(session) => session.pull(socket),
         }
+    }
+}
+
+/// Octets of SIP out of the records that the socket has. rustls reads 4 KiB at once, which is few records for a call of the
+/// kernel: so the socket is read into the end of `buffer`, and rustls reads from there.
+fn read_records(
+    session: &mut rustls::Connection,
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+) -> io::Result<Taken> {
+    let (clear, sealed) = buffer.split_at_mut(buffer.len() - buffer.len() * 3 / 8);
+    loop {
+        match session.reader().read(clear) {
+            Ok(count) => return Ok(Taken { count, drained: false }),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        let arrived = socket.read(sealed)?;
+        // That the peer has said farewell is told by the next read.
+        let mut drained = arrived < sealed.len();
+        let mut records = sealed.get(..arrived).unwrap_or_default();
+        let mut count = 0;
+        // Once at least: that the socket has ended is for rustls to know.
+        loop {
+            let consumed = session.read_tls(&mut records)?;
+            let state = session.process_new_packets();
+            let state = state.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            drained &= !state.peer_has_closed() && arrived > 0;
+            match session.reader().read(clear.get_mut(count..).unwrap_or_default()) {
+                Ok(more) => count += more,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
+                Err(error) => return Err(error),
+            }
+            if consumed == 0 || records.is_empty() {
+                break;
+            }
+        }
+        // What came may be no data of SIP, such as tickets or a key update, or the first part of a record.
+        if count > 0 {
+            return Ok(Taken { count, drained });
+        }
+        if drained {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+    }
+}
+
+/// Octets of SIP that the OpenSSL engine has, or gets from the socket.
+#[cfg(feature = "openssl")]
+fn read_octets(
+    session: &mut openssl::Connection,
+    socket: &mut TcpStream,
+    buffer: &mut [u8],
+) -> io::Result<Taken> {
+    loop {
+        match session.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read.map(|count| Taken { count, drained: false }),
+        }
+        session.pull(socket)?;
     }
 }
 
