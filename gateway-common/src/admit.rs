@@ -156,6 +156,33 @@ pub fn within_rate(config: &FlowConfig, state: &mut FlowState, now: u64) -> bool
     true
 }
 
+/// Whether checks have vouched for this source: media is heard of it and of no other.
+#[inline(always)]
+pub fn is_vouched_for(config: &FlowConfig, source: Addr128, port: Be16) -> bool {
+    config.gate == Gate::Exact && gate_opens(config, source, port)
+}
+
+/// Connectivity checks of strangers that a port hears in 2^[`CHECK_TIME_SHIFT`] nanoseconds, a second or so. An agent sends
+/// one every 50 ms (RFC 8445 section 14.2); a forked call has several agents, each with several addresses.
+pub const CHECKS_MAX: u64 = 256;
+pub const CHECK_TIME_SHIFT: u32 = 30;
+/// Below the number of that time, the count.
+pub const CHECK_COUNT_BITS: u32 = 16;
+
+/// Counts a connectivity check of a stranger, who proves himself to userspace or not: false if it is one too many.
+#[inline(always)]
+pub fn within_check_rate(state: &mut FlowState, now: u64) -> bool {
+    let time = now >> CHECK_TIME_SHIFT;
+    if state.checks >> CHECK_COUNT_BITS != time {
+        state.checks = time << CHECK_COUNT_BITS;
+    }
+    if state.checks & ((1 << CHECK_COUNT_BITS) - 1) >= CHECKS_MAX {
+        return false;
+    }
+    state.checks += 1;
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -252,6 +279,19 @@ mod tests {
         assert_eq!(payload_type(&config, 0), Ok((8, false)));
         assert_eq!(payload_type(&config, 101), Ok((96, true)));
         assert_eq!(payload_type(&config, 9), Err(Reason::PayloadType));
+    }
+
+    #[test]
+    fn strangers_have_so_many_checks_a_second_and_as_many_in_the_next() {
+        let mut state = FlowState::default();
+        let second = 1 << CHECK_TIME_SHIFT;
+        for now in [5 * second, 6 * second, 6_000 * second] {
+            for _ in 0..CHECKS_MAX {
+                assert!(within_check_rate(&mut state, now));
+            }
+            assert!(!within_check_rate(&mut state, now));
+            assert!(!within_check_rate(&mut state, now + second - 1));
+        }
     }
 
     proptest! {

@@ -120,7 +120,8 @@ pub struct FlowState {
     pub timestamp: u32,
     /// RTP timestamp that names the telephone-event; valid while `event_phase` is not 0.
     pub event_timestamp: u32,
-    pub padding_3: u64,
+    /// Connectivity checks of sources that none has vouched for, as [`crate::admit::within_check_rate`] counts them.
+    pub checks: u64,
 
     pub rtp_hop: NextHop,
     pub rtcp_hop: NextHop,

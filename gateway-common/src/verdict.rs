@@ -134,6 +134,8 @@ reasons! {
     SocketFull = 49, "socket_full";
     /// A connectivity check (RFC 8445) that proves nothing, or something that only looks like one.
     CheckRefused = 52, "check_refused";
+    /// Connectivity checks of sources that none has vouched for, more than a port hears of them.
+    CheckRate = 53, "check_rate";
 }
 
 /// Size of an array indexed by [`Reason`], with room for those to come.

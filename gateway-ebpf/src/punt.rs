@@ -1,15 +1,15 @@
 //! Packets of flows that userspace relays, and connectivity checks of all flows: out of the program to the socket of
 //! their receive queue.
 //!
-//! Gate and rate are asked here, so that no stranger and no flood keeps a worker busy; not of checks, which come from
-//! strangers by design and prove themselves to the worker. All else (payload type, latch, SRTP, counts) is the worker's:
+//! Gate and rate are asked here, so that no stranger and no flood keeps a worker busy. Checks come from strangers by design
+//! and prove themselves to the worker: of those a port hears so many a second. All else (payload type, latch, SRTP, counts) is the worker's:
 //! what it asks for has to be authentic first.
 
 use crate::{account, crypto, maps, packet::Packet, steer::Flow};
 use aya_ebpf::bindings::xdp_action;
 use gateway_common::{
     abi::stage,
-    admit::{gate_opens, within_rate},
+    admit::{gate_opens, is_vouched_for, within_check_rate, within_rate},
     flow::flag,
     headers::Headers,
     stun::is_stun,
@@ -46,7 +46,12 @@ fn punted(packet: &Packet, headers: &Headers, flow: &mut Flow) -> Result<u32, Re
     if let Some(fault) = headers.fault {
         return Err(fault);
     }
-    if !is_check(packet, headers, flow) {
+    if is_check(packet, headers, flow) && !is_vouched_for(flow.config, headers.source, headers.source_port) {
+        flow.take_time(true);
+        if !within_check_rate(flow.state, flow.now) {
+            return Err(Reason::CheckRate);
+        }
+    } else {
         knock(headers, flow)?;
     }
     // SAFETY: control writes an element before packets come to it, and again with the same value.

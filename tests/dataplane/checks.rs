@@ -3,6 +3,7 @@
 use crate::wires::{FAR, NEAR, Phone, Wires, plan, talk};
 use crate::worker::{Protecting, Worker};
 use anyhow::{Context, Result, ensure};
+use gateway_common::admit::CHECKS_MAX;
 use gateway_common::flow::{Latch, Punted};
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_userspace::base::token::Tokens;
@@ -107,6 +108,32 @@ fn the_kernel_relays_for_a_checked_source_and_for_no_other() -> Result<()> {
         ensure!((report.packets, report.path) == (20, RelayPath::Kernel), "{report:?}");
         node.detach()?;
     }
+    Ok(())
+}
+
+#[test]
+fn a_flood_of_checks_of_strangers_reaches_userspace_in_part_only_and_the_vouched_for_are_heard() -> Result<()>
+{
+    let wires = Wires::new("checkflood")?;
+    let (mut caller, mut callee) = wires.phones()?;
+    let node = Node::boot(&wires.settings())?;
+    let mut worker = Worker::new(&node, 0, 1)?;
+    worker.dataplane.install(&checked())?;
+    wires.resolved("192.0.2.10")?;
+    check(&mut worker, &callee, true)?;
+    let other = Phone::new(&wires.callee, OTHER, FAR)?;
+    let mut stun = Vec::new();
+    Builder::new(&mut stun, Class::Request, [9; 12]).finish(None);
+    // However slow this host is: a second has its number of checks, and this is not done in ten.
+    for _ in 0..12 * CHECKS_MAX {
+        other.send(&stun)?;
+    }
+    let drops = node.drops()?;
+    ensure!(drops.get(&Reason::CheckRate).is_some_and(|count| *count > 0), "{drops:?}");
+    worker.turn()?;
+    check(&mut worker, &callee, false).context("of the far end that was vouched for")?;
+    talk(&mut caller, &mut callee, 20)?;
+    node.detach()?;
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
-use support::namespace::{Namespace, ip, run};
+use support::namespace::{Namespace, ip, run, without_ipv6};
 use support::wire::Rtp;
 
 /// Long enough for a packet that comes, on the slowest machine.
@@ -90,7 +90,7 @@ fn connect(
     ip(&format!("link set {near} up"))?;
     namespace.take(far)?;
     namespace.inside(|| {
-        run("sysctl", &["-qw", "net.ipv6.conf.default.disable_ipv6=1"])?;
+        without_ipv6()?;
         ip(&format!("addr add {far_address} dev {far}"))?;
         ip(&format!("link set {far} up"))?;
         // A veth takes redirected packets only when its other end polls, and leaves checksums to hardware that is

@@ -68,6 +68,12 @@ pub fn ip(words: &str) -> Result<()> {
     run("ip", &words.split_whitespace().collect::<Vec<_>>())
 }
 
+/// Interfaces that are made in the calling thread's namespace from now on say nothing over IPv6 of their own accord.
+pub fn without_ipv6() -> Result<()> {
+    let setting = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+    std::fs::write(setting, "1").with_context(|| setting.to_owned())
+}
+
 /// Runs a command in the calling thread's namespace; its failure carries its output.
 pub fn run(program: &str, arguments: &[&str]) -> Result<()> {
     let output = Command::new(program)

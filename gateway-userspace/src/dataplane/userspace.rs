@@ -214,7 +214,7 @@ impl Userspace {
         if !is_ours && self.engine.config(*key).is_none() {
             return;
         }
-        self.engine.follow(*key, FlowConfig { rate: 0, ..*config });
+        self.engine.follow(*key, asked(*config));
         let foreign = [
             spec.unprotect.as_ref().filter(|_| !keys::opens_in_kernel(spec)),
             spec.protect.as_ref().filter(|key| !keys::is_of_the_kernel(key)),
@@ -228,8 +228,7 @@ impl Userspace {
     /// A flow that userspace relays is to be what the table says now, also for what is made here before a packet of it comes.
     pub(super) fn follow(&mut self, key: FlowKey, config: FlowConfig) {
         if self.engine.config(key).is_some() {
-            // The program has asked for the rate.
-            self.engine.follow(key, FlowConfig { rate: 0, ..config });
+            self.engine.follow(key, asked(config));
         }
     }
 
@@ -343,9 +342,14 @@ fn publish(
             tracing::error!(?fault, "what a connectivity check vouches for is not in the flow table");
         }
         if engine.config(key).is_some() {
-            engine.follow(key, FlowConfig { rate: 0, ..config });
+            engine.follow(key, asked(config));
         }
     }
+}
+
+/// The flow as the engine has it: the program has asked for the rate, of media and of connectivity checks.
+fn asked(config: FlowConfig) -> FlowConfig {
+    FlowConfig { rate: 0, flags: config.flags & !flag::ICE, ..config }
 }
 
 /// What a frame needs on its way.
@@ -386,8 +390,7 @@ impl Relayed<'_> {
         if self.engine.config(at).is_none() {
             return Err(Reason::StateMissing);
         }
-        // The program has asked for the rate.
-        self.engine.follow(at, FlowConfig { rate: 0, ..config });
+        self.engine.follow(at, asked(config));
         let arrived = Arrival {
             at,
             source: headers.source,

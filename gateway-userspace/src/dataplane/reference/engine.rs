@@ -362,6 +362,11 @@ impl Engine {
 
     /// Answers what looks like a connectivity check, and writes what it changes into the flows concerned.
     fn check(&mut self, now: u64, arrived: &Arrival, slot: u32, packet: &[u8], carrier: &mut impl Carrier) {
+        // Where there is an XDP program it has asked.
+        let is_asked = self.relay.config(arrived.at).is_some_and(|config| config.flags & flag::ICE == 0);
+        if !is_asked && let Err(reason) = self.relay.knocks(now, *arrived, None, true) {
+            return self.relay.refuse(arrived.at, reason);
+        }
         let Some(answer) = self.checks.receive(now, slot, arrived, packet) else { return };
         if answer.refused {
             self.relay.refuse(arrived.at, Reason::CheckRefused);

@@ -459,7 +459,8 @@ impl Relay {
         (slot != NO_SLOT).then(|| self.states.read(slot))
     }
 
-    /// Whether the gate of a flow lets the packet in, and its rate: all that is asked of a packet for userspace.
+    /// Whether the gate of a flow lets the packet in, and its rate: all that is asked of a packet for userspace, and of a
+    /// connectivity check.
     pub(super) fn knocks(
         &mut self,
         now: u64,
@@ -472,7 +473,13 @@ impl Relay {
             admit::begin(&config, state);
             match fault {
                 Some(fault) => Err(fault),
-                None if is_check => Ok(()),
+                None if is_check && !admit::is_vouched_for(&config, arrived.source, arrived.source_port) => {
+                    if admit::within_check_rate(state, now) {
+                        Ok(())
+                    } else {
+                        Err(Reason::CheckRate)
+                    }
+                }
                 None if !admit::gate_opens(&config, arrived.source, arrived.source_port) => {
                     Err(Reason::SourceRefused)
                 }
