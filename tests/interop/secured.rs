@@ -22,13 +22,18 @@ const WITH: Duration = Duration::from_secs(1);
 
 /// A plain caller's trunk, and one to the callee that takes nothing but SRTP by these suites.
 fn trunks(suites: &[Suite]) -> String {
+    trunks_between(("10.81.1.1", "10.81.1.2"), suites)
+}
+
+/// The same, with the addresses of the operator's trunk.
+fn trunks_between((ours, theirs): (&str, &str), suites: &[Suite]) -> String {
     let names: Vec<_> = suites.iter().map(|suite| format!("\"{}\"", suite.name())).collect();
     format!(
         r#"
 [[trunk]]
 name = "operator"
-listen = "udp:10.81.1.1:5060"
-peers = [{{ address = "10.81.1.2:5060" }}]
+listen = "udp:{ours}:5060"
+peers = [{{ address = "{theirs}:5060" }}]
 
 [[trunk]]
 name = "service"
@@ -91,6 +96,34 @@ fn killed_under(suite: Suite) -> Result<Outcome> {
     let relayed_by = records.iter().flat_map(|record| [&record.from_caller, &record.from_callee]);
     let relayed_by = relayed_by.map(|heard| heard.relayed_by).collect();
     Ok(Outcome { flows, tally, drops, relayed_by, dying })
+}
+
+/// SRTP in the kernel and in userspace, over AF_XDP, between a caller by IPv6 and a callee by IPv4.
+#[test]
+fn secured_calls_from_ipv6_to_ipv4_lose_nothing_whoever_relays_them() -> Result<()> {
+    for (suite, relayed_by) in
+        [(Suite::AesCm128HmacSha1_80, "kernel"), (Suite::AeadAes256Gcm, "userspace (srtp_suite)")]
+    {
+        let lab = Lab::new()?;
+        let daemon = Daemon::start(&lab, &trunks_between(("[fd00:81:1::1]", "[fd00:81:1::2]"), &[suite]))?;
+        let mut caller = Phone::over_ipv6(&lab)?;
+        let mut callee = Phone::new(&lab, Host::Callee)?.secured_by(suite);
+        let (mut from, to) = connect(&mut caller, &mut callee, 30_000)?;
+        let keys = HashMap::from([(to.media_port, to.keys.clone().context("keys")?)]);
+        let flows = daemon.ask::<FlowList>(&["flows"])?.flows;
+        assert!(flows.iter().all(|flow| flow.relayed_by == relayed_by), "{flows:?}");
+        let streams = Streams::start_secured(&lab, &flows, &keys)?;
+        std::thread::sleep(Duration::from_secs(2));
+        let tally = streams.stop()?;
+        assert!(tally.sent > 0);
+        assert_eq!((tally.streams, tally.sent, tally.repeated), (2, tally.received, 0), "{tally:?}");
+        caller.hang_up(&mut from)?;
+        callee.be_hung_up(&to)?;
+        let record = &daemon.records(1)?[0];
+        assert_eq!(record.from_caller.packets + record.from_callee.packets, tally.sent as u64);
+        assert_eq!(daemon.ask::<Drops>(&["drops"])?.packets, []);
+    }
+    Ok(())
 }
 
 // Statements 133, 137.
