@@ -7,7 +7,6 @@ use support::baresip::{Baresip, Setup};
 use support::daemon::{Daemon, SOON};
 use support::lab::{Host, Lab};
 use support::process::until;
-use support::tone::Recording;
 
 const LOW: f64 = 440.0;
 const HIGH: f64 = 1000.0;
@@ -44,13 +43,6 @@ fn phones<'a>(lab: &'a Lab, alice_calls: bool) -> Result<(Baresip<'a>, Baresip<'
     }
 }
 
-#[track_caller]
-fn is_tone(heard: &Recording, theirs: f64, own: f64) {
-    assert!(heard.power() > 1e6, "silence: power {}", heard.power());
-    assert!(heard.share(theirs) > 0.99, "{} of the power at {theirs} Hz", heard.share(theirs));
-    assert!(heard.share(own) < 0.001, "{} of the power at {own} Hz: an echo", heard.share(own));
-}
-
 fn no_tag_was_wrong(daemon: &Daemon<'_>) -> Result<()> {
     let drops = format!("{:?}", daemon.ask::<Drops>(&["drops"])?);
     assert!(
@@ -69,8 +61,8 @@ fn a_plain_caller_and_a_secured_callee_hear_each_other_by_each_suite() -> Result
         let media = format!("security = \"required\"\nsuites = [\"{suite}\"]");
         let daemon = Daemon::start_over_sockets(&lab, &trunks(&media))?;
         let (alice, bob) = phones(&lab, true)?;
-        is_tone(&bob.hears()?, LOW, HIGH);
-        is_tone(&alice.hears()?, HIGH, LOW);
+        bob.hears(LOW, HIGH, 0.99)?;
+        alice.hears(HIGH, LOW, 0.99)?;
         no_tag_was_wrong(&daemon)?;
         alice.hang_up()?;
         let [record] = <[_; 1]>::try_from(daemon.records(1)?).expect("one record");
@@ -86,8 +78,8 @@ fn a_secured_caller_and_a_plain_callee_hear_each_other() -> Result<()> {
     let lab = Lab::new()?;
     let daemon = Daemon::start_over_sockets(&lab, &trunks("security = \"required\""))?;
     let (alice, bob) = phones(&lab, false)?;
-    is_tone(&bob.hears()?, LOW, HIGH);
-    is_tone(&alice.hears()?, HIGH, LOW);
+    bob.hears(LOW, HIGH, 0.99)?;
+    alice.hears(HIGH, LOW, 0.99)?;
     no_tag_was_wrong(&daemon)?;
     bob.hang_up()?;
     assert_eq!(daemon.records(1)?[0].sip_status, 200);
@@ -110,7 +102,7 @@ fn after_hold_and_resume_from_either_side_packets_flow_both_ways_and_both_ends_c
     let lab = Lab::new()?;
     let daemon = Daemon::start_over_sockets(&lab, &trunks("security = \"required\""))?;
     let (alice, bob) = phones(&lab, true)?;
-    is_tone(&bob.hears()?, LOW, HIGH);
+    bob.hears(LOW, HIGH, 0.99)?;
     // This phone's recordings end when it is held, so that packets are counted instead.
     for phone in [&alice, &bob] {
         phone.command("hold")?;
@@ -139,8 +131,8 @@ fn a_phone_without_srtp_takes_an_offer_of_either() -> Result<()> {
     let bob = Baresip::start(&lab, Setup::new(Host::Callee, "bob", HIGH))?;
     let dials = Setup { dials: Some("sip:bob@10.81.1.1"), ..Setup::new(Host::Caller, "alice", LOW) };
     let alice = Baresip::start(&lab, dials)?;
-    is_tone(&bob.hears()?, LOW, HIGH);
-    is_tone(&alice.hears()?, HIGH, LOW);
+    bob.hears(LOW, HIGH, 0.99)?;
+    alice.hears(HIGH, LOW, 0.99)?;
     alice.hang_up()?;
     assert_eq!(daemon.records(1)?[0].sip_status, 200);
     Ok(())

@@ -35,17 +35,10 @@ fn tones_both_ways(transport: &'static str, trunk: &str) -> Result<()> {
     let callee = Baresip::start(&lab, setup(Host::Callee, "bob", high))?;
     let dials = Setup { dials: Some(&called), ..setup(Host::Caller, "alice", low) };
     let caller = Baresip::start(&lab, dials)?;
-    let heard_by_callee = callee.hears()?;
-    let heard_by_caller = caller.hears()?;
+    callee.hears(low, high, 0.99)?;
+    caller.hears(high, low, 0.99)?;
     // A phone that is asked to end hangs up.
     caller.hang_up()?;
-
-    for (heard, theirs, own) in [(heard_by_callee, low, high), (heard_by_caller, high, low)] {
-        // G.711 leaves a tone at this level about 38 dB above its quantisation noise (ITU-T G.712).
-        assert!(heard.power() > 1e6, "silence: power {}", heard.power());
-        assert!(heard.share(theirs) > 0.99, "{} of the power at {theirs} Hz", heard.share(theirs));
-        assert!(heard.share(own) < 0.001, "{} of the power at {own} Hz: an echo", heard.share(own));
-    }
     let [record] =
         <[_; 1]>::try_from(daemon.records(1)?).map_err(|records| anyhow::anyhow!("{records:?}"))?;
     assert_eq!((record.sip_status, record.caller.as_str(), record.called.as_str()), (200, "alice", "bob"));

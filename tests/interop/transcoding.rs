@@ -1,6 +1,6 @@
 //! Calls between baresip phones that have no codec in common: what each hears is the other's tone, and nothing of its own.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use gateway_userspace::admin::answer::FlowList;
 use std::time::Duration;
 use support::baresip::{Baresip, Setup};
@@ -52,15 +52,11 @@ fn heard(with_xdp: bool, (codec, purity): (&str, f64)) -> Result<(String, String
     let callee = Baresip::start(&lab, Setup { codec: "pcma", ..Setup::new(Host::Callee, "bob", HIGH) })?;
     let alice = Setup { codec, settings: MODULES, ..Setup::new(Host::Caller, "alice", LOW) };
     let caller = Baresip::start(&lab, Setup { dials: Some("sip:bob@10.81.1.1"), ..alice })?;
-    let heard = [(callee.hears()?, LOW, HIGH), (caller.hears()?, HIGH, LOW)];
+    callee.hears(LOW, HIGH, purity).context(codec.to_owned())?;
+    caller.hears(HIGH, LOW, purity).context(codec.to_owned())?;
     let flows = daemon.ask::<FlowList>(&["flows"])?.flows;
     assert!(flows.len() >= 2 && flows.iter().all(|flow| flow.relayed_by == relayed_by), "{flows:?}");
     caller.hang_up()?;
-    for (heard, theirs, own) in heard {
-        assert!(heard.power() > 1e6, "{codec}: silence: power {}", heard.power());
-        assert!(heard.share(theirs) > purity, "{codec}: {} of the power at {theirs} Hz", heard.share(theirs));
-        assert!(heard.share(own) < 0.01, "{codec}: {} of the power at {own} Hz: an echo", heard.share(own));
-    }
     let [record] =
         <[_; 1]>::try_from(daemon.records(1)?).map_err(|records| anyhow::anyhow!("{records:?}"))?;
     assert_eq!(record.sip_status, 200);

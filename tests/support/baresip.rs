@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
-/// What is looked at of a recording: from 1 s on, for 2 s. The first packets may fall into the phone's jitter buffer.
+/// What is looked at of a recording, in seconds: never the first, which may lie in the phone's jitter buffer, and the last two.
 pub const FROM: f64 = 1.0;
 pub const LENGTH: f64 = 2.0;
 /// Where it takes commands, if it is the first on its host; others have it as far from here as their SIP port from 5060.
@@ -83,27 +83,41 @@ impl<'a> Baresip<'a> {
         Recording::read(&self.recording()?.context("nothing was recorded")?)
     }
 
-    /// What it has decoded, once that is long enough.
-    pub fn hears(&self) -> Result<Recording> {
-        let heard = until(SOON, || {
-            let Some(path) = self.recording()? else { return Ok(None) };
-            // The file is still being written: its header comes first, and may not be there yet.
-            Ok(Recording::read(&path).and_then(|heard| heard.part(FROM, LENGTH)).ok())
-        });
-        heard.with_context(|| format!("nothing was recorded:\n{}", self.output()))
+    /// Waits until what it has decoded last is `tone`, with at least `purity` of the power, 0 to 1, and holds next to nothing
+    /// of the phone's `own` tone. A host that stands still for a moment costs some packets, which passes; what a call does
+    /// to its audio stays.
+    pub fn hears(&self, tone: f64, own: f64, purity: f64) -> Result<()> {
+        self.hears_last((FROM, LENGTH), |part| {
+            let echo = part.share(own);
+            let is = part.share(tone) > purity && echo < (1.0 - purity) / 10.0;
+            (is, format!("{:.4} of it at {tone} Hz, an echo of {echo:.4} at {own} Hz", part.share(tone)))
+        })
     }
 
     /// Waits until the last second that it has decoded is this tone and nothing else, whatever it heard before.
     pub fn hears_tone(&self, frequency: f64) -> Result<()> {
+        self.hears_last((0.0, 1.0), |part| {
+            (part.share(frequency) > 0.99, format!("{:.3} of it at {frequency} Hz", part.share(frequency)))
+        })
+    }
+
+    /// Waits until the last `length` seconds, all of them later than `from`, are no silence and as `is` says.
+    fn hears_last(
+        &self,
+        (from, length): (f64, f64),
+        is: impl Fn(&Recording) -> (bool, String),
+    ) -> Result<()> {
         let mut last = String::from("nothing was recorded");
         let heard = until(SOON, || {
             let Some(path) = self.recording()? else { return Ok(None) };
-            let Ok(second) = Recording::read(&path).and_then(|all| all.part(all.seconds() - 1.0, 1.0)) else {
-                return Ok(None);
-            };
-            let (power, share) = (second.power(), second.share(frequency));
-            last = format!("power {power:.0}, {share:.3} of it at {frequency} Hz");
-            Ok((power > 1e6 && share > 0.99).then_some(()))
+            // The file is still being written: its header comes first, and may not be there yet.
+            let Ok(all) = Recording::read(&path) else { return Ok(None) };
+            let begin = all.seconds() - length;
+            let Some(Ok(part)) = (begin >= from).then(|| all.part(begin, length)) else { return Ok(None) };
+            // G.711 leaves a tone at this level about 38 dB above its quantisation noise (ITU-T G.712).
+            let (is, found) = is(&part);
+            last = format!("power {:.0}, {found}", part.power());
+            Ok((part.power() > 1e6 && is).then_some(()))
         });
         heard.with_context(|| format!("{last}\n{}", self.output()))
     }
