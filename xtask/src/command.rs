@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
@@ -115,10 +116,16 @@ pub(crate) fn ask(command: &mut Command) -> Result<String> {
 
 /// Whether a program of this name is found on `PATH`.
 pub(crate) fn on_path(program: &str) -> bool {
+    find_program(program).is_some()
+}
+
+/// Where `PATH` has a program of this name.
+pub(crate) fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps administrators' tools out of the PATH of other users.
     let sbin = ["/usr/sbin", "/sbin"].map(Into::into);
-    std::env::split_paths(&path).chain(sbin).any(|directory| directory.join(program).is_file())
+    let mut directories = std::env::split_paths(&path).chain(sbin);
+    directories.find_map(|directory| Some(directory.join(program)).filter(|path| path.is_file()))
 }
 
 /// As typed into a shell.

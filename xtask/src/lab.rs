@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// Name of the lab; labs with different names live side by side
     #[arg(long, global = true, default_value = "cw")]
     prefix: String,
+    /// Both ends behind VLANs: one tag toward the caller, two toward the callee
+    #[arg(long, global = true)]
+    vlans: bool,
     /// Print the result as one line of JSON
     #[arg(long, global = true)]
     json: bool,
@@ -44,7 +47,7 @@ enum Action {
 
 pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
-    let lab = Lab { workspace: &workspace, prefix: arguments.prefix.clone() };
+    let lab = Lab { workspace: &workspace, prefix: arguments.prefix.clone(), vlans: arguments.vlans };
     match &arguments.action {
         Action::Up => {
             setup::ensure(&steps, &workspace, &[Need::Lab], &arguments.options)?.or_fail()?;
@@ -76,6 +79,8 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
 pub(crate) struct Lab<'a> {
     pub(crate) workspace: &'a Workspace,
     pub(crate) prefix: String,
+    /// Both ends are behind VLANs.
+    pub(crate) vlans: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,6 +152,9 @@ impl Lab<'_> {
     fn script(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.workspace.root.join("scripts/lab.sh"));
         command.args(arguments).env("LAB_PREFIX", &self.prefix);
+        if self.vlans {
+            command.env("LAB_VLANS", "yes");
+        }
         command
     }
 

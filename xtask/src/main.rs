@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod ebpf;
 mod fuzz;
+mod guest;
 mod lab;
 mod media;
 mod namespace;

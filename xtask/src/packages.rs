@@ -17,7 +17,7 @@ use std::{fs, io};
 pub(crate) enum Need {
     /// Build the XDP objects: a Rust compiler for BPF, and bpf-linker
     Ebpf,
-    /// Build the daemon: the libraries of codecs
+    /// Build the daemon: the libraries of codecs, and what makes its allocator
     Codecs,
     /// Load them from xtask and from tests: libelf and zlib, for libbpf
     Kernel,
@@ -25,7 +25,7 @@ pub(crate) enum Need {
     Lab,
     /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, stunnel, dnsmasq, tcpdump, tshark, aioice
     Peers,
-    /// Other kernels under emulation: QEMU and busybox
+    /// Other kernels under emulation: QEMU, busybox, and what unpacks their modules
     Verify,
     /// Build what fuzzes the readers: a C++ compiler, for libFuzzer
     Fuzz,
@@ -52,6 +52,7 @@ impl Need {
             Self::Codecs => &[
                 Package("pkg-config", Probe::Program("pkg-config")),
                 Package("gcc", Probe::Program("cc")),
+                Package("make", Probe::Program("make")),
                 Package("libopus-dev", Probe::Files(&["/usr/include/opus/opus.h"])),
                 Package("libopencore-amrnb-dev", Probe::Files(&["/usr/include/opencore-amrnb/interf_dec.h"])),
                 Package("libopencore-amrwb-dev", Probe::Files(&["/usr/include/opencore-amrwb/dec_if.h"])),
@@ -87,6 +88,7 @@ impl Need {
                 Package("qemu-system-x86", Probe::Program("qemu-system-x86_64")),
                 // The dynamic busybox would need its libraries in the guest.
                 Package("busybox-static", Probe::Package("busybox-static")),
+                Package("xz-utils", Probe::Program("xz")),
             ],
             Self::Fuzz => &[Package("g++", Probe::Program("c++"))],
             Self::Optional => &[
@@ -200,8 +202,10 @@ pub(crate) fn install(workspace: &Workspace, step: &Step, packages: &[&str]) -> 
     let _services = ServicesHeldBack::hold()?;
     let mut arguments = vec!["install", "--yes", "--no-install-recommends", "-o", "APT::Status-Fd=1"];
     arguments.extend(packages);
-    run(workspace, step, &mut apt_get(&arguments))
-        .with_context(|| if renewed.status.success() { String::new() } else { renewed.complaint() })?;
+    run(workspace, step, &mut apt_get(&arguments)).map_err(|error| match renewed.status.success() {
+        true => error,
+        false => error.context(renewed.complaint()),
+    })?;
     for package in packages.iter().filter(|package| SERVICES.contains(package)) {
         disable_service(package)?;
     }

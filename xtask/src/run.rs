@@ -41,7 +41,7 @@ pub(crate) enum Transport {
 
 pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
-    let lab = Lab { workspace: &workspace, prefix: arguments.prefix.clone() };
+    let lab = Lab { workspace: &workspace, prefix: arguments.prefix.clone(), vlans: false };
     let ready =
         setup::ensure(&steps, &workspace, &[Need::Ebpf, Need::Codecs, Need::Lab], &arguments.options)?
             .or_fail()?;

@@ -5,7 +5,7 @@ use crate::packages::{self, Host, Need, bpf_file_system};
 use crate::steps::Steps;
 use crate::toolchain::{self, Toolchain};
 use crate::workspace::Workspace;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -181,7 +181,16 @@ impl Installer<'_> {
                 unmet.push(Unmet { need: Need::Ebpf, what: format!("a BPF compiler ({reason})"), fix });
                 return Ok(None);
             }
-            self.steps.run("BPF compiler", |step| packages::install(self.workspace, step, &packages))?;
+            self.steps.run("BPF compiler", |step| {
+                packages::install(self.workspace, step, &packages).with_context(|| {
+                    format!(
+                        "Debian 12 has this compiler among its security updates: if apt cannot locate it, add `{}` \
+                         to /etc/apt/sources.list; without Debian's: `{}`",
+                        toolchain::COMPILER_SOURCE,
+                        toolchain::NIGHTLY_COMMAND
+                    )
+                })
+            })?;
         }
         self.steps.run("eBPF toolchain", |step| {
             let toolchain =

@@ -9,7 +9,7 @@ use crate::report;
 use crate::setup::{self, Options, Ready};
 use crate::steps::Steps;
 use crate::workspace::{Workspace, cargo};
-use crate::{ebpf, fuzz, verify};
+use crate::{demo, ebpf, fuzz, guest, verify};
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use std::process::Command;
@@ -54,6 +54,8 @@ enum Check {
     Dataplane,
     /// Real peers in network namespaces
     Interop,
+    /// Calls between VLANs, with their media in the kernel, on Debian's 6.1 and 6.12
+    Guests,
 }
 
 impl Check {
@@ -69,12 +71,13 @@ impl Check {
             Self::Verify => &[Need::Ebpf, Need::Kernel, Need::Verify],
             Self::Dataplane => &[Need::Ebpf, Need::Lab],
             Self::Interop => &[Need::Ebpf, Need::Lab, Need::Peers],
+            Self::Guests => &[Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers, Need::Verify],
         }
     }
 
     /// Loads programs or makes namespaces.
     fn needs_root(self) -> bool {
-        matches!(self, Self::Verify | Self::Dataplane | Self::Interop)
+        matches!(self, Self::Verify | Self::Dataplane | Self::Interop | Self::Guests)
     }
 }
 
@@ -191,6 +194,12 @@ impl Runner<'_> {
                 let verdicts = verify::on_all_kernels(self.workspace, self.steps)?;
                 let failed = verdicts.iter().filter(|verdict| !verdict.passed()).count() as u64;
                 Ok(Counts { passed: verdicts.len() as u64 - failed, failed, ignored: 0 })
+            }
+            Check::Guests => {
+                let broken = demo::on_other_kernels(self.workspace, self.steps)?;
+                broken.iter().for_each(|error| eprintln!("{error:#}"));
+                let failed = broken.len() as u64;
+                Ok(Counts { passed: guest::KERNELS.len() as u64 - failed, failed, ignored: 0 })
             }
         }
     }

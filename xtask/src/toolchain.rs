@@ -18,6 +18,8 @@ use std::{env, fs};
 pub(crate) const TARGET: &str = "bpfel-unknown-none";
 /// Debian's compiler for BPF.
 pub(crate) const COMPILER_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
+/// Debian 12 has them among its security updates, which an installed system asks for, and a bare image may not.
+pub(crate) const COMPILER_SOURCE: &str = "deb http://deb.debian.org/debian-security bookworm-security main";
 /// What a host without Debian's packages does instead.
 pub(crate) const NIGHTLY_COMMAND: &str = "rustup toolchain install nightly --component rust-src";
 

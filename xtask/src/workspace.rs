@@ -38,6 +38,11 @@ impl Workspace {
         Ok(Self { root: metadata.workspace_root, target: metadata.target_directory })
     }
 
+    /// That of a guest, which has what it needs of the repository below `/`.
+    pub(crate) fn of_guest() -> Self {
+        Self { root: "/".into(), target: "/target".into() }
+    }
+
     /// The built eBPF objects; `gateway-userspace/build.rs` embeds two of them from here.
     pub(crate) fn objects(&self) -> PathBuf {
         self.target.join("ebpf")

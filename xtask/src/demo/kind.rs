@@ -4,7 +4,7 @@ use super::Arguments;
 use crate::daemon::{Record, Service};
 use crate::media::Form;
 use crate::peers::Answer;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -89,14 +89,14 @@ impl Kind {
 }
 
 /// What became of the calls of one kind, by their records.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct KindFigures {
-    pub(super) trunk: &'static str,
+    pub(super) trunk: String,
     pub(super) answered: usize,
     pub(super) caller_codec: String,
     pub(super) callee_codec: String,
     /// What the callee's media is carried in.
-    pub(super) callee_media: &'static str,
+    pub(super) callee_media: String,
     /// RTP packets heard from both sides.
     pub(super) packets: u64,
     /// Who relayed the calls, and why if not the kernel: all that was seen of them while they were up.
@@ -117,11 +117,11 @@ impl KindFigures {
             answered.first().and_then(|record| of(record).clone()).unwrap_or_default()
         };
         Self {
-            trunk: kind.name,
+            trunk: kind.name.to_owned(),
             answered: answered.len(),
             caller_codec: codec(|record| &record.caller_codec),
             callee_codec: codec(|record| &record.callee_codec),
-            callee_media: if kind.form == Form::Secured { "SRTP" } else { "RTP" },
+            callee_media: if kind.form == Form::Secured { "SRTP" } else { "RTP" }.to_owned(),
             packets,
             relayed_by: relayed.get(kind.name).into_iter().flatten().cloned().collect(),
             kernel_share: if packets == 0 { 0.0 } else { in_kernel / packets as f64 },

@@ -8,12 +8,14 @@
 //! Both ends play the recording. What they send and receive is counted on their own interfaces, so that the
 //! figures do not rest on what Causeway says of itself; only the kernel's share does.
 
+mod guest;
 mod kind;
 mod view;
 
 use crate::daemon::{Daemon, Record, Shape, Signalling};
+use crate::guest::{KERNELS, Kernel};
 use crate::lab::Lab;
-use crate::media::{Form, media_pcap};
+use crate::media::{Form, PACKETS, media_pcap};
 use crate::packages::Need;
 use crate::peers::{Answer, Callee, Caller, Conversation, Offer, Outcome};
 use crate::run::build_daemon;
@@ -25,10 +27,10 @@ use crate::workspace::Workspace;
 use crate::{ebpf, packages};
 use anyhow::{Context, Result, ensure};
 use kind::{Kind, KindFigures};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Name of the lab, and of everything else that the demo makes.
@@ -61,6 +63,15 @@ pub(crate) struct Arguments {
     /// A part of the calls goes to a callee that speaks another codec
     #[arg(long)]
     transcode: bool,
+    /// Both ends are behind VLANs: one tag toward the caller, two toward the callee
+    #[arg(long)]
+    vlans: bool,
+    /// Carry the calls on Debian's kernel of this version, under QEMU
+    #[arg(long, value_name = "VERSION", value_parser = guest::kernel)]
+    kernel: Option<Kernel>,
+    /// Set nothing up, and carry the calls with this daemon
+    #[arg(long, hide = true, value_name = "DAEMON", conflicts_with = "kernel")]
+    prepared: Option<PathBuf>,
     /// End with the figures as one line of JSON
     #[arg(long)]
     json: bool,
@@ -68,8 +79,27 @@ pub(crate) struct Arguments {
     options: Options,
 }
 
+impl Arguments {
+    /// Few calls, because a processor is emulated for them.
+    fn in_guest(kernel: Kernel) -> Self {
+        let options = Options { no_install: false };
+        let kernel = Some(kernel);
+        Self {
+            calls: 4,
+            rate: 1,
+            srtp: false,
+            transcode: false,
+            vlans: true,
+            kernel,
+            prepared: None,
+            json: false,
+            options,
+        }
+    }
+}
+
 /// The last line of `--json`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Figures {
     placed: u64,
     answered: u64,
@@ -85,7 +115,25 @@ struct Figures {
     setup_p99_ms: f64,
     /// How packets are taken from the interfaces: `native`, `generic`, `sockets`.
     datapath: String,
+    /// Release of the kernel that carried the calls.
+    kernel: String,
     kinds: Vec<KindFigures>,
+}
+
+impl Figures {
+    fn all_answered(&self, arguments: &Arguments) -> Result<()> {
+        let answered = self.failed == 0 && self.answered == u64::from(arguments.calls);
+        ensure!(answered, "not every call was answered");
+        Ok(())
+    }
+
+    fn all_in_kernel(&self, arguments: &Arguments) -> Result<()> {
+        self.all_answered(arguments)?;
+        let expected = u64::from(arguments.calls) * 2 * u64::from(PACKETS);
+        ensure!(self.rtp_sent == expected && self.rtp_lost == 0, "not every packet was sent and received");
+        ensure!(self.kernel_share == 1.0, "not every packet was relayed in the kernel");
+        Ok(())
+    }
 }
 
 pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
@@ -93,31 +141,67 @@ pub(crate) fn run_task(arguments: &Arguments) -> Result<()> {
         packages::Host::inspect()?.root,
         "the demo makes namespaces and loads programs: sudo cargo xtask demo"
     );
-    let (workspace, steps) = (Workspace::find()?, Steps::new());
-    let needs = [Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers];
-    let ready = setup::ensure(&steps, &workspace, &needs, &arguments.options)?.or_fail()?;
-    ebpf::build(&steps, &workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
-    let program = build_daemon(&steps, &workspace, false)?;
-
-    let directory = workspace.target.join("xtask/demo");
-    // Records and state of the demo before belong to calls that are over.
-    fs::remove_dir_all(&directory).ok();
-    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
-    let lab = Lab { workspace: &workspace, prefix: PREFIX.to_owned() };
-    lab.renew(&steps)?;
-    let shown = run(arguments, &lab, &steps, &program, &directory);
-    let removed = lab.remove();
-    let figures = shown?;
-    removed?;
+    let steps = Steps::new();
+    let figures = match &arguments.prepared {
+        Some(daemon) => here(arguments, &Workspace::of_guest(), &steps, daemon)?,
+        None => {
+            let workspace = Workspace::find()?;
+            let daemon = daemon(arguments, &workspace, &steps)?;
+            carry(arguments, &workspace, &steps, &daemon)?
+        }
+    };
     view::print_figures(&figures);
     if arguments.json {
         println!("{}", serde_json::to_string(&figures)?);
     }
-    ensure!(
-        figures.failed == 0 && figures.answered == u64::from(arguments.calls),
-        "not every call was answered"
-    );
-    Ok(())
+    figures.all_answered(arguments)
+}
+
+/// Calls between VLANs on every kernel that Causeway promises beside the running one. The host is set up and the
+/// objects are built; what is returned is what was not as it should be.
+///
+/// # Errors
+/// The daemon could not be built.
+pub(crate) fn on_other_kernels(workspace: &Workspace, steps: &Steps) -> Result<Vec<anyhow::Error>> {
+    let daemon = build_daemon(steps, workspace, false)?;
+    let results = KERNELS.map(|kernel| {
+        let arguments = Arguments::in_guest(kernel);
+        let figures = guest::run(&arguments, kernel, workspace, steps, &daemon)?;
+        figures.all_in_kernel(&arguments).with_context(|| format!("{figures:?}"))
+    });
+    Ok(results.into_iter().filter_map(Result::err).collect())
+}
+
+/// Sets the host up and builds the daemon.
+fn daemon(arguments: &Arguments, workspace: &Workspace, steps: &Steps) -> Result<PathBuf> {
+    let mut needs = vec![Need::Ebpf, Need::Codecs, Need::Lab, Need::Peers];
+    needs.extend(arguments.kernel.map(|_| Need::Verify));
+    let ready = setup::ensure(steps, workspace, &needs, &arguments.options)?.or_fail()?;
+    ebpf::build(steps, workspace, &ready.ebpf.context("set-up succeeded and found no eBPF toolchain")?)?;
+    build_daemon(steps, workspace, false)
+}
+
+/// The calls on the kernel that was asked for.
+fn carry(arguments: &Arguments, workspace: &Workspace, steps: &Steps, daemon: &Path) -> Result<Figures> {
+    match arguments.kernel {
+        Some(kernel) => guest::run(arguments, kernel, workspace, steps, daemon),
+        None => here(arguments, workspace, steps, daemon),
+    }
+}
+
+/// The calls in a lab of their own on this kernel.
+fn here(arguments: &Arguments, workspace: &Workspace, steps: &Steps, daemon: &Path) -> Result<Figures> {
+    let directory = workspace.target.join("xtask/demo");
+    // Records and state of the demo before belong to calls that are over.
+    fs::remove_dir_all(&directory).ok();
+    fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let lab = Lab { workspace, prefix: PREFIX.to_owned(), vlans: arguments.vlans };
+    lab.renew(steps)?;
+    let shown = run(arguments, &lab, steps, daemon, &directory);
+    let removed = lab.remove();
+    let figures = shown?;
+    removed?;
+    Ok(figures)
 }
 
 /// The demo in a lab that is up.
@@ -177,6 +261,10 @@ fn run(
         setup_p50_ms: quantile(&setup_ms, 0.5),
         setup_p99_ms: quantile(&setup_ms, 0.99),
         datapath,
+        kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+            .context("release of the kernel")?
+            .trim()
+            .to_owned(),
         kinds: kinds.iter().map(|kind| KindFigures::of(kind, &records, &relayed)).collect(),
     })
 }

@@ -99,14 +99,14 @@ pub(super) fn print_figures(figures: &Figures) {
     table.add_row(row([
         ("", String::new()),
         ("by the kernel", format!("{:.2} %", figures.kernel_share * 100.0)),
-        ("", String::new()),
+        ("kernel", figures.kernel.clone()),
     ]));
     println!("{table}");
     let header = ["trunk", "answered", "caller", "callee", "packets heard", "relayed by", "in the kernel"];
     let mut table = report::table(header, &[1, 4, 6]);
     for kind in &figures.kinds {
         table.add_row([
-            kind.trunk.to_owned(),
+            kind.trunk.clone(),
             number(kind.answered as u64),
             format!("{} in RTP", kind.caller_codec),
             format!("{} in {}", kind.callee_codec, kind.callee_media),

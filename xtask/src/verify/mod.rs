@@ -5,14 +5,12 @@
 //! sets the host up, builds a second xtask with that feature, and lets it load here and in the guests. A kernel
 //! that could not be asked is a failure like one that said no.
 
-mod archive;
-mod guest;
-mod kernels;
 #[cfg(feature = "kernel")]
 mod load;
 
 use crate::command::{ask, run};
 use crate::ebpf;
+use crate::guest;
 use crate::packages::{Host, Need};
 use crate::report;
 use crate::setup::{self, Options};
@@ -135,17 +133,17 @@ fn on_this_kernel(_: &Path) -> Result<()> {
     anyhow::bail!("this xtask was built without the feature `kernel`")
 }
 
-/// Asks the running kernel and every one of [`kernels::KERNELS`]. The host is set up and the objects are built.
+/// Asks the running kernel and every one of [`guest::KERNELS`]. The host is set up and the objects are built.
 ///
 /// # Errors
 /// The loaders could not be built. What a kernel did is in the verdicts.
 pub(crate) fn on_all_kernels(workspace: &Workspace, steps: &Steps) -> Result<Vec<Verdict>> {
     let objects = ["causeway.o", TRACED].map(|name| workspace.objects().join(name));
-    let (loaders, initramfs) = steps.run("loaders", |step| {
+    let (loaders, root) = steps.run("loaders", |step| {
         let loaders = build_loaders(workspace, step)?;
-        let initramfs = guest::initramfs(workspace, &loaders, &objects)?;
+        let root = guest_root(workspace, &loaders, &objects)?;
         step.detail("xtask with aya and libbpf");
-        Ok((loaders, initramfs))
+        Ok((loaders, root))
     })?;
     let release = ask(Command::new("uname").arg("-r"))?;
     let mut verdicts = Vec::new();
@@ -154,16 +152,30 @@ pub(crate) fn on_all_kernels(workspace: &Workspace, steps: &Steps) -> Result<Vec
             here(workspace, step, &loaders, &objects, rights)
         }));
     }
-    for kernel in kernels::KERNELS {
+    for kernel in guest::KERNELS {
         verdicts.extend(asked(steps, &format!("kernel {}", kernel.version), |step| {
-            let image = kernels::image(workspace, step, kernel)?;
-            let verdicts = guest::verdicts(workspace, step, &image, &initramfs)?;
+            let image = guest::image(workspace, step, kernel)?;
+            let console = guest::boot(workspace, step, &image.kernel, &root)?;
+            let ended = console.stdout.iter().any(|line| line.trim() == END);
+            ensure!(ended, "the guest did not finish\n{}", console.complaint());
+            let verdicts = read_verdicts(&console.stdout)?;
             let right = verdicts.iter().all(|verdict| verdict.kernel.starts_with(kernel.version));
-            ensure!(right, "the guest of {} runs another kernel", image.display());
+            ensure!(right, "the guest of {} runs another kernel", image.kernel.display());
             Ok(verdicts)
         }));
     }
     Ok(verdicts)
+}
+
+/// What the guests boot into: `loaders` is this program with its loaders.
+fn guest_root(workspace: &Workspace, loaders: &Path, objects: &[PathBuf]) -> Result<PathBuf> {
+    let mut root = guest::Root::new("/xtask verify --on-this-kernel /objects")?;
+    root.program(loaders, "/xtask")?;
+    for object in objects {
+        let name = object.file_name().context("an object is a file")?.to_string_lossy();
+        root.file(object, &format!("/objects/{name}"))?;
+    }
+    root.write(workspace, "verify")
 }
 
 /// A kernel's verdicts; one that says it could not be asked, if so.

@@ -80,7 +80,7 @@ impl<'a> Path<'a> {
     /// # Errors
     /// Not root, or the lab cannot be made.
     pub(crate) fn up(workspace: &'a Workspace, prefix: &str) -> Result<Self> {
-        let lab = Lab { workspace, prefix: prefix.to_owned() };
+        let lab = Lab { workspace, prefix: prefix.to_owned(), vlans: false };
         lab.remove()?;
         lab.make()?;
         let description = lab.describe()?;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// A kernel that the XDP program promises to run on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kernel {
     pub(crate) version: &'static str,
     /// The Debian release that carries it.
@@ -24,12 +24,26 @@ pub(crate) const KERNELS: [Kernel; 2] =
 /// The image without drivers for hardware, which QEMU does not have either.
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 
-/// Path of the bootable image; downloads it unless it is there.
-pub(crate) fn image(workspace: &Workspace, step: &Step, kernel: Kernel) -> Result<PathBuf> {
+/// What a lab needs and the image has as modules, in the order in which they need each other.
+const MODULES: [&str; 6] = ["llc", "stp", "mrp", "garp", "8021q", "veth"];
+
+/// A kernel that was taken apart.
+#[derive(Debug)]
+pub(crate) struct Image {
+    /// What boots.
+    pub(crate) kernel: PathBuf,
+    /// Veths and VLANs, in the order in which they need each other.
+    pub(crate) modules: Vec<PathBuf>,
+}
+
+/// The bootable image and its modules; downloads them unless they are there.
+pub(crate) fn image(workspace: &Workspace, step: &Step, kernel: Kernel) -> Result<Image> {
     let directory = workspace.target.join("kernels").join(kernel.version);
     if let Some(image) = present(&directory) {
         return Ok(image);
     }
+    // A part of another build of this version would not fit.
+    fs::remove_dir_all(&directory).ok();
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     step.doing("package index");
     let apt = PrivateApt::new(&directory, kernel.suite)?;
@@ -39,14 +53,18 @@ pub(crate) fn image(workspace: &Workspace, step: &Step, kernel: Kernel) -> Resul
     run(workspace, step, apt.get(&["download", &package]).current_dir(&directory))?;
     take_apart(&directory)?;
     fs::remove_dir_all(directory.join("apt"))?;
-    present(&directory).with_context(|| format!("{package} holds no /boot/vmlinuz"))
+    present(&directory).with_context(|| {
+        format!("{package} holds no /boot/vmlinuz, or not all of the modules {}", MODULES.join(" "))
+    })
 }
 
-fn present(directory: &Path) -> Option<PathBuf> {
+fn present(directory: &Path) -> Option<Image> {
     let files = fs::read_dir(directory.join("boot")).ok()?.filter_map(Result::ok);
-    files
+    let kernel = files
         .map(|file| file.path())
-        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))
+        .find(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz")))?;
+    let modules = MODULES.map(|name| directory.join("modules").join(format!("{name}.ko")));
+    modules.iter().all(|module| module.exists()).then(|| Image { kernel, modules: modules.into() })
 }
 
 /// An apt of its own: sources, indexes and cache under one directory, keys and mirror from the host.
@@ -112,23 +130,41 @@ fn debian_mirror() -> Result<String> {
     bail!("no Debian release among this host's package sources (apt-get indextargets)")
 }
 
-/// Only `/boot` of the package; the modules are larger and not needed.
+/// Of the package only `/boot` and [`MODULES`], which lie in one directory then.
 fn take_apart(directory: &Path) -> Result<()> {
+    let modules = directory.join("modules");
+    fs::create_dir_all(&modules).with_context(|| modules.display().to_string())?;
     for file in fs::read_dir(directory)? {
         let package = file?.path();
         if package.extension().is_none_or(|extension| extension != "deb") {
             continue;
         }
-        let mut contents = Command::new("dpkg-deb")
-            .arg("--fsys-tarfile")
-            .arg(&package)
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("dpkg-deb")?;
-        let tar = contents.stdout.take().expect("standard output was asked for as a pipe");
-        let taken = Command::new("tar").args(["-x", "./boot"]).current_dir(directory).stdin(tar).status()?;
-        ensure!(contents.wait()?.success() && taken.success(), "cannot take apart {}", package.display());
+        unpack(&package, directory, &["./boot".to_owned()])?;
+        let wanted = MODULES.map(|name| format!("*/{name}.ko*"));
+        let flat = ["--wildcards".to_owned(), "--transform=s|.*/||".to_owned()];
+        unpack(&package, &modules, &[&flat[..], &wanted].concat())?;
         fs::remove_file(&package)?;
     }
+    // Debian packs modules since 6.12, and busybox loads them plain.
+    for file in fs::read_dir(&modules)? {
+        let module = file?.path();
+        if module.extension().is_some_and(|extension| extension == "xz") {
+            ask(Command::new("xz").args(["--decompress", "--force"]).arg(&module))?;
+        }
+    }
+    Ok(())
+}
+
+/// What tar takes with `arguments` out of `package`, put into `directory`.
+fn unpack(package: &Path, directory: &Path, arguments: &[String]) -> Result<()> {
+    let mut contents = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("dpkg-deb")?;
+    let tar = contents.stdout.take().expect("standard output was asked for as a pipe");
+    let taken = Command::new("tar").arg("-x").args(arguments).current_dir(directory).stdin(tar).status()?;
+    ensure!(contents.wait()?.success() && taken.success(), "cannot take apart {}", package.display());
     Ok(())
 }
