@@ -72,6 +72,63 @@ fn a_call_whose_flows_the_kernel_lost_gets_new_ones() {
     scene.ends();
 }
 
+/// Its peers have no counters to begin with again (RFC 3711 section 9.1).
+#[test]
+fn a_secured_call_whose_flows_the_kernel_lost_is_hung_up_on_both_sides() {
+    let mut scene = crate::srtp::teams();
+    scene.talk();
+    scene.flows = Default::default();
+    let refused = scene.restart_losing();
+    assert_eq!(refused, ["The data plane refused the flow."]);
+    scene.run(2_000);
+    for phone in [ALICE, BOB] {
+        assert!(!scene.phones[phone].is_talking());
+        assert_eq!(scene.phones[phone].came("BYE").count(), 1);
+    }
+    let outcome = scene.ends();
+    assert_eq!(
+        (outcome.records[0].sip_status, outcome.records[0].fault.as_deref()),
+        (200, Some("dataplane_failed"))
+    );
+}
+
+/// The record is written, and the daemon dies before the other side has heard of it.
+#[test]
+fn whoever_is_owed_a_bye_gets_it_from_the_next_daemon() {
+    for (before, after) in [(1, 1), (3, 2)] {
+        let mut scene = Scene::new(Stage { cores: before, ..Stage::default() });
+        scene.talk();
+        scene.hangs_up(ALICE);
+        scene.run(1);
+        scene.loses = |text| text.starts_with("BYE");
+        scene.run(200);
+        assert!(scene.phones[BOB].is_talking() && !scene.phones[ALICE].is_talking());
+        scene.restart_with(after);
+        scene.loses = |_| false;
+        scene.run(2_000);
+        assert!(!scene.phones[BOB].is_talking());
+        assert_eq!(scene.ends().records.len(), 1);
+    }
+}
+
+/// Both hang up, and one of the two is heard by the next daemon only.
+#[test]
+fn a_bye_that_crosses_that_of_the_last_daemon_is_answered() {
+    let mut scene = Scene::new(Stage::default());
+    scene.talk();
+    scene.hangs_up(ALICE);
+    scene.run(1);
+    scene.loses = |text| text.starts_with("BYE");
+    scene.run(15);
+    scene.hangs_up(BOB);
+    scene.run(100);
+    scene.restart();
+    scene.loses = |_| false;
+    scene.run(5_000);
+    assert_eq!(scene.phones[BOB].answers.last().map(String::as_str), Some("BYE 200"));
+    assert_eq!(scene.ends().records.len(), 1);
+}
+
 #[test]
 fn a_call_killed_before_its_ack_came_goes_on() {
     let mut scene = Scene::new(Stage::default());

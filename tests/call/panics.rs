@@ -2,6 +2,7 @@
 //! without debug assertions have no fuse to light.
 #![cfg(debug_assertions)]
 
+use crate::transfers;
 use support::stage::phone::Reaction::{Describe, Reliable, Say};
 use support::stage::scene::{ALICE, BOB, Outcome, Scene, Stage};
 
@@ -110,6 +111,24 @@ fn a_panic_behind_the_end_of_a_call_writes_no_second_record() {
     scene.run(1_000);
     assert_eq!(scene.total("causeway_call_panics"), 1);
     assert_eq!(scene.ends().records[0].fault, None);
+}
+
+#[test]
+fn a_panic_behind_the_end_of_a_call_leaves_nobody_in_it() {
+    let mut scene = Scene::new(transfers::teams());
+    scene.talk();
+    scene.refers(BOB, transfers::CAROL_AT_TEAMS);
+    scene.run(5_000);
+    scene.hangs_up(ALICE);
+    scene.run(15);
+    // Carol's answer to the BYE.
+    scene.lights_fuse();
+    scene.run(1_000);
+    assert_eq!(scene.total("causeway_call_panics"), 1);
+    assert!(scene.phones[BOB].is_talking(), "he has half a minute to leave by himself");
+    scene.run(40_000);
+    assert!(!scene.phones[BOB].is_talking());
+    assert_eq!(scene.ends().records.len(), 1);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn toward(service: fn(&mut Trunk)) -> Scene {
 }
 
 /// Alice's operator speaks plain RTP, Bob's Teams takes nothing but SRTP.
-fn teams() -> Scene {
+pub(crate) fn teams() -> Scene {
     let mut scene = toward(|trunk| secured(trunk, Service::Teams));
     scene.bob().session = scene.bob().session.secured("RTP/SAVP", AES_80);
     scene

@@ -9,7 +9,7 @@ use support::stage::scene::{ALICE, ALICES_NUMBER, BOB, CAROL, DAVE, MALLORY, Out
 use support::stage::session::Session;
 
 /// Carol, as Teams names her: no number, no user, parameters that only Teams understands.
-const CAROL_AT_TEAMS: &str =
+pub(crate) const CAROL_AT_TEAMS: &str =
     "<sip:198.18.0.30:5060;x-m=8:orgid:Ab%2F-1;x-t=72F988bf-86f1;x-tt=aHR0cHM6Ly9h%3d;transport=udp>";
 const BY_BOB: &str = "Referred-By: <sip:198.18.0.20:5060;x-m=8:orgid:Bob;x-t=72f988bf;x-ti=c1;x-tt=aHR0cHM%3D>;note=\"As, is\"\r\n";
 
@@ -25,7 +25,7 @@ fn toward(trunk: &mut Trunk, service: Service) {
     trunk.health = Default::default();
 }
 
-fn teams() -> Stage {
+pub(crate) fn teams() -> Stage {
     // Whoever transfers leaves when the test says so.
     let far_end = Some(FarEnd::new(Service::Teams).lingering());
     Stage { service: |trunk| toward(trunk, Service::Teams), far_end, ..Stage::default() }
@@ -187,6 +187,24 @@ fn a_transferors_dialog_outlives_the_daemon() {
         assert_eq!((scene.dialogs(), scene.ports_in_use()), (2, 2));
         ends(scene, ALICE);
     }
+}
+
+/// Who is left of the call hangs up at once; who transferred it has as long as ever.
+#[test]
+fn a_transferors_dialog_outlives_its_call_and_the_daemon() {
+    let mut scene = talking(teams());
+    scene.asks(BOB, "REFER", &format!("Refer-To: {CAROL_AT_TEAMS}\r\n{BY_BOB}"));
+    scene.run(5_000);
+    scene.hangs_up(ALICE);
+    scene.run(1_000);
+    scene.restart();
+    assert!(!scene.phones[CAROL].is_talking() && scene.phones[BOB].is_talking());
+    scene.run(20_000);
+    assert!(scene.requests_to(BOB, "BYE").is_empty());
+    scene.run(20_000);
+    assert_eq!(scene.requests_to(BOB, "BYE").len(), 1);
+    assert!(!scene.phones[BOB].is_talking());
+    assert_eq!(scene.ends().records.len(), 1);
 }
 
 /// The target's provisional responses may be reliable (RFC 3262), with the answer in them.

@@ -2,7 +2,7 @@
 
 use super::event::{Claim, Claimant};
 use super::leg::TrunkRef;
-use super::persist::Checkpoint;
+use super::persist::{Checkpoint, Farewell};
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::media::bridge::PlayUntil;
@@ -90,6 +90,8 @@ pub enum Action {
     ProbeMedia,
     /// Write the call down, so that another daemon can carry on with it.
     Save(Box<Checkpoint>),
+    /// As much of a call that is over as another daemon needs to hang up.
+    SaveFarewell(Box<Farewell>),
     Publish(Event),
     /// Take the flows down, add what they counted to the record, publish it. Once a call.
     Conclude(Box<CallEnd>),

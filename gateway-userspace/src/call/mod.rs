@@ -25,7 +25,7 @@ pub(crate) use feature::ability::{ALLOW, REPLACES, unsupported};
 pub(crate) use feature::transfer::Replaces;
 pub use leg::TrunkRef;
 pub use media::MediaPorts;
-pub use persist::Checkpoint;
+pub use persist::{Checkpoint, Farewell, Saved};
 pub(crate) use phase::attempt::release;
 
 use crate::base::fault::Fault;

@@ -1,4 +1,4 @@
-//! A call as it outlives the process: written at each agreement, read by the next daemon.
+//! A call as it outlives the process: written at each agreement and at its end, read by the next daemon.
 
 use super::facts::Facts;
 use super::feature::ability::Abilities;
@@ -7,6 +7,7 @@ use super::feature::transfer::Referred;
 use super::leg::{Leg, Legs, TrunkRef};
 use super::phase::{
     Phase,
+    ending::{Ending, Owed},
     established::{Established, Open, Unanswered},
     parting::Partings,
 };
@@ -24,6 +25,13 @@ use crate::sip::transport::{Hop, Transport};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+/// What was written down last of a call.
+#[derive(Clone, Debug)]
+pub enum Saved {
+    Call(Box<Checkpoint>),
+    Farewell(Box<Farewell>),
+}
 
 /// An answered call.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +74,41 @@ pub struct Checkpoint {
     unanswered: Option<Unanswered>,
 }
 
+/// A call whose record is written, as long as peers of it are owed a BYE.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Farewell {
+    pub call: CallId,
+    caller_number: String,
+    called_number: String,
+    trunk: String,
+    source: SocketAddr,
+    started: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    home: Option<Box<str>>,
+    owed: Vec<OwedCheckpoint>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    partings: Vec<PartingCheckpoint>,
+    /// Those of them that a BYE has gone to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    hung_up: Vec<PartingCheckpoint>,
+}
+
+/// What a farewell is told from a call by.
+#[derive(Serialize, Deserialize)]
+struct Envelope<T> {
+    farewell: T,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct OwedCheckpoint {
+    side: Side,
+    leg: LegCheckpoint,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// It has gone, and has no answer yet.
+    sent: bool,
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct LegCheckpoint {
     trunk: String,
@@ -104,11 +147,135 @@ pub enum RestoreError {
     Port(SocketAddr),
 }
 
+impl Saved {
+    /// What [`Checkpoint::write`] or [`Farewell::write`] wrote.
+    ///
+    /// # Errors
+    /// What of it cannot be read.
+    pub fn read(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        match serde_json::from_slice::<Envelope<Option<Box<Farewell>>>>(bytes)?.farewell {
+            Some(farewell) => Ok(Self::Farewell(farewell)),
+            None => Ok(Self::Call(serde_json::from_slice(bytes)?)),
+        }
+    }
+
+    pub fn call(&self) -> CallId {
+        match self {
+            Self::Call(checkpoint) => checkpoint.call,
+            Self::Farewell(farewell) => farewell.call,
+        }
+    }
+
+    /// Its flows in the data plane.
+    pub fn flows(&self) -> &[FlowId] {
+        match self {
+            Self::Call(checkpoint) => &checkpoint.flows,
+            Self::Farewell(_) => &[],
+        }
+    }
+
+    /// The Call-ID that says what core owns the call.
+    pub fn sip_call_id(&self) -> &str {
+        match self {
+            Self::Call(checkpoint) => checkpoint.sip_call_id(),
+            Self::Farewell(farewell) => farewell.sip_call_id(),
+        }
+    }
+}
+
+impl Farewell {
+    /// `None` if nobody is owed anything.
+    pub(super) fn of<'a>(
+        facts: &Facts,
+        owed: impl Iterator<Item = (&'a Owed, &'a Leg)>,
+        partings: &Partings,
+    ) -> Option<Self> {
+        let owed: Vec<_> = owed
+            .map(|(Owed { side, reason, sent }, leg)| OwedCheckpoint {
+                side: *side,
+                leg: LegCheckpoint::of(leg, false),
+                reason: reason.clone(),
+                sent: *sent,
+            })
+            .collect();
+        let hung_up: Vec<_> = partings.hung_up().map(PartingCheckpoint::of).collect();
+        let partings: Vec<_> = partings.open().map(PartingCheckpoint::of).collect();
+        let left = owed.len() + partings.len() + hung_up.len();
+        (left > 0).then(|| Self {
+            call: facts.start.call,
+            caller_number: facts.start.caller.reveal().to_owned(),
+            called_number: facts.start.called.reveal().to_owned(),
+            trunk: (*facts.start.trunk).to_owned(),
+            source: facts.start.source,
+            started: facts.started,
+            home: facts.home.clone(),
+            owed,
+            partings,
+            hung_up,
+        })
+    }
+
+    /// What no BYE has gone to: transactions of the others go on under this daemon.
+    pub fn unsent(self) -> Self {
+        let owed = self.owed.into_iter().filter(|owed| !owed.sent).collect();
+        Self { owed, hung_up: Vec::new(), ..self }
+    }
+
+    /// For the journal.
+    ///
+    /// # Errors
+    /// It cannot be put into JSON.
+    pub fn write(&self, bytes: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(bytes, &Envelope { farewell: self })
+    }
+
+    /// As [`Checkpoint::sip_call_id`]: but for dialogs of others, all that a call has agree on their core.
+    fn sip_call_id(&self) -> &str {
+        let legs = self.owed.iter().map(|owed| &owed.leg);
+        let partings = self.partings.iter().chain(&self.hung_up);
+        let mut legs = legs.chain(partings.map(|parting| &parting.leg));
+        let first = || legs.next().map(|leg| leg.dialog.call_id.as_str());
+        self.home.as_deref().or_else(first).unwrap_or_default()
+    }
+
+    /// The call as it was, its BYEs sent anew: a peer that has had one answers the other by 481 (RFC 3261 section 15.1.2).
+    pub fn restore(self, context: &mut Context<'_>) -> Call {
+        let start = CallStart {
+            call: self.call,
+            caller: Number::new(self.caller_number),
+            called: Number::new(self.called_number),
+            trunk: Arc::from(self.trunk),
+            source: self.source,
+            tenants: [None, None],
+        };
+        let facts = Facts { concluded: true, home: self.home, ..Facts::new(start, self.started) };
+        let mut legs = (None, None);
+        let mut owed = Vec::new();
+        for OwedCheckpoint { side, leg, reason, .. } in self.owed {
+            let Some(leg) = leg.restore_bound(side, context) else { continue };
+            match side {
+                Side::Caller => legs.0 = Some(leg),
+                Side::Callee => legs.1 = Some(leg),
+            }
+            owed.push(Owed::new(side, reason));
+        }
+        let partings = partings([self.partings, self.hung_up].concat(), context);
+        let phase = Ending::begin(&facts, legs, owed, (Vec::new(), partings), context);
+        Call { facts, phase }
+    }
+}
+
 impl Checkpoint {
+    /// For the journal.
+    ///
+    /// # Errors
+    /// It cannot be put into JSON.
+    pub fn write(&self, bytes: &mut Vec<u8>) -> Result<(), serde_json::Error> {
+        serde_json::to_writer(bytes, self)
+    }
+
     pub(super) fn of(facts: &Facts, legs: &Legs, open: Open<&Partings>) -> Self {
         let Open { unanswered, referred, partings } = open;
-        let parting =
-            |(leg, number, until)| PartingCheckpoint { leg: LegCheckpoint::of(leg, false), number, until };
         Self {
             call: facts.start.call,
             flows: Vec::new(),
@@ -129,7 +296,7 @@ impl Checkpoint {
             joined: facts.joined,
             departed: facts.departed.clone(),
             referred,
-            partings: partings.open().map(parting).collect(),
+            partings: partings.open().map(PartingCheckpoint::of).collect(),
             unanswered,
         }
     }
@@ -197,16 +364,17 @@ impl Checkpoint {
 fn partings(left: Vec<PartingCheckpoint>, context: &mut Context<'_>) -> Partings {
     let mut restored = Vec::new();
     for PartingCheckpoint { leg, number, until } in left {
-        match leg.restore_dialog(context) {
-            Ok(leg) => {
-                let (side, call_id) = (Side::Caller, leg.dialog.call_id().to_owned());
-                context.push(Action::Bind { side, call_id });
-                restored.push((leg, number, until));
-            }
-            Err(error) => tracing::warn!(%error, "a dialog that was transferred away is left to its peer"),
+        if let Some(leg) = leg.restore_bound(Side::Caller, context) {
+            restored.push((leg, number, until));
         }
     }
     Partings::restored(restored)
+}
+
+impl PartingCheckpoint {
+    fn of((leg, number, until): (&Leg, u8, Time)) -> Self {
+        Self { leg: LegCheckpoint::of(leg, false), number, until }
+    }
 }
 
 impl LegCheckpoint {
@@ -235,6 +403,20 @@ impl LegCheckpoint {
         let leg = self.restore_dialog(context)?;
         context.ports.claim(at).map_err(|_: Fault| RestoreError::Port(at))?;
         Ok(leg)
+    }
+
+    /// A dialog that is about to end; one that cannot be hung up on any more is left to its peer.
+    fn restore_bound(self, side: Side, context: &mut Context<'_>) -> Option<Leg> {
+        match self.restore_dialog(context) {
+            Ok(leg) => {
+                context.push(Action::Bind { side, call_id: leg.dialog.call_id().to_owned() });
+                Some(leg)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a dialog that was about to end is left to its peer");
+                None
+            }
+        }
     }
 
     /// Without its port, which somebody else may have by now.

@@ -172,8 +172,17 @@ impl Dataplane {
     /// of another worker's range ([`super::Split::owner`]), where the daemon before had another number of workers.
     ///
     /// # Errors
-    /// [`DataplaneFault::UnknownFlow`] when one of them is no longer pinned; then none is taken over.
+    /// [`DataplaneFault::UnknownFlow`] when one of them is no longer pinned, else why they cannot be carried here. Then none
+    /// is taken over, and none is left in the kernel.
     pub fn adopt(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
+        let adopted = self.take_over(ids, flows);
+        if adopted.is_err() {
+            self.discard(ids, flows);
+        }
+        adopted
+    }
+
+    fn take_over(&mut self, ids: &[FlowId], flows: &[FlowSpec]) -> Result<(), DataplaneFault> {
         if ids.len() != flows.len() {
             let fault = super::compile::CompileFault::Count { flows: flows.len(), places: ids.len() };
             return Err(fault.into());
@@ -204,6 +213,20 @@ impl Dataplane {
         self.backend.host(&after, flows, prepared);
         self.prepare(&after);
         Ok(())
+    }
+
+    /// Removes what is pinned of flows that were not taken over.
+    fn discard(&mut self, ids: &[FlowId], flows: &[FlowSpec]) {
+        for (id, spec) in ids.iter().zip(flows) {
+            let key = super::compile::key(spec.at);
+            let config = self.backend.config(&key);
+            let Some(config) = config.filter(|config| config.slot == id.slot && config.epoch == id.epoch)
+            else {
+                continue;
+            };
+            self.backend.remove(key);
+            self.give_back(&[place(&config)]);
+        }
     }
 
     /// Removes flows and returns their last figures, in the order of `ids`; identifiers that are not installed

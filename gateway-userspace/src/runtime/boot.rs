@@ -16,7 +16,7 @@ use crate::admin::{AdminPort, AdminThread, CorePort, DefencePort};
 use crate::base::id::CoreId;
 use crate::base::share::Share;
 use crate::base::token::Tokens;
-use crate::call::{CallSettings, Checkpoint, MediaPorts};
+use crate::call::{CallSettings, MediaPorts, Saved};
 use crate::config::{Config, ConfigErrors};
 use crate::dataplane::{Dataplane, DataplaneFault, Node};
 use crate::media::PortPool;
@@ -129,9 +129,9 @@ impl Running {
         }
         let state = StateDirectory::open(&config.node.state_directory)?;
         let recovered = recover(state.path())?;
-        let checkpoints = read(&recovered);
+        let left = read(&recovered);
         let mut node = Node::boot(&config.dataplane)?;
-        let keep: HashSet<_> = checkpoints.iter().flat_map(|call| call.flows.iter().copied()).collect();
+        let keep: HashSet<_> = left.iter().flat_map(Saved::flows).copied().collect();
         let swept = node.sweep(&keep)?;
         if !swept.is_empty() {
             tracing::warn!(flows = swept.len(), "flows without a call were removed from the kernel");
@@ -144,7 +144,7 @@ impl Running {
             names: names.clone(),
             config: &config,
             cores,
-            run: run_number(&state, &checkpoints)?,
+            run: run_number(&state, &left)?,
             pools: pools(&config, cores)?,
             cdr: &cdr,
             offences,
@@ -154,7 +154,7 @@ impl Running {
         let built = build(parts, &node, &state, &recovered, &orders)?;
         let Built { mut workers, mailboxes, gauges, metrics } = built;
         tell_paths(&mut workers, &node);
-        adopt(&mut workers, checkpoints, cores);
+        adopt(&mut workers, left, cores);
         recovered.discard()?;
         let owners = watcher::FlowOwners::new(node.split(cores), &workers);
         let watch = node.watch()?;
@@ -217,12 +217,12 @@ impl Running {
 }
 
 /// What the journal has of calls; what cannot be read is shouted and lost.
-fn read(recovered: &Recovered) -> Vec<Checkpoint> {
+fn read(recovered: &Recovered) -> Vec<Saved> {
     if recovered.damaged > 0 {
         tracing::warn!(octets = recovered.damaged, "the journal's end was torn, as a power cut leaves it");
     }
     let parse = |(call, bytes): &(crate::base::id::CallId, Vec<u8>)| {
-        serde_json::from_slice(bytes)
+        Saved::read(bytes)
             .inspect_err(|error| tracing::error!(%call, %error, "a stored call cannot be read and is lost"))
             .ok()
     };
@@ -367,14 +367,14 @@ fn tell_paths(workers: &mut [Worker], node: &Node) {
     }
 }
 
-fn adopt(workers: &mut [Worker], checkpoints: Vec<Checkpoint>, cores: u16) {
+fn adopt(workers: &mut [Worker], left: Vec<Saved>, cores: u16) {
     let share = Share { core: CoreId(0), cores };
     let (mut adopted, mut lost) = (0, 0);
-    for checkpoint in checkpoints {
-        let call = checkpoint.call;
-        let owner = share.owner(checkpoint.sip_call_id().as_bytes());
+    for saved in left {
+        let call = saved.call();
+        let owner = share.owner(saved.sip_call_id().as_bytes());
         let Some(worker) = workers.get_mut(usize::from(owner.0)) else { continue };
-        match worker.adopt(checkpoint) {
+        match worker.adopt(saved) {
             Ok(()) => adopted += 1,
             Err(why) => {
                 lost += 1;
@@ -486,8 +486,8 @@ fn reload(
 }
 
 /// The upper half of the identifiers of this run's calls: no call in the journal has it, and no run before had.
-fn run_number(state: &StateDirectory, left: &[Checkpoint]) -> Result<u32, RunError> {
-    let newest = left.iter().map(|checkpoint| (checkpoint.call.0 >> 32) as u32).max();
+fn run_number(state: &StateDirectory, left: &[Saved]) -> Result<u32, RunError> {
+    let newest = left.iter().map(|saved| (saved.call().0 >> 32) as u32).max();
     let clock = seconds(SystemTime::now());
     let least = newest.map_or(clock, |newest| clock.max(newest.saturating_add(1)));
     Ok(state.begin_run(least)?)

@@ -25,7 +25,7 @@ use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
 use crate::call::{
-    self, Action, Call, CallSettings, CallTimer, Checkpoint, Claim, Claimant, MediaPorts, RequestKey,
+    self, Action, Call, CallSettings, CallTimer, Claim, Claimant, MediaPorts, RequestKey, Saved,
 };
 use crate::dataplane::Record;
 use crate::observe::capture::Capture;
@@ -399,9 +399,9 @@ impl Core {
     /// Takes over one call of an earlier daemon.
     ///
     /// # Errors
-    /// Why the call cannot go on, for the log: nothing of it is kept then.
-    pub fn adopt(&mut self, turn: &mut Turn<'_>, checkpoint: Checkpoint) -> Result<(), String> {
-        adopt::adopt(self, turn, checkpoint)
+    /// Why the call cannot go on, for the log. Both sides are hung up on then, if enough is left of it for that.
+    pub fn adopt(&mut self, turn: &mut Turn<'_>, saved: Saved) -> Result<(), String> {
+        adopt::adopt(self, turn, saved)
     }
 
     /// Whether no peer sends calls here because we registered there.
@@ -410,7 +410,7 @@ impl Core {
     }
 
     /// Ends a call whose step panicked, and gives back what it held; `saved` is what the journal has of it.
-    pub fn clear_wreck(&mut self, turn: &mut Turn<'_>, id: CallId, saved: Option<Checkpoint>) {
+    pub fn clear_wreck(&mut self, turn: &mut Turn<'_>, id: CallId, saved: Option<Saved>) {
         wreck::clear(self, turn, id, saved);
         self.settle(turn);
     }

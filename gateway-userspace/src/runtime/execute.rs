@@ -63,9 +63,13 @@ pub(super) fn actions(core: &mut Core, turn: &mut Turn<'_>, id: CallId, actions:
             }
             Action::ProbeMedia => probe(core, turn, id),
             Action::Save(checkpoint) => save(core, turn, id, *checkpoint),
+            Action::SaveFarewell(farewell) => write_down(turn, id, |bytes| farewell.write(bytes)),
             Action::Publish(event) => core.publish(turn.now, &event),
             Action::Conclude(end) => conclude(core, turn, id, *end),
-            Action::Forget => drop(forget(core, turn, id)),
+            Action::Forget => {
+                turn.out.checkpoints.push(CheckpointChange::Remove { call: id });
+                drop(forget(core, turn, id));
+            }
         }
     }
 }
@@ -119,8 +123,17 @@ fn probe(core: &mut Core, turn: &mut Turn<'_>, id: CallId) {
 fn save(core: &mut Core, turn: &mut Turn<'_>, id: CallId, mut checkpoint: Checkpoint) {
     let Some(entry) = core.calls.get(&id) else { return };
     checkpoint.flows = entry.relay.flows().to_vec();
+    write_down(turn, id, |bytes| checkpoint.write(bytes));
+}
+
+/// Puts a call into the journal.
+pub(super) fn write_down(
+    turn: &mut Turn<'_>,
+    id: CallId,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
+) {
     let mut bytes = Vec::with_capacity(CHECKPOINT_BYTES);
-    match serde_json::to_writer(&mut bytes, &checkpoint) {
+    match write(&mut bytes) {
         Ok(()) => turn.out.checkpoints.push(CheckpointChange::Put { call: id, bytes }),
         Err(error) => {
             tracing::error!(call = %id, %error, "a call could not be written down: it would not survive a restart")

@@ -12,7 +12,7 @@ use crate::base::fault::Fault;
 use crate::base::id::{CallId, CoreId, FlowId};
 use crate::base::share::Share;
 use crate::base::time::Time;
-use crate::call::Checkpoint;
+use crate::call::Saved;
 use crate::dataplane::{Dataplane, FlowReport, Record, Update, monotonic};
 use crate::media::bridge::PlayUntil;
 use crate::media::plan::FlowSpec;
@@ -126,11 +126,11 @@ impl Worker {
     }
 
     /// Takes over a call of an earlier daemon; the error is for the log.
-    pub fn adopt(&mut self, checkpoint: Checkpoint) -> Result<(), String> {
+    pub fn adopt(&mut self, saved: Saved) -> Result<(), String> {
         let now = clock();
         let mut out = Outbox::default();
         let mut adopted = Ok(());
-        self.turn(now, &mut out, |core, turn| adopted = adopt::adopt(core, turn, checkpoint));
+        self.turn(now, &mut out, |core, turn| adopted = adopt::adopt(core, turn, saved));
         self.finish(now, out);
         adopted
     }
@@ -291,8 +291,8 @@ impl Worker {
     }
 
     /// What the journal has of a call.
-    fn saved(&self, call: CallId) -> Option<Checkpoint> {
-        let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+    fn saved(&self, call: CallId) -> Option<Saved> {
+        let read = |bytes: Vec<u8>| Saved::read(&bytes).map_err(|error| error.to_string());
         let saved = self.journal.read(call).map_err(|error| error.to_string());
         saved.and_then(|bytes| bytes.map(read).transpose()).unwrap_or_else(|error| {
             tracing::error!(%call, error, "what was written down of a call cannot be read back");

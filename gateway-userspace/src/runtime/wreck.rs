@@ -3,15 +3,17 @@
 //! What the step left of the call is not trusted. Open requests of its peers get 500, open INVITEs of ours are cancelled.
 //! An answered call is then what a restart would make of it: it is read back from the journal and hung up, so that both
 //! sides get a BYE and the record is written the usual way. Of a call that was not answered yet only the record is left to
-//! write. [`Core::clear_wreck`] does the second half, as only the rim can read the journal.
+//! write; of one that was over, the BYEs that are owed. [`Core::clear_wreck`] does the second half, as only the rim can read
+//! the journal.
 
-use super::core::{Core, Entry, Turn};
+use super::adopt;
+use super::core::{CheckpointChange, Core, Entry, Turn};
 use super::execute;
 use super::fence::{self, Panic};
 use super::relay::Relay;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
-use crate::call::{Action, Checkpoint, Context, Event, RequestKey};
+use crate::call::{Action, Checkpoint, Event, Farewell, RequestKey, Saved};
 use crate::observe;
 use crate::observe::event::CallEnd;
 use crate::sip::message::StatusCode;
@@ -50,7 +52,7 @@ pub(super) fn unborn(core: &mut Core, turn: &mut Turn<'_>, id: CallId, server: S
 }
 
 /// The second half: `saved` is what the journal has of the call, if it was answered.
-pub(super) fn clear(core: &mut Core, turn: &mut Turn<'_>, id: CallId, saved: Option<Checkpoint>) {
+pub(super) fn clear(core: &mut Core, turn: &mut Turn<'_>, id: CallId, saved: Option<Saved>) {
     let Some(mut entry) = execute::forget(core, turn, id) else { return };
     for flow in entry.relay.flows() {
         core.slots.remove(&flow.slot);
@@ -60,13 +62,18 @@ pub(super) fn clear(core: &mut Core, turn: &mut Turn<'_>, id: CallId, saved: Opt
     if let Err(panic) = fence::catch(|| relay.end(turn.flows)) {
         tell(core, turn, id, panic);
     }
+    let checkpoint = match saved {
+        Some(Saved::Farewell(farewell)) => return take_leave(core, turn, *farewell),
+        Some(Saved::Call(checkpoint)) => Some(checkpoint),
+        None => None,
+    };
     if entry.recorded {
         return;
     }
-    let answered = saved.is_some();
-    if let Some(saved) = saved {
+    let answered = checkpoint.is_some();
+    if let Some(checkpoint) = checkpoint {
         let relay = std::mem::take(&mut entry.relay);
-        match fence::catch(|| hang_up(core, turn, saved, relay)) {
+        match fence::catch(|| hang_up(core, turn, *checkpoint, relay)) {
             Ok(Ok(())) => return,
             Ok(Err(error)) => tracing::error!(call = %id, error, "a call cannot be hung up"),
             Err(panic) => tell(core, turn, id, panic),
@@ -87,20 +94,23 @@ pub(super) fn clear(core: &mut Core, turn: &mut Turn<'_>, id: CallId, saved: Opt
     execute::conclude(core, turn, id, end);
 }
 
+/// Sends the BYEs that are left of a call that panicked behind its end, once: what comes of them must not make it panic for
+/// ever.
+fn take_leave(core: &mut Core, turn: &mut Turn<'_>, farewell: Farewell) {
+    let id = farewell.call;
+    turn.out.checkpoints.push(CheckpointChange::Remove { call: id });
+    let wanted = |action: &Action| !matches!(action, Action::SaveFarewell(_));
+    if let Err(panic) = fence::catch(|| adopt::take_leave(core, turn, farewell.unsent(), wanted)) {
+        tell(core, turn, id, panic);
+        execute::forget(core, turn, id);
+    }
+}
+
 /// Hangs up the call as it was written down last.
 fn hang_up(core: &mut Core, turn: &mut Turn<'_>, saved: Checkpoint, relay: Relay) -> Result<(), String> {
     let id = saved.call;
-    let mut actions = Vec::new();
-    core.ports.owner = Some(id);
-    let mut context = Context {
-        now: turn.now,
-        policy: &core.policy,
-        ports: &mut core.ports,
-        tokens: &mut core.tokens,
-        settings: &core.settings.call,
-        actions: &mut actions,
-    };
-    let (call, _) = saved.restore(&mut context).map_err(|error| error.to_string())?;
+    let (restored, mut actions) = adopt::with_context(core, turn.now, id, |context| saved.restore(context));
+    let (call, _) = restored.map_err(|error| error.to_string())?;
     // It was never another daemon's.
     actions.retain(|action| !matches!(action, Action::Publish(observe::Event::CallAdopted { .. })));
     core.calls.insert(id, Box::new(Entry { relay, ..Entry::new(call) }));

@@ -24,7 +24,7 @@ use gateway_userspace::base::id::{CallId, CoreId};
 use gateway_userspace::base::share::Share;
 use gateway_userspace::base::time::Time;
 use gateway_userspace::base::token::Tokens;
-use gateway_userspace::call::{CallSettings, Checkpoint, MediaPorts};
+use gateway_userspace::call::{CallSettings, MediaPorts, Saved};
 use gateway_userspace::media::PortPool;
 use gateway_userspace::observe::cdr::CallRecord;
 use gateway_userspace::observe::metrics::CoreMetrics;
@@ -140,24 +140,31 @@ impl Scene {
 
     /// Daemons come and go: the calls that were answered are taken over from what the last one wrote down.
     pub fn restart(&mut self) {
+        let refused = self.restart_losing();
+        assert!(refused.is_empty(), "{refused:?}");
+    }
+
+    /// As [`Scene::restart`]; why calls could not be taken over.
+    pub fn restart_losing(&mut self) -> Vec<String> {
         self.restarts += 1;
         self.tap.daemons += 1;
         self.panics += self.total("causeway_call_panics");
         self.connections = Connections::default();
         self.policy = Arc::new(setting::policy(&self.stage));
         let live: u64 = self.metrics.iter().map(|metrics| metrics.calls()).sum();
-        self.lost += live as usize - self.checkpoints.len();
+        let left: Vec<Saved> = self.checkpoints.values().map(|bytes| read(bytes)).collect();
+        let answered = left.iter().filter(|saved| matches!(saved, Saved::Call(_))).count();
+        self.lost += live as usize - answered;
         self.note("causeway: killed and started again".to_owned());
         self.boot();
-        let checkpoints: Vec<Checkpoint> = self.checkpoints.values().map(|bytes| read(bytes)).collect();
-        let kept: Vec<_> = checkpoints.iter().flat_map(|checkpoint| checkpoint.flows.clone()).collect();
+        let kept: Vec<_> = left.iter().flat_map(Saved::flows).copied().collect();
         self.flows.sweep(&kept);
-        for checkpoint in checkpoints {
-            let core = self.share(0).owner(checkpoint.sip_call_id().as_bytes());
-            let mut adopted = Ok(());
-            self.turn(usize::from(core.0), |core, turn| adopted = core.adopt(turn, checkpoint));
-            adopted.expect("the configuration has not changed");
+        let mut refused = Vec::new();
+        for saved in left {
+            let core = self.share(0).owner(saved.sip_call_id().as_bytes());
+            self.turn(usize::from(core.0), |core, turn| refused.extend(core.adopt(turn, saved).err()));
         }
+        refused
     }
 
     /// As [`Scene::restart`], with another number of cores.
@@ -388,8 +395,8 @@ impl Scene {
     }
 }
 
-fn read(bytes: &[u8]) -> Checkpoint {
-    serde_json::from_slice(bytes).expect("the core wrote it")
+fn read(bytes: &[u8]) -> Saved {
+    Saved::read(bytes).expect("the core wrote it")
 }
 
 /// Of one turn of a core.

@@ -5,7 +5,9 @@ use super::attempt::Attempt;
 use super::parting::Partings;
 use crate::base::fault::Fault;
 use crate::base::id::Side;
+use crate::call::facts::Facts;
 use crate::call::leg::Leg;
+use crate::call::persist::Farewell;
 use crate::call::{Action, CallTimer, Context, Event, RequestKey};
 use crate::sip::message::{HeaderName, Method, Response, StatusCode};
 
@@ -22,24 +24,30 @@ pub(in crate::call) struct Ending {
 /// The number of a dialog that came from another call after the end of this one.
 const CLAIMED: u8 = u8::MAX;
 
+/// A BYE for a side.
 #[derive(Debug)]
-struct Owed {
-    side: Side,
-    reason: Option<String>,
-    sent: bool,
+pub(in crate::call) struct Owed {
+    pub(in crate::call) side: Side,
+    pub(in crate::call) reason: Option<String>,
+    pub(in crate::call) sent: bool,
+}
+
+impl Owed {
+    /// One with this Reason.
+    pub(in crate::call) fn new(side: Side, reason: Option<String>) -> Self {
+        Self { side, reason, sent: false }
+    }
 }
 
 impl Ending {
-    /// Hangs up on `sides`, for this Reason, and waits; `attempts` are INVITEs that may still be answered.
-    pub(super) fn begin(
+    /// Hangs up on whom a BYE is `owed`, and waits; `attempts` are INVITEs that may still be answered.
+    pub(in crate::call) fn begin(
+        facts: &Facts,
         legs: (Option<Leg>, Option<Leg>),
-        sides: &[Side],
-        reason: Option<String>,
+        owed: Vec<Owed>,
         (attempts, partings): (Vec<Attempt>, Partings),
         context: &mut Context<'_>,
     ) -> Phase {
-        let owe = |side: &Side| Owed { side: *side, reason: reason.clone(), sent: false };
-        let owed = sides.iter().map(owe).collect();
         let mut ending = Self { caller: legs.0, callee: legs.1, owed, attempts, partings };
         for timer in CallTimer::ALL {
             context.disarm(timer);
@@ -47,7 +55,16 @@ impl Ending {
         ending.hang_up(context);
         ending.partings.expire(context);
         context.arm(CallTimer::Linger, context.settings.linger);
+        ending.save(facts, context);
         ending.next(context)
+    }
+
+    /// Another daemon is to send the BYEs again that this one may not see answered.
+    fn save(&self, facts: &Facts, context: &mut Context<'_>) {
+        let owed = self.owed.iter().filter_map(|owed| Some((owed, self.leg(owed.side)?)));
+        if let Some(farewell) = Farewell::of(facts, owed, &self.partings) {
+            context.push(Action::SaveFarewell(Box::new(farewell)));
+        }
     }
 
     pub(super) fn leg(&self, side: Side) -> Option<&Leg> {
@@ -62,7 +79,12 @@ impl Ending {
         self.leg(side).is_some_and(same) || self.partings.has(call_id, tag)
     }
 
-    pub(super) fn handle(mut self: Box<Self>, event: Event, context: &mut Context<'_>) -> Phase {
+    pub(super) fn handle(
+        mut self: Box<Self>,
+        facts: &Facts,
+        event: Event,
+        context: &mut Context<'_>,
+    ) -> Phase {
         match event {
             Event::Request { server, request, .. } if self.partings.of(&request.head.call_id).is_some() => {
                 self.partings.request((server, &request), context);
@@ -85,6 +107,7 @@ impl Ending {
             }
             Event::Acknowledged { request, .. } if self.partings.of(&request.head.call_id).is_some() => {
                 self.partings.acknowledged(&request.head, context);
+                self.save(facts, context);
             }
             Event::Acknowledged { side, .. } | Event::NeverAcknowledged { side } => {
                 self.partings.give_up_acks(context);
@@ -92,6 +115,7 @@ impl Ending {
                     leg.dialog.settle();
                 }
                 self.hang_up(context);
+                self.save(facts, context);
             }
             Event::Response { key, response } => self.response(key, &response, context),
             Event::AnsweredAgain { side, response } => {
@@ -100,7 +124,10 @@ impl Ending {
                 }
             }
             Event::TimedOut { key } | Event::Unreachable { key } => self.finished(key, context),
-            Event::Timer(CallTimer::Parting) => self.partings.expire(context),
+            Event::Timer(CallTimer::Parting) => {
+                self.partings.expire(context);
+                self.save(facts, context);
+            }
             // Whoever wants a part of it comes too late.
             Event::Replace { joiner, .. } => joiner.refuse(Fault::ReplacedDialogEnded, context),
             Event::GiveUp { claimant, .. } => context.push(Action::Surrender { claimant, claim: None }),
@@ -108,6 +135,7 @@ impl Ending {
                 if let Some(claim) = claim {
                     claim.leg.close(context);
                     self.partings.add(claim.leg, CLAIMED, context.now, context);
+                    self.save(facts, context);
                 }
             }
             Event::Timer(CallTimer::Linger) => {

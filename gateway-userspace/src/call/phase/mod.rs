@@ -17,7 +17,7 @@ use crate::observe::event::{self, CallEnd, SipSummary};
 use crate::sip::dialog::DialogId;
 use crate::sip::message::{Request, StatusCode};
 use attempt::Attempt;
-use ending::Ending;
+use ending::{Ending, Owed};
 use established::Established;
 use parting::Partings;
 use setup::Setup;
@@ -39,7 +39,7 @@ impl Phase {
         match self {
             Self::Setup(setup) => setup.handle(facts, event, context),
             Self::Established(established) => established.handle(facts, event, context),
-            Self::Ending(ending) => ending.handle(event, context),
+            Self::Ending(ending) => ending.handle(facts, event, context),
             Self::Over => Self::Over,
         }
     }
@@ -149,7 +149,7 @@ fn surrender(
         Side::Caller => (Some(left), None),
         Side::Callee => (None, Some(left)),
     };
-    Ending::begin(legs, &[side], None, (attempts, partings), context)
+    Ending::begin(facts, legs, vec![Owed::new(side, None)], (attempts, partings), context)
 }
 
 /// Writes the record, once; whether it did.

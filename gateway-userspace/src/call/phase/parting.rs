@@ -19,6 +19,12 @@ pub(in crate::call) struct Parting {
     sent: bool,
 }
 
+impl Parting {
+    fn parts(&self) -> (&Leg, u8, Time) {
+        (&self.leg, self.number, self.until)
+    }
+}
+
 /// The dialogs of a call that are about to end.
 #[derive(Debug, Default)]
 pub(in crate::call) struct Partings(Vec<Parting>);
@@ -36,8 +42,12 @@ impl Partings {
 
     /// Those that no BYE of ours has gone to, each with the number of its transfer and the end of its time.
     pub(in crate::call) fn open(&self) -> impl Iterator<Item = (&Leg, u8, Time)> {
-        let open = self.0.iter().filter(|parting| !parting.sent);
-        open.map(|parting| (&parting.leg, parting.number, parting.until))
+        self.0.iter().filter(|parting| !parting.sent).map(Parting::parts)
+    }
+
+    /// Those whose BYE has no answer yet.
+    pub(in crate::call) fn hung_up(&self) -> impl Iterator<Item = (&Leg, u8, Time)> {
+        self.0.iter().filter(|parting| parting.sent).map(Parting::parts)
     }
 
     /// Those that a daemon before this one left.

@@ -398,7 +398,8 @@ impl Setup {
         };
         conclude(facts, outcome, (&self.caller, None), context);
         context.ports.release(self.callee.media.local(), context.now);
-        Ending::begin((Some(self.caller), None), &[], None, (self.attempts, Partings::default()), context)
+        let attempts = (self.attempts, Partings::default());
+        Ending::begin(facts, (Some(self.caller), None), Vec::new(), attempts, context)
     }
 }
 

@@ -4,7 +4,7 @@ use super::{Accepted, Awaits, BOTH, Established, Stage};
 use crate::base::fault::Fault;
 use crate::base::id::Side;
 use crate::call::facts::{Ending as Outcome, Facts};
-use crate::call::phase::ending::Ending;
+use crate::call::phase::ending::{Ending, Owed};
 use crate::call::phase::{Phase, conclude};
 use crate::call::{Action, Context, RequestKey};
 use crate::sip::dialog::lifetime;
@@ -62,7 +62,8 @@ impl Established {
         let waits = self.waits_for_target();
         let is_left =
             |side: &&Side| !waits || self.legs.of(**side).dialog.state() != lifetime::State::Terminated;
-        let sides: Vec<Side> = sides.iter().filter(is_left).copied().collect();
+        let owe = |side: &Side| Owed::new(*side, reason.clone());
+        let owed = sides.iter().filter(is_left).map(owe).collect();
         self.abandon_transfer(context);
         if let Some(to) = self.inviting() {
             // Its dialog ends, and with it the peer's reason to answer: nothing else would end the transaction.
@@ -84,7 +85,7 @@ impl Established {
         let Self { legs, attempts, partings, .. } = *self;
         let (caller, callee) = legs.into_parts();
         conclude(facts, outcome, (&caller, Some(&callee)), context);
-        Ending::begin((Some(caller), Some(callee)), &sides, reason, (attempts, partings), context)
+        Ending::begin(facts, (Some(caller), Some(callee)), owed, (attempts, partings), context)
     }
 
     /// The side that has a re-INVITE of ours without a final answer.
