@@ -43,6 +43,7 @@ fn leg(payload_type: u8, packet_ms: u32) -> Result<LegSettings> {
         keys_to: KeysTo::Signalling,
         stream: Stream::default(),
         jitter: JitterSettings::default(),
+        metrics: None,
     })
 }
 
@@ -293,6 +294,43 @@ fn what_a_bridge_makes_is_captured_as_it_leaves() -> Result<()> {
             ensure!(of_flow.len() >= 15 && of_flow.iter().all(|one| *one == length), "{sent}: {of_flow:?}");
         }
     }
+    Ok(node.detach()?)
+}
+
+#[test]
+fn what_a_bridge_could_not_play_is_told_of_its_flow_even_when_the_bridge_has_gone() -> Result<()> {
+    let wires = Wires::new("bridge-counts")?;
+    let keys = Keys::new()?;
+    let node = Node::boot(&wires.settings())?;
+    let mut worker = Worker::new(&node, 0, 1)?;
+    let flows = keys.bridged(Bridged::Codec, leg(PCMU, 20)?, leg(PCMA, 20)?);
+    let ids = worker.dataplane.install(&flows)?;
+    let mut ends = ends(&wires, &keys)?;
+    talk(&mut worker, &mut ends, 20)?;
+    let report = |worker: &Worker, id| worker.dataplane.report(id).context("installed");
+    let before = report(&worker, ids[1])?;
+    ensure!(before.discarded == 0, "{before:?}");
+
+    // What was played long ago comes once more, twice; and five packets never come.
+    let next = std::mem::replace(&mut ends[1].number, 3);
+    ends[1].say()?;
+    ends[1].say()?;
+    ends[1].number = next + 5;
+    talk(&mut worker, &mut ends, 20)?;
+    let after = report(&worker, ids[1])?;
+    ensure!(after.discarded == 2, "{after:?}");
+    ensure!(after.concealed_ms >= before.concealed_ms + 5 * 20, "{before:?} {after:?}");
+    let other = report(&worker, ids[0])?;
+    ensure!(other.discarded == 0, "of the other side: {other:?}");
+
+    let ids = worker.dataplane.update(&ids, &keys.relayed())?.ids;
+    let relayed = report(&worker, ids[1])?;
+    ensure!(relayed.discarded == 2, "{relayed:?}");
+    let last = worker.dataplane.remove(&ids);
+    ensure!(last[1].discarded == 2 && last[1].concealed_ms >= after.concealed_ms, "{last:?}");
+    // Another call in its place begins with nothing.
+    let ids = worker.dataplane.install(&flows)?;
+    ensure!(report(&worker, ids[1])?.discarded == 0);
     Ok(node.detach()?)
 }
 

@@ -62,6 +62,29 @@ fn calls_outlive_their_daemon_and_the_next_one_adopts_them() -> Result<()> {
     Ok(())
 }
 
+/// What is left of it would stand in the way of the flows that take its place.
+#[test]
+fn nothing_is_left_of_a_call_of_which_a_flow_was_lost() -> Result<()> {
+    let wires = Wires::new("lost")?;
+    let (mut caller, mut callee) = wires.phones()?;
+    let settings = wires.settings();
+    let node = Node::boot(&settings)?;
+    let ids = node.worker(CoreId(0), 1)?.install(&plan())?;
+    drop(node);
+
+    let mut node = Node::boot(&settings)?;
+    ensure!(node.sweep(&HashSet::from([ids[0]]))?.len() == ids.len() - 1);
+    let mut dataplane = node.worker(CoreId(0), 1)?;
+    let fault = dataplane.adopt(&ids, &plan()).err();
+    ensure!(matches!(fault, Some(DataplaneFault::UnknownFlow { id }) if id == ids[1]), "{fault:?}");
+    ensure!(inspect::flows(&settings.pin_directory)?.is_empty());
+    dataplane.install(&plan())?;
+    wires.resolved("192.0.2.10")?;
+    wires.resolved("198.51.100.9")?;
+    talk(&mut caller, &mut callee, 10)?;
+    Ok(node.detach()?)
+}
+
 #[test]
 fn a_boot_that_cannot_be_says_why_by_name() -> Result<()> {
     let wires = Wires::new("faults")?;

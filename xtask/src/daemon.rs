@@ -336,12 +336,20 @@ pub(crate) struct Record {
 #[derive(Debug, Deserialize)]
 struct Heard {
     packets: u64,
+    lost: u64,
+    #[serde(default)]
+    discarded: u64,
 }
 
 impl Record {
     /// RTP packets of both sides.
     pub(crate) fn packets(&self) -> u64 {
         self.from_caller.packets + self.from_callee.packets
+    }
+
+    /// RTP packets that never came to Causeway, or came too late to be coded anew.
+    pub(crate) fn missed(&self) -> u64 {
+        [&self.from_caller, &self.from_callee].map(|heard| heard.lost + heard.discarded).iter().sum()
     }
 
     /// Those of them that the kernel relayed.

@@ -256,6 +256,7 @@ fn quality(media: &CallMedia) -> String {
         "LOST",
         "LOSS",
         "LATE",
+        "DISCARDED",
         "JITTER",
         "ROUND TRIP",
         "MOS",
@@ -270,11 +271,11 @@ fn quality(media: &CallMedia) -> String {
     if let Some(said) = &media.to_callee {
         table.add_row(told("to callee", said));
     }
-    right(&mut table, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    right(&mut table, &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     print(&table)
 }
 
-fn heard(direction: &str, quality: &MediaQuality) -> [String; 11] {
+fn heard(direction: &str, quality: &MediaQuality) -> [String; 12] {
     let share = quality.fast_path_packets.min(quality.packets) as f64 / quality.packets.max(1) as f64;
     let some = |text: String| if quality.packets == 0 { "-".to_owned() } else { text };
     [
@@ -284,6 +285,7 @@ fn heard(direction: &str, quality: &MediaQuality) -> [String; 11] {
         count(quality.lost),
         some(format!("{:.2} %", quality.loss() * 100.0)),
         count(quality.late),
+        count(quality.discarded),
         some(format!("{:.1} ms", quality.jitter_ms)),
         or_dash(quality.round_trip_ms.map(|span| format!("{span:.1} ms"))),
         or_dash(quality.mos.map(|mos| format!("{mos:.2}"))),
@@ -292,7 +294,7 @@ fn heard(direction: &str, quality: &MediaQuality) -> [String; 11] {
     ]
 }
 
-fn told(direction: &str, quality: &FarEndQuality) -> [String; 11] {
+fn told(direction: &str, quality: &FarEndQuality) -> [String; 12] {
     let unknown = || "-".to_owned();
     [
         direction.to_owned(),
@@ -300,6 +302,7 @@ fn told(direction: &str, quality: &FarEndQuality) -> [String; 11] {
         unknown(),
         quality.lost.to_string(),
         format!("{:.2} %", quality.loss * 100.0),
+        unknown(),
         unknown(),
         format!("{:.1} ms", quality.jitter_ms),
         unknown(),

@@ -32,6 +32,10 @@ pub struct FlowReport {
     pub lost: u64,
     /// Packets that came after one with a higher sequence number.
     pub late: u32,
+    /// RTP packets relayed that a bridge could not play: too late, or nothing of their codec.
+    pub discarded: u64,
+    /// Audio that a bridge made up in the place of what did not come.
+    pub concealed_ms: u64,
     /// Interarrival jitter (RFC 3550 section 6.4.1).
     pub jitter_ms: f64,
     /// Changes of the stream's SSRC.
@@ -61,6 +65,8 @@ impl FlowReport {
             expected: state.expected(),
             lost: state.expected().saturating_sub(figures.received),
             late: figures.late,
+            discarded: 0,
+            concealed_ms: 0,
             jitter_ms: f64::from(figures.jitter_scaled) / 16.0 * 1000.0 / f64::from(clock_rate.max(1)),
             source_changes: figures.source_changes,
             latch_changes: figures.latch_changes,

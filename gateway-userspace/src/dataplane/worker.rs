@@ -264,14 +264,11 @@ impl Dataplane {
     pub fn report(&self, id: FlowId) -> Option<FlowReport> {
         let installed = self.lookup(id)?;
         let state = self.backend.state(id.slot);
-        Some(FlowReport::of(
-            &state,
-            id.epoch,
-            installed.clock_rate,
-            monotonic(),
-            // One that has left the table went by it to the end.
-            self.backend.path(&installed.key).unwrap_or(installed.path),
-        ))
+        // One that has left the table went by it to the end.
+        let path = self.backend.path(&installed.key).unwrap_or(installed.path);
+        let report = FlowReport::of(&state, id.epoch, installed.clock_rate, monotonic(), path);
+        let Some(counters) = self.backend.bridges().counters(id.slot) else { return Some(report) };
+        Some(FlowReport { discarded: counters.discarded(), concealed_ms: counters.concealed_ms, ..report })
     }
 
     /// Where the keys of a flow with SRTP are; `None` for a plain flow.

@@ -365,6 +365,8 @@ pub(crate) mod samples {
             relayed_by: Some(RelayPath::Kernel),
             lost: 3,
             late: 1,
+            discarded: 0,
+            concealed_ms: 0,
             jitter_ms: 1.25,
             round_trip_ms: Some(42.0),
             mos: Some(4.37),

@@ -18,6 +18,12 @@ pub struct MediaQuality {
     pub relayed_by: Option<RelayPath>,
     pub lost: u64,
     pub late: u64,
+    /// Of `packets`, those that came and were not heard, where media is coded anew: too late, or nothing of their codec.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub discarded: u64,
+    /// Milliseconds of audio that were made up for them, and for lost ones, there.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub concealed_ms: u64,
     /// Interarrival jitter at the end, in milliseconds.
     pub jitter_ms: f64,
     /// From us to the far end and back, in milliseconds; absent where no RTCP of it told.
@@ -28,10 +34,19 @@ pub struct MediaQuality {
 }
 
 impl MediaQuality {
-    /// Share of the packets that never came, 0 to 1.
-    pub fn loss(&self) -> f64 {
-        self.lost as f64 / (self.packets + self.lost).max(1) as f64
+    /// Packets that were not heard: they never came, or came for nothing.
+    pub fn missed(&self) -> u64 {
+        self.lost + self.discarded
     }
+
+    /// Share of the packets that were not heard, 0 to 1.
+    pub fn loss(&self) -> f64 {
+        self.missed() as f64 / (self.packets + self.lost).max(1) as f64
+    }
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// The other direction, as the far end says in its RTCP that it heard it.

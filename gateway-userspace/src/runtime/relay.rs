@@ -152,7 +152,8 @@ impl Relay {
             return;
         }
         let mut series = self.series.take().unwrap_or_else(|| Box::new(Series::new(now - LOOK_EVERY)));
-        let counts = totals.map(|heard| Counts { expected: heard.packets + heard.lost, lost: heard.lost });
+        let counts =
+            totals.map(|heard| Counts { expected: heard.packets + heard.lost, lost: heard.missed() });
         let seen = [Side::Caller, Side::Callee].map(|side| {
             let (heard, codec) = (totals[side.index()], codecs[side.index()]?);
             let loss = series.loss_since(side, counts[side.index()])?;
@@ -270,6 +271,8 @@ fn add(quality: &mut MediaQuality, report: &FlowReport) {
     quality.octets += report.octets;
     quality.lost += report.lost;
     quality.late += u64::from(report.late);
+    quality.discarded += report.discarded;
+    quality.concealed_ms += report.concealed_ms;
     quality.jitter_ms = report.jitter_ms;
     quality.relayed_by = Some(report.path);
     if report.path == RelayPath::Kernel {

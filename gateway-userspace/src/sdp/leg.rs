@@ -217,6 +217,7 @@ impl Leg {
             direction: direction.unwrap_or_else(|| theirs.wishes()),
             rtcp: None,
             rtcp_mux,
+            metrics: false,
             formats,
             ptime: theirs.ptime,
             maxptime: theirs.maxptime,

@@ -57,6 +57,9 @@ pub struct Audio {
     pub rtcp: Option<RtcpPort>,
     /// RTP and RTCP on one port (RFC 5761).
     pub rtcp_mux: bool,
+    /// VoIP metrics are wanted of who hears this end (RFC 3611 section 5.1).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub metrics: bool,
     /// Milliseconds of audio that one packet should carry.
     pub ptime: Option<u16>,
     /// Milliseconds of audio that one packet may carry.

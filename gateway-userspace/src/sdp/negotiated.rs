@@ -30,6 +30,9 @@ pub struct Negotiated {
     pub direction: Direction,
     /// In the answerer's order of preference; at least one is speech. None of fax.
     pub formats: Vec<NegotiatedFormat>,
+    /// The peer wants VoIP metrics of how it is heard (RFC 3611 section 5.1).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub metrics: bool,
     /// Milliseconds of audio that a packet to the peer should carry, as the peer asked.
     pub ptime: Option<u16>,
     /// Milliseconds of audio that a packet to the peer may carry.
@@ -158,6 +161,7 @@ pub(super) fn accept(
         direction: media.direction.with(offer.wishes()),
         rtcp: None,
         rtcp_mux: offer.rtcp_mux && may_share_port(&formats),
+        metrics: false,
         formats,
         // What packets to the other peer carry is made here, whatever comes.
         ptime: media.ptime.filter(|_| !translated),
@@ -276,7 +280,7 @@ fn negotiated(
         true => remote,
         false => peer.rtcp().or(held.and_then(|held| held.remote_rtcp)),
     };
-    let Audio { ptime, maxptime, .. } = *peer;
+    let Audio { metrics, ptime, maxptime, .. } = *peer;
     Negotiated {
         local,
         remote,
@@ -284,6 +288,7 @@ fn negotiated(
         rtcp_mux,
         direction,
         formats,
+        metrics,
         ptime,
         maxptime,
         security: Security::Plain,

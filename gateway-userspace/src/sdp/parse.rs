@@ -116,6 +116,7 @@ fn image(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
         direction: direction.unwrap_or_default(),
         rtcp: None,
         rtcp_mux: false,
+        metrics: false,
         ptime: None,
         maxptime: None,
         preconditions: None,
@@ -123,6 +124,11 @@ fn image(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
         ice: None,
         fax: Some(Box::new(Fax::of(&media.attributes))),
     })
+}
+
+/// Whether `voip-metrics` is among the blocks of an `a=rtcp-xr` (RFC 3611 section 5.1), which has its flags behind it.
+fn asks_for_metrics(blocks: &str) -> bool {
+    blocks.split_ascii_whitespace().any(|block| block.split('=').next() == Some("voip-metrics"))
 }
 
 /// Where a stream of one port pair is to go.
@@ -152,6 +158,9 @@ fn audio(session: &Session, media: &Media) -> Result<Audio, SdpFault> {
         direction: direction.unwrap_or_default(),
         rtcp: value(&media.attributes, "rtcp").and_then(rtcp_port),
         rtcp_mux: media.attributes.iter().any(|attribute| attribute.attribute == "rtcp-mux"),
+        metrics: value(&media.attributes, "rtcp-xr")
+            .or_else(|| value(&session.attributes, "rtcp-xr"))
+            .is_some_and(asks_for_metrics),
         ptime: ptime("ptime"),
         maxptime: ptime("maxptime"),
         preconditions: Preconditions::of(
@@ -280,6 +289,27 @@ mod tests {
             "101:telephone-event/8000:0-16",
         ];
         assert_eq!(formats(&description), expected);
+    }
+
+    // RFC 3611 section 5.1.
+    #[test]
+    fn whether_voip_metrics_are_wanted_is_read() {
+        for (attribute, wanted) in [
+            ("a=rtcp-xr:voip-metrics", true),
+            ("a=rtcp-xr:rcvr-rtt=all:10000 voip-metrics=sentonly pkt-loss-rle", true),
+            ("a=rtcp-xr:stat-summary=loss,dup", false),
+            ("a=rtcp-xr", false),
+            ("a=sendrecv", false),
+        ] {
+            for (session, media) in [(attribute, ""), ("", attribute)] {
+                let lines: String = [session, "m=audio 4000 RTP/AVP 0", media]
+                    .iter()
+                    .filter(|line| !line.is_empty())
+                    .map(|line| format!("{line}\r\n"))
+                    .collect();
+                assert_eq!(parsed(&lines).unwrap().audio.metrics, wanted, "{lines}");
+            }
+        }
     }
 
     #[test]

@@ -240,6 +240,8 @@ impl FlowTable for MemoryFlows {
             expected: 100,
             lost: 0,
             late: 0,
+            discarded: 0,
+            concealed_ms: 0,
             jitter_ms: 0.0,
             source_changes: 0,
             latch_changes: 0,

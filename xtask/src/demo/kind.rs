@@ -99,6 +99,8 @@ pub(super) struct KindFigures {
     pub(super) callee_media: String,
     /// RTP packets heard from both sides.
     pub(super) packets: u64,
+    /// Those that never came to Causeway, and those that it could not play: what is coded anew goes on over them.
+    pub(super) missed: u64,
     /// Who relayed the calls, and why if not the kernel: all that was seen of them while they were up.
     pub(super) relayed_by: Vec<String>,
     /// Of the packets, the share that the kernel relayed.
@@ -123,6 +125,7 @@ impl KindFigures {
             callee_codec: codec(|record| &record.callee_codec),
             callee_media: if kind.form == Form::Secured { "SRTP" } else { "RTP" }.to_owned(),
             packets,
+            missed: answered.iter().map(|record| record.missed()).sum(),
             relayed_by: relayed.get(kind.name).into_iter().flatten().cloned().collect(),
             kernel_share: if packets == 0 { 0.0 } else { in_kernel / packets as f64 },
         }

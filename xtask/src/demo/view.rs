@@ -102,8 +102,9 @@ pub(super) fn print_figures(figures: &Figures) {
         ("kernel", figures.kernel.clone()),
     ]));
     println!("{table}");
-    let header = ["trunk", "answered", "caller", "callee", "packets heard", "relayed by", "in the kernel"];
-    let mut table = report::table(header, &[1, 4, 6]);
+    let header =
+        ["trunk", "answered", "caller", "callee", "packets heard", "missed", "relayed by", "in the kernel"];
+    let mut table = report::table(header, &[1, 4, 5, 7]);
     for kind in &figures.kinds {
         table.add_row([
             kind.trunk.clone(),
@@ -111,6 +112,7 @@ pub(super) fn print_figures(figures: &Figures) {
             format!("{} in RTP", kind.caller_codec),
             format!("{} in {}", kind.callee_codec, kind.callee_media),
             number(kind.packets),
+            number(kind.missed),
             kind.relayed_by.join(", "),
             format!("{:.2} %", kind.kernel_share * 100.0),
         ]);

@@ -13,7 +13,7 @@ use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
 use crate::codec::LibraryRefused;
 use crate::dataplane::record::Record;
-use crate::media::bridge::{Bridge, Output, PlayUntil, Stream, Work};
+use crate::media::bridge::{Bridge, Counters, Listening, Output, PlayUntil, Stream, Work};
 use crate::media::plan::{BridgeSpec, FlowSpec};
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
@@ -30,6 +30,8 @@ pub(in crate::dataplane) struct Bridges {
     hosted: Slab<Hosted>,
     /// By the slot of each flow of their plans.
     by_slot: HashMap<u32, usize>,
+    /// By the slot of a flow that hears RTP, what bridges counted of it that another, or none, has taken the place of.
+    past: HashMap<u32, Counters>,
     due: TimerTable<usize>,
     chance: Tokens,
     /// The packet that leaves, with room for its protection.
@@ -66,6 +68,7 @@ impl Default for Bridges {
         Self {
             hosted: Slab::new(),
             by_slot: HashMap::new(),
+            past: HashMap::new(),
             due: TimerTable::default(),
             chance: Tokens::from_seed(seed),
             buffer: Vec::new(),
@@ -162,6 +165,7 @@ impl Bridges {
 
     /// A flow is gone; with the last of its plan, the bridge.
     pub(super) fn forget(&mut self, slot: u32) {
+        self.past.remove(&slot);
         let Some(place) = self.by_slot.remove(&slot) else { return };
         let Some(hosted) = self.hosted.get_mut(place) else { return };
         hosted.slots.retain(|own| *own != slot);
@@ -219,6 +223,21 @@ impl Bridges {
         Some(self.hosted.get(place)?.bridge.work(side))
     }
 
+    /// What became of the packets that the flow of this slot heard; `None` where no bridge was.
+    pub(in crate::dataplane) fn counters(&self, slot: u32) -> Option<Counters> {
+        let past = self.past.get(&slot).copied();
+        let Some((place, side)) = self.place_of(slot) else { return past };
+        let mut counters = past.unwrap_or_default();
+        counters += self.hosted.get(place)?.bridge.counters(side);
+        Some(counters)
+    }
+
+    /// How the peer whom the flow of this slot hears is heard; `None` where no bridge is.
+    pub(super) fn listening(&self, slot: u32) -> Option<Listening> {
+        let (place, side) = self.place_of(slot)?;
+        Some(self.hosted.get(place)?.bridge.listening(side))
+    }
+
     /// What bridges had to say since the last call.
     pub(in crate::dataplane) fn records(&mut self) -> std::vec::Drain<'_, Record> {
         self.records.drain(..)
@@ -259,6 +278,12 @@ impl Bridges {
         let hosted = self.hosted.try_remove(place)?;
         for slot in &hosted.slots {
             self.by_slot.remove(slot);
+        }
+        for side in [Side::Caller, Side::Callee] {
+            let member = hosted.flows[side.index()].filter(|member| hosted.slots.contains(&member.id.slot));
+            if let Some(Member { id, .. }) = member {
+                *self.past.entry(id.slot).or_default() += hosted.bridge.counters(side);
+            }
         }
         Some(hosted)
     }

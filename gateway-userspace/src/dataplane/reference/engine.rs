@@ -259,7 +259,7 @@ impl Engine {
         let Self { relay, secured, bridges, reports, captures, .. } = self;
         let mut exit = Exit { relay, secured, captures, carrier };
         bridges.run(now, &mut exit);
-        reports.run(now, &mut exit);
+        reports.run(now, bridges, &mut exit);
     }
 
     /// When [`Self::run`] has something to do.
@@ -269,9 +269,9 @@ impl Engine {
 
     /// These flows are about to go: peers that had reports of ours are told (RFC 3550 section 6.3.7).
     pub(in crate::dataplane) fn goodbye(&mut self, now: u64, ids: &[FlowId], carrier: &mut impl Carrier) {
-        let Self { relay, secured, reports, captures, .. } = self;
+        let Self { relay, secured, bridges, reports, captures, .. } = self;
         let mut exit = Exit { relay, secured, captures, carrier };
-        ids.iter().for_each(|id| reports.goodbye(now, id.slot, &mut exit));
+        ids.iter().for_each(|id| reports.goodbye(now, id.slot, bridges, &mut exit));
     }
 
     /// A key that signalling brought, for the peer whom the flow of this slot hears.

@@ -1,7 +1,7 @@
 //! RTCP of our own (RFC 3550 section 6) for legs that end here: a bridge makes both streams of a call anew, so that what
 //! one peer reports says nothing to the other.
 
-use super::bridges::Member;
+use super::bridges::{Bridges, Member};
 use super::engine::Carrier;
 use super::exit::Exit;
 use super::relay::Relay;
@@ -10,8 +10,11 @@ use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
 use crate::dataplane::record::Record;
+use crate::media::bridge::{GMIN, Listening, Stretches};
 use crate::media::plan::{BridgeSpec, FlowSpec};
-use crate::rtp::rtcp::{Heard, Reporter, Sent};
+use crate::rtp::Codec;
+use crate::rtp::quality::{self, Conditions};
+use crate::rtp::rtcp::{Heard, Reporter, Sent, Stretch, VoipMetrics};
 use gateway_common::flow::{FlowKind, flag};
 use gateway_common::learned::FlowState;
 use std::collections::HashMap;
@@ -42,6 +45,8 @@ pub(super) struct Reports {
 struct Leg {
     ways: Ways,
     reporter: Reporter,
+    /// What the peer speaks, if it wants to hear how it is heard.
+    metrics: Option<Codec>,
 }
 
 /// The flows of one peer.
@@ -79,15 +84,17 @@ impl Reports {
     /// more where none does. Who was reported to goes on.
     pub(super) fn host(&mut self, now: u64, members: &[Member], flows: &[FlowSpec]) {
         let spec = flows.iter().find_map(|flow| flow.bridge.as_ref());
-        let wanted = [Side::Caller, Side::Callee]
-            .map(|side| spec.and_then(|spec| Ways::of(side, spec, members, flows)));
+        let wanted = [Side::Caller, Side::Callee].map(|side| {
+            let spec = spec?;
+            Some((Ways::of(side, spec, members, flows)?, spec.leg(side).metrics.clone()))
+        });
         for member in members {
             let slot = member.id.slot;
-            if !wanted.iter().flatten().any(|ways| ways.rtcp_in.id.slot == slot) {
+            if !wanted.iter().flatten().any(|(ways, _)| ways.rtcp_in.id.slot == slot) {
                 self.forget(slot);
             }
         }
-        for ways in wanted.into_iter().flatten() {
+        for (ways, metrics) in wanted.into_iter().flatten() {
             let slot = ways.rtcp_in.id.slot;
             let kept = self.legs.remove(&slot).filter(|leg| leg.ways.rtcp_in == ways.rtcp_in);
             let reporter = match kept {
@@ -95,7 +102,7 @@ impl Reports {
                 None => Reporter::new(time(now), EPOCH, &mut self.chance),
             };
             self.due.arm(slot, reporter.deadline());
-            self.legs.insert(slot, Leg { ways, reporter });
+            self.legs.insert(slot, Leg { ways, reporter, metrics });
         }
     }
 
@@ -114,10 +121,10 @@ impl Reports {
     }
 
     /// Sends what is due.
-    pub(super) fn run(&mut self, now: u64, exit: &mut Exit<'_, impl Carrier>) {
+    pub(super) fn run(&mut self, now: u64, bridges: &Bridges, exit: &mut Exit<'_, impl Carrier>) {
         while let Some(slot) = self.due.expire(time(now)) {
             let Some(leg) = self.legs.get_mut(&slot) else { continue };
-            let (sent, heard) = leg.ways.figures(exit.relay);
+            let (sent, heard) = leg.figures(exit.relay, bridges);
             if sent.is_none() && heard.is_none() {
                 // Who has heard and said nothing yet is told nothing.
                 self.due.arm(slot, time(now) + LOOK_AGAIN);
@@ -133,12 +140,18 @@ impl Reports {
     }
 
     /// The flow in this slot is about to go, and with it the leg whose RTCP it hears: its peer is told.
-    pub(super) fn goodbye(&mut self, now: u64, slot: u32, exit: &mut Exit<'_, impl Carrier>) {
-        let Some(Leg { ways, mut reporter }) = self.legs.remove(&slot) else { return };
+    pub(super) fn goodbye(
+        &mut self,
+        now: u64,
+        slot: u32,
+        bridges: &Bridges,
+        exit: &mut Exit<'_, impl Carrier>,
+    ) {
+        let Some(mut leg) = self.legs.remove(&slot) else { return };
         self.due.disarm(slot);
-        let (sent, heard) = ways.figures(exit.relay);
-        if let Some(compound) = reporter.goodbye(time(now), sent, heard) {
-            exit.leave_report(now, ways.rtcp_out.at, &compound, &mut self.buffer);
+        let (sent, heard) = leg.figures(exit.relay, bridges);
+        if let Some(compound) = leg.reporter.goodbye(time(now), sent, heard) {
+            exit.leave_report(now, leg.ways.rtcp_out.at, &compound, &mut self.buffer);
         }
     }
 
@@ -150,6 +163,49 @@ impl Reports {
     /// What there was to say since the last call.
     pub(super) fn records(&mut self) -> std::vec::Drain<'_, Record> {
         self.records.drain(..)
+    }
+}
+
+impl Leg {
+    /// What was sent to the peer, and what was heard of it.
+    fn figures(&self, relay: &Relay, bridges: &Bridges) -> (Option<Sent>, Option<Heard>) {
+        let (sent, heard) = self.ways.figures(relay);
+        let heard = heard.map(|heard| Heard { metrics: self.metrics_of(&heard, bridges), ..heard });
+        (sent, heard)
+    }
+
+    fn metrics_of(&self, heard: &Heard, bridges: &Bridges) -> Option<VoipMetrics> {
+        let codec = self.metrics.as_ref()?;
+        let Listening { discarded, bursts, packet, jitter } = bridges.listening(self.ways.rtp_in.id.slot)?;
+        let expected = heard.expected.max(1) as f64;
+        let loss = quality::loss_ratio(heard.expected, heard.received);
+        let discard = discarded as f64 / expected;
+        let round_trip = self.reporter.round_trip().unwrap_or_default();
+        let varies = quality::clock_units(heard.jitter.into(), self.ways.clock_rate);
+        let rated = |delay| {
+            let loss = (loss + discard).min(1.0);
+            quality::rating(codec, &Conditions { delay, loss, burst_ratio: 1.0 })
+        };
+        let rating = rated(quality::mouth_to_ear(round_trip, packet, varies));
+        let stretch = |stretches: &Stretches| Stretch {
+            density: stretches.density(),
+            duration: packet.mul_f64(stretches.length()),
+        };
+        Some(VoipMetrics {
+            loss,
+            discard,
+            burst: stretch(&bursts.bursts),
+            gap: stretch(&bursts.gaps),
+            gmin: GMIN,
+            round_trip,
+            end_system: jitter.delay + packet,
+            rating,
+            // Who only listens is not bothered by delay.
+            listening: quality::mos(rated(Duration::ZERO)),
+            conversation: quality::mos(rating),
+            nominal: jitter.delay,
+            most: jitter.most,
+        })
     }
 }
 
@@ -227,9 +283,9 @@ mod tests {
     }
 
     fn leg(payload_type: u8) -> LegSettings {
-        let codec = if payload_type == PCMU { "PCMU/8000" } else { "PCMA/8000" };
+        let codec = if payload_type == PCMU { "PCMU/8000" } else { "PCMA/8000" }.parse().unwrap();
         LegSettings {
-            coding: Coding::of(&codec.parse().unwrap(), None).unwrap(),
+            coding: Coding::of(&codec, None).unwrap(),
             speech_from: [Some(payload_type), None],
             speech_to: payload_type,
             packet_ms: 20,
@@ -239,6 +295,7 @@ mod tests {
             keys_to: KeysTo::Signalling,
             stream: Stream::default(),
             jitter: JitterSettings::default(),
+            metrics: Some(codec).filter(|_| payload_type == PCMA),
         }
     }
 
@@ -270,7 +327,7 @@ mod tests {
         Some(OutputSpec { from: from.parse().unwrap(), to: to.parse().unwrap(), learned_from: None })
     }
 
-    /// The caller's leg has SRTP and one port for RTP and RTCP, the callee's neither.
+    /// The caller's leg has SRTP and one port for RTP and RTCP, the callee's neither; and the callee wants VoIP metrics.
     fn plan() -> [FlowSpec; 3] {
         let mut flows = [
             flow(Side::Caller, FlowKind::Mux, NEAR, PCMU),
@@ -412,10 +469,11 @@ mod tests {
         packet
     }
 
-    /// A report of one sender and its name, as every one of ours is.
+    /// A report of one sender and its name, with which every one of ours begins.
     fn said(compound: &[u8]) -> (SenderInfo, Vec<ReportBlock>) {
         let read: Vec<_> = packets(compound).collect::<Result<_, _>>().unwrap();
-        let [Packet::SenderReport { ssrc, sender, reports }, Packet::SourceDescription(sources)] = &read[..]
+        let [Packet::SenderReport { ssrc, sender, reports }, Packet::SourceDescription(sources), ..] =
+            &read[..]
         else {
             panic!("{read:?}")
         };
@@ -438,6 +496,30 @@ mod tests {
             let [block] = &blocks[..] else { panic!("{blocks:?}") };
             assert_eq!((block.ssrc, block.cumulative_lost), (ssrc, 0));
         }
+    }
+
+    #[test]
+    fn a_peer_that_asks_for_voip_metrics_is_told_how_it_is_heard() {
+        let mut call = Call::new();
+        call.talk(Duration::from_secs(5));
+        call.number += 5;
+        call.talk(Duration::from_secs(20));
+        let extended =
+            |report: &Vec<u8>| packets(report).any(|packet| packet == Ok(Packet::Other { packet_type: 207 }));
+        assert!(!call.reports[0].iter().any(extended), "the caller has not asked");
+        let report = call.reports[1].iter().rfind(|report| extended(report)).unwrap();
+        let block = &report[report.len() - 36..];
+        assert_eq!(block[..8], [7, 0, 0, 8, 0, 0, 0, 0xb]);
+        // Five of 1,200 lost: all of them in one burst of 100 ms; and nothing came too late.
+        assert_eq!(block[8..14], [1, 0, 255, 0, 0, 100]);
+        let gap = u16::from_be_bytes([block[14], block[15]]);
+        assert!((9_000..13_000).contains(&gap), "two gaps share the rest of the time: {gap} ms");
+        // A jitter buffer of 40 ms, and a packet; no round trip is known.
+        assert_eq!(block[16..20], [0, 0, 0, 60]);
+        assert_eq!(block[20..24], [127, 127, 127, 16]);
+        assert!((85..=93).contains(&block[24]), "R is {}", block[24]);
+        assert!((41..=44).contains(&block[26]) && (41..=44).contains(&block[27]), "{block:?}");
+        assert_eq!(block[28..], [0xf0, 0, 0, 40, 0, 240, 0, 240]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From a peer's packets to audio and keys.
 
+use super::bursts::{Bursts, Runs};
 use super::jitter::{Arrival, Header, JitterBuffer, Kind, Next};
 use super::settings::{Events, JitterSettings, KeysFrom, LegSettings, PayloadTypes};
 use super::stretch::shorten;
@@ -7,10 +8,12 @@ use super::tones::TonesOut;
 use crate::base::time::Time;
 use crate::codec::comfort_noise::{Generator, Silence};
 use crate::codec::{Decoder, LibraryRefused};
+use crate::rtp::quality;
 use crate::signal::dtmf::event::{Happened, Receiver};
 use crate::signal::dtmf::{Detection, Key};
 use gateway_common::flow::FlowKind;
 use gateway_common::rtp::{Media, TelephoneEvent, parse};
+use std::ops::AddAssign;
 use std::time::Duration;
 
 /// Audio that is made at a time where none came.
@@ -34,6 +37,35 @@ pub struct Counters {
     pub unknown: u64,
     /// Milliseconds that were made up because nothing was here to be played.
     pub concealed_ms: u64,
+}
+
+impl Counters {
+    /// Packets that came and were not heard, as if they had been lost on the way (RFC 3611 section 4.7.1).
+    pub fn discarded(&self) -> u64 {
+        self.late + self.malformed
+    }
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        self.received += other.received;
+        self.late += other.late;
+        self.repeated += other.repeated;
+        self.malformed += other.malformed;
+        self.unknown += other.unknown;
+        self.concealed_ms += other.concealed_ms;
+    }
+}
+
+/// How a peer is heard.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    /// Packets that came and were not heard.
+    pub discarded: u64,
+    pub bursts: Bursts,
+    /// What one of its packets carries.
+    pub packet: Duration,
+    pub jitter: JitterSettings,
 }
 
 /// A key of the peer.
@@ -65,6 +97,11 @@ pub(super) struct Inbound {
     rate: u32,
     decoder: Decoder,
     jitter: JitterBuffer,
+    jitter_settings: JitterSettings,
+    runs: Runs,
+    /// What the last packet of speech carried, and what has been missing since, in clock units.
+    packet: u32,
+    missing: u32,
     events: Receiver,
     tones: Option<TonesOut>,
     noise: Generator,
@@ -94,6 +131,10 @@ impl Inbound {
             rate,
             decoder: Decoder::new(&settings.coding)?,
             jitter: JitterBuffer::new(clock_rate, jitter),
+            jitter_settings: jitter,
+            runs: Runs::default(),
+            packet: GAP_MS * clock_rate / 1000,
+            missing: 0,
             events: Receiver::new(settings.events.map_or(clock_rate, |events| events.clock_rate)),
             tones: (settings.keys_from == KeysFrom::Tones).then(|| TonesOut::new(rate)),
             noise: Generator::new(Silence::white(0)),
@@ -113,6 +154,15 @@ impl Inbound {
 
     pub(super) fn counters(&self) -> Counters {
         Counters { late: self.counters.late + self.jitter.skipped(), ..self.counters }
+    }
+
+    pub(super) fn listening(&self) -> Listening {
+        Listening {
+            discarded: self.counters().discarded(),
+            bursts: self.runs.told(),
+            packet: quality::clock_units(self.packet.into(), self.clock_rate),
+            jitter: self.jitter_settings,
+        }
     }
 
     pub(super) fn decoded(&self) -> u64 {
@@ -242,6 +292,8 @@ impl Inbound {
                 }
                 let units = self.audio.len() as u64 * u64::from(self.clock_rate) / u64::from(self.rate);
                 self.jitter.played(units as u32);
+                (self.packet, self.missing) = (units as u32, 0);
+                self.runs.heard();
             }
             Next::Packet { kind: Kind::ComfortNoise, payload } => {
                 self.starved_ms = 0;
@@ -258,6 +310,11 @@ impl Inbound {
                 let samples = samples(units, self.rate, self.clock_rate);
                 self.counters.concealed_ms += u64::from(units * 1000 / self.clock_rate);
                 self.decoder.conceal(samples, next, &mut self.audio);
+                self.missing += units;
+                while self.missing >= self.packet.max(1) {
+                    self.missing -= self.packet.max(1);
+                    self.runs.lost();
+                }
             }
             Next::Silence { units } => self.fill(units),
             Next::Starved => {

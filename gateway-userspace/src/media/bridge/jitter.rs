@@ -80,7 +80,7 @@ pub(super) struct JitterBuffer {
     since: Time,
     /// Taking out what was too much.
     draining: bool,
-    /// Packets that were given up because everything had become too late.
+    /// Packets that were given up: everything had become too late, or another stream began.
     skipped: u64,
 }
 
@@ -147,7 +147,7 @@ impl JitterBuffer {
         self.held > 0
     }
 
-    /// Packets given up so far because everything had become later than [`JitterSettings::most`].
+    /// Packets given up so far: everything had become later than [`JitterSettings::most`], or another stream began.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -245,6 +245,7 @@ impl JitterBuffer {
     /// Starts over with a stream whose first packet this is.
     fn begin(&mut self, now: Time, header: &Header) {
         self.slots.iter_mut().for_each(|slot| slot.held = false);
+        self.skipped += self.held as u64;
         self.ssrc = Some(header.ssrc);
         // Far from zero, so that packets before the first have a place too.
         self.newest = 0x1_0000 + u64::from(header.sequence);

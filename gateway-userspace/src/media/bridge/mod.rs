@@ -9,6 +9,7 @@
 //! Everything is bounded: packets that are held, keys that wait, audio that is made up. Nothing is allocated for a
 //! packet once the buffers have grown to the size of those that come.
 
+mod bursts;
 mod inbound;
 mod jitter;
 mod outbound;
@@ -24,7 +25,8 @@ use crate::codec::LibraryRefused;
 use crate::signal::dtmf::Key;
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
-pub use inbound::Counters;
+pub use bursts::{Bursts, GMIN, Stretches};
+pub use inbound::{Counters, Listening};
 use inbound::{Inbound, KeyChange, Presence};
 use outbound::Outbound;
 pub use outbound::PlayUntil;
@@ -165,6 +167,14 @@ impl Bridge {
         match from {
             Side::Caller => self.caller.inbound.counters(),
             Side::Callee => self.callee.inbound.counters(),
+        }
+    }
+
+    /// How the peer of `side` is heard.
+    pub fn listening(&self, side: Side) -> Listening {
+        match side {
+            Side::Caller => self.caller.inbound.listening(),
+            Side::Callee => self.callee.inbound.listening(),
         }
     }
 

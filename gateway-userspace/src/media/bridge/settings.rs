@@ -24,6 +24,8 @@ pub struct LegSettings {
     pub keys_to: KeysTo,
     pub stream: Stream,
     pub jitter: JitterSettings,
+    /// The peer's codec, where it wants to hear how it is heard ([`crate::rtp::rtcp::VoipMetrics`]).
+    pub metrics: Option<Codec>,
 }
 
 /// Payload types of one format in packets from the peer, and in those to it.
@@ -113,6 +115,7 @@ impl LegSettings {
             events: events.map(|format| Events { types: types(format), clock_rate: format.codec.clock_rate }),
             keys_from: if events.is_some() { KeysFrom::Packets } else { KeysFrom::Tones },
             keys_to: if events.is_some() { KeysTo::Events } else { KeysTo::Tones },
+            metrics: negotiated.metrics.then(|| speech.codec.clone()),
             coding,
             stream,
             jitter: JitterSettings::default(),

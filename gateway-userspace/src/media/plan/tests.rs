@@ -22,6 +22,7 @@ fn negotiated(local: &str, remote: &str, rtcp_mux: bool) -> Negotiated {
         remote: Some(remote),
         remote_rtcp: Some(if rtcp_mux { remote } else { above }),
         rtcp_mux,
+        metrics: false,
         direction: Direction::SendReceive,
         formats: vec![format("PCMA/8000", 8, 8)],
         ptime: None,

@@ -4,12 +4,14 @@
 //! * [`RoundTrip`]: times there and back, from reports that pass through a relay or answer our own;
 //! * [`Reporter`]: the reports of one leg that ends here.
 
+mod metrics;
 mod read;
 mod reporter;
 mod round_trip;
 mod schedule;
 mod write;
 
+pub use metrics::{Stretch, VoipMetrics};
 pub use read::{Packets, RtcpFault, packets};
 pub use reporter::{Heard, Opinion, Reporter, Sent, ntp_timestamp};
 pub use round_trip::RoundTrip;
@@ -82,5 +84,6 @@ const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const GOODBYE: u8 = 203;
+const EXTENDED_REPORT: u8 = 207;
 /// Item type of a canonical name.
 const CNAME: u8 = 1;

@@ -6,7 +6,7 @@
 //! feedback, of which we send none.
 
 use super::schedule::Schedule;
-use super::{Packet, ReportBlock, RoundTrip, SenderInfo, packets, write};
+use super::{Packet, ReportBlock, RoundTrip, SenderInfo, VoipMetrics, packets, write};
 use crate::base::time::Time;
 use crate::base::token::Tokens;
 use gateway_common::learned::FlowState;
@@ -30,7 +30,7 @@ pub struct Sent {
 }
 
 /// The stream that comes from the peer, so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heard {
     pub ssrc: u32,
     /// Packets that should have come and those that did, repeats included.
@@ -40,6 +40,8 @@ pub struct Heard {
     pub highest: u32,
     /// In units of the RTP clock.
     pub jitter: u32,
+    /// For a peer that wants to hear of it.
+    pub metrics: Option<VoipMetrics>,
 }
 
 impl Sent {
@@ -67,6 +69,7 @@ impl Heard {
             received: state.statistics.received,
             highest: state.highest,
             jitter: state.statistics.jitter_scaled / 16,
+            metrics: None,
         })
     }
 }
@@ -240,6 +243,9 @@ impl Reporter {
             None => write::receiver_report(&mut compound, self.ssrc, &blocks),
         }
         write::source_description(&mut compound, self.ssrc, &self.cname);
+        if let Some((heard, metrics)) = news.and_then(|heard| Some((heard.ssrc, heard.metrics?))) {
+            write::extended_report(&mut compound, self.ssrc, (heard, &metrics));
+        }
         compound
     }
 
@@ -338,7 +344,14 @@ mod tests {
             let received = heard.map_or(0, |heard| heard.received) + u64::from(!lost);
             if !lost {
                 let highest = packets + 0xfff0;
-                *heard = Some(Heard { ssrc, expected: packets.into(), received, highest, jitter: 24 });
+                *heard = Some(Heard {
+                    ssrc,
+                    expected: packets.into(),
+                    received,
+                    highest,
+                    jitter: 24,
+                    metrics: None,
+                });
             }
         }
 
@@ -435,7 +448,14 @@ mod tests {
     fn another_source_is_counted_from_where_it_began() {
         let (mut tokens, now) = (Tokens::seeded(1), Time(5_000_000));
         let mut reporter = Reporter::new(now, 0, &mut tokens);
-        let heard = |ssrc, expected, received| Heard { ssrc, expected, received, highest: 9, jitter: 0 };
+        let heard = |ssrc, expected, received| Heard {
+            ssrc,
+            expected,
+            received,
+            highest: 9,
+            jitter: 0,
+            metrics: None,
+        };
         let first = reporter.block(now, heard(1, 100, 90));
         assert_eq!((first.cumulative_lost, first.fraction_lost), (10, 25));
         let second = reporter.block(now, heard(2, 200, 190));

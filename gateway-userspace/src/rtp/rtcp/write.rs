@@ -1,7 +1,8 @@
 //! Packets of RTCP, written one behind the other into a compound.
 
 use super::{
-    CNAME, GOODBYE, HEADER, RECEIVER_REPORT, ReportBlock, SENDER_REPORT, SOURCE_DESCRIPTION, SenderInfo,
+    CNAME, EXTENDED_REPORT, GOODBYE, HEADER, RECEIVER_REPORT, ReportBlock, SENDER_REPORT, SOURCE_DESCRIPTION,
+    SenderInfo, VoipMetrics,
 };
 
 /// Report blocks that a packet has room for: five bits count them.
@@ -43,6 +44,14 @@ pub(super) fn source_description(compound: &mut Vec<u8>, ssrc: u32, cname: &str)
 
 pub(super) fn goodbye(compound: &mut Vec<u8>, ssrc: u32) {
     packet(compound, GOODBYE, 1, |body| words(body, &[ssrc]));
+}
+
+/// RFC 3611 section 2: what `ssrc` has to say of the source that it hears.
+pub(super) fn extended_report(compound: &mut Vec<u8>, ssrc: u32, (heard, metrics): (u32, &VoipMetrics)) {
+    packet(compound, EXTENDED_REPORT, 0, |body| {
+        words(body, &[ssrc]);
+        metrics.write(body, heard);
+    });
 }
 
 /// Writes the header in front of what `fill` writes, and zeros behind it up to a whole word.

@@ -239,6 +239,7 @@ impl Leg {
             direction,
             rtcp: None,
             rtcp_mux,
+            metrics: false,
             formats,
             ptime,
             maxptime,

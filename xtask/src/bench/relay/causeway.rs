@@ -211,6 +211,7 @@ pub(super) fn flows(path: &Path<'_>, call: usize, relay: u16, endpoint: u16) -> 
             remote: Some(SocketAddr::from((remote, endpoint))),
             remote_rtcp: Some(SocketAddr::from((remote, endpoint + 1))),
             rtcp_mux: false,
+            metrics: false,
             direction: Direction::SendReceive,
             ptime: Some(20),
             maxptime: None,

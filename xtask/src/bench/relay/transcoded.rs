@@ -343,6 +343,7 @@ fn bridged(path: &Path<'_>, call: usize, spoken: &[Spoken; 2]) -> Result<MediaPl
             remote: Some(SocketAddr::from((remote, endpoint))),
             remote_rtcp: Some(SocketAddr::from((remote, endpoint + 1))),
             rtcp_mux: false,
+            metrics: false,
             direction: Direction::SendReceive,
             ptime: Some(20),
             maxptime: None,
