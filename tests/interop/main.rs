@@ -3,6 +3,7 @@
 mod bleed;
 mod calls;
 mod defence;
+mod dtmf;
 mod fax;
 mod hostile;
 mod ice;

@@ -259,6 +259,26 @@ impl Phone {
         Ok(())
     }
 
+    /// Sends INFO (RFC 6086) within the call, and waits for its 200.
+    pub fn inform(&mut self, call: &mut Call, content_type: &str, body: &str) -> Result<()> {
+        call.sequence += 1;
+        self.request(call, "INFO", content_type, body)?;
+        let answer = self.response_to(call, "INFO")?;
+        if answer.status() != Some(200) {
+            bail!("INFO was answered by {}", answer.start);
+        }
+        Ok(())
+    }
+
+    /// Waits for INFO and answers it.
+    pub fn be_informed(&mut self, call: &Call) -> Result<Message> {
+        let id = call.call_id.as_str();
+        let info =
+            self.receive("an INFO", |message| message.is_request("INFO") && message.header("Call-ID") == id)?;
+        self.send(&response(&info, "200 OK", "", self.local, ""))?;
+        Ok(info)
+    }
+
     /// Sends BYE and waits for its 200.
     pub fn hang_up(&mut self, call: &mut Call) -> Result<()> {
         self.hang_up_unanswered(call)?;

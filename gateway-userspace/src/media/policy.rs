@@ -2,7 +2,7 @@
 
 use super::plan::{GateSpec, RateLimit};
 use crate::rtp::Encoding;
-use crate::sdp::{FaxTerms, IceTerms, NoiseTerms, SecurityTerms, Terms, Transcoding};
+use crate::sdp::{FaxTerms, IceTerms, KeyTerms, NoiseTerms, SecurityTerms, Terms, Transcoding};
 use gateway_common::flow::Latch;
 use ipnet::IpNet;
 use std::net::SocketAddr;
@@ -55,6 +55,11 @@ impl MediaPolicy {
             ice: self.ice,
             fax: self.fax,
             comfort_noise: self.comfort_noise,
+            keys: match self.keys {
+                KeyTransport::AsNegotiated => KeyTerms::Pass,
+                KeyTransport::Events => KeyTerms::Events,
+                _ => KeyTerms::Otherwise,
+            },
         }
     }
 }

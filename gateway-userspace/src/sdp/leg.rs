@@ -10,6 +10,7 @@ mod terminated;
 
 use super::comfort_noise::NoiseTerms;
 use super::crypto::{Crypto, MediaSecurity, Said, SecurityTerms, lines};
+use super::events::KeyTerms;
 use super::fault::Refusal;
 use super::fax::{self, Fax, FaxTerms};
 use super::ice::{self, Checks, Ice, IceTerms};
@@ -47,6 +48,8 @@ pub struct Terms {
     pub fax: FaxTerms,
     #[serde(default)]
     pub comfort_noise: NoiseTerms,
+    #[serde(default)]
+    pub keys: KeyTerms,
 }
 
 impl Terms {

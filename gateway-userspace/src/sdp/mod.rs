@@ -10,6 +10,7 @@
 mod capability;
 mod comfort_noise;
 mod crypto;
+mod events;
 mod fault;
 mod fax;
 mod ice;
@@ -25,6 +26,7 @@ mod transcoding;
 
 pub use comfort_noise::NoiseTerms;
 pub use crypto::{Crypto, MediaSecurity, SecurityTerms};
+pub use events::KeyTerms;
 pub use fault::{Refusal, SdpFault};
 pub use fax::{Fax, FaxTerms};
 pub use ice::{Candidate, Checks, Ice, IceTerms};

@@ -150,6 +150,7 @@ pub(super) fn accept(
     if translated {
         formats = own.answer(offer);
     }
+    formats.extend(own.keys.accept(other.keys, &formats, &offer.formats));
     formats.extend(own.comfort_noise.accept(&formats, &offer.formats));
     if !speaks(formats.iter()) {
         return Err(Refusal::NothingInCommon);

@@ -1,6 +1,7 @@
 //! Codecs beside those that both sides speak: what an offer names of our own, and what an answer takes where nothing is
 //! common. Audio then goes through a codec of ours.
 
+use super::events;
 use super::leg::Terms;
 use super::model::{Audio, Format};
 use crate::codec::Coding;
@@ -20,7 +21,7 @@ pub enum Transcoding {
 }
 
 /// Events that a telephone's keys make (RFC 4733 section 3.2).
-const KEYS: &str = "0-15";
+pub(super) const KEYS: &str = "0-15";
 
 impl Terms {
     /// Whether calls between the trunks of both may go through a codec of ours.
@@ -35,7 +36,7 @@ impl Terms {
         let allowed = formats.iter().filter(|format| self.allow(format) && other.allow(format)).cloned();
         // Without codecs of its own there is neither an order nor anything to add.
         if self.codecs.is_none() && (known.is_empty() || !self.transcodes(other)) {
-            return self.comfort_noise.offer(allowed.collect());
+            return self.beside(other, allowed.collect());
         }
         let (mut speech, mut beside): (Vec<_>, Vec<_>) =
             allowed.partition(|format| format.codec.encoding.is_speech());
@@ -56,7 +57,12 @@ impl Terms {
             add_events(&speech, &mut beside);
         }
         speech.extend(beside);
-        self.comfort_noise.offer(speech)
+        self.beside(other, speech)
+    }
+
+    /// What the peer of this leg is offered, with what is beside speech of our own accord.
+    pub(super) fn beside(&self, other: &Self, formats: Vec<Format>) -> Vec<Format> {
+        self.comfort_noise.offer(self.keys.offer(other.keys, formats))
     }
 
     /// Formats of an answer to `offer` where the other side has nothing of it: the first speech that can be read and
@@ -67,18 +73,12 @@ impl Terms {
         self.sort(&mut speech);
         speech.truncate(1);
         let Some(clock_rate) = speech.first().map(|format| format.codec.clock_rate) else { return speech };
-        for encoding in [Encoding::TelephoneEvent, Encoding::ComfortNoise] {
-            let of = |format: &&Format| format.codec.encoding == encoding;
-            let same = |format: &&Format| format.codec.clock_rate == clock_rate;
-            let offered = offer.formats.iter().filter(of);
-            // A stream has one clock (RFC 4733 section 2.1); some peers of wideband codecs have events at 8 kHz alone.
-            let chosen = offered.clone().find(same).or_else(|| offered.clone().next());
-            let chosen = chosen.filter(|format| encoding == Encoding::TelephoneEvent || same(format));
-            speech.extend(chosen.cloned().map(|format| match encoding {
-                Encoding::TelephoneEvent => Format { fmtp: Some(KEYS.into()), ..format },
-                _ => format,
-            }));
-        }
+        let events = events::beside(&speech, &offer.formats);
+        let goes_with = |format: &&Format| {
+            format.codec.encoding == Encoding::ComfortNoise && format.codec.clock_rate == clock_rate
+        };
+        let noise = offer.formats.iter().find(goes_with).cloned();
+        speech.extend(events.into_iter().chain(noise));
         speech
     }
 

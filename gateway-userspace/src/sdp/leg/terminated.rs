@@ -58,7 +58,7 @@ impl Leg {
     /// anything: for an INVITE to a peer that wants an offer, when the other side's had none.
     pub fn offer_own(&mut self, formats: &[Format], other: &Leg) -> Result<String, Refusal> {
         let allowed = formats.iter().filter(|format| other.terms.allow(format)).cloned().collect();
-        let allowed = self.terms.comfort_noise.offer(allowed);
+        let allowed = self.terms.beside(&other.terms, allowed);
         self.offer_formats(&allowed, Direction::SendReceive, (None, None))
     }
 
