@@ -53,15 +53,37 @@ impl Way {
             Self::Events => (" 101", "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n"),
             Self::InBand | Self::Info => ("", ""),
         };
+        let family = if host.contains(':') { "IP6" } else { "IP4" };
         format!(
-            "v=0\r\no=phone 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n\
+            "v=0\r\no=phone 1 1 IN {family} {host}\r\ns=-\r\nc=IN {family} {host}\r\nt=0 0\r\n\
              m=audio {MEDIA} RTP/AVP 0{number}\r\na=rtpmap:0 PCMU/8000\r\n{lines}"
         )
     }
 }
 
-fn trunks(from: Way, to: Way) -> String {
+/// What the test is about, beside the ways of the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    AfXdp,
+    Sockets,
+    /// As [`Over::AfXdp`], from a caller with IPv6 to a callee with IPv4.
+    BothFamilies,
+}
+
+impl Over {
+    /// Addresses of the gateway and of the caller, to each other.
+    fn addresses(self) -> [&'static str; 2] {
+        match self {
+            Self::AfXdp | Self::Sockets => ["10.81.1.1", "10.81.1.2"],
+            Self::BothFamilies => ["fd00:81:1::1", "fd00:81:1::2"],
+        }
+    }
+}
+
+fn trunks(from: Way, to: Way, [ours, theirs]: [&str; 2]) -> String {
     let trunk = |name: &str, ours: &str, theirs: &str, way: Way| {
+        let bracketed = |host: &str| if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let [ours, theirs] = [ours, theirs].map(bracketed);
         format!(
             "[[trunk]]\nname = \"{name}\"\nlisten = \"udp:{ours}:5060\"\npeers = [{{ address = \"{theirs}:5060\" }}]\n\
              [trunk.media]\ntranscode = \"when_needed\"\ndtmf = \"{}\"\n",
@@ -69,7 +91,7 @@ fn trunks(from: Way, to: Way) -> String {
         )
     };
     [
-        trunk("operator", "10.81.1.1", "10.81.1.2", from),
+        trunk("operator", ours, theirs, from),
         trunk("service", "10.81.2.1", "10.81.2.2", to),
         "[[route]]\nprefix = \"\"\nfrom = \"operator\"\nto = \"service\"\n".to_owned(),
     ]
@@ -83,19 +105,24 @@ struct End {
     audio: UdpSocket,
 }
 
-fn connected(lab: &Lab, from: Way, to: Way) -> Result<[End; 2]> {
+fn connected(lab: &Lab, from: Way, to: Way, over: Over) -> Result<[End; 2]> {
+    let [_, theirs] = over.addresses();
     let audio = |host, address: &str| -> Result<UdpSocket> {
         let socket = lab.on(host, || Ok(UdpSocket::bind((address, MEDIA))?))?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     };
-    let (mut caller, mut callee) = (Phone::new(lab, Host::Caller)?, Phone::new(lab, Host::Callee)?);
-    let mut calling = caller.invite_with("0800", MEDIA, "application/sdp", &from.sdp("10.81.1.2"))?;
+    let mut caller = match over {
+        Over::AfXdp | Over::Sockets => Phone::new(lab, Host::Caller)?,
+        Over::BothFamilies => Phone::over_ipv6(lab)?,
+    };
+    let mut callee = Phone::new(lab, Host::Callee)?;
+    let mut calling = caller.invite_with("0800", MEDIA, "application/sdp", &from.sdp(theirs))?;
     let (called, _) = callee.respond_with("200 OK", MEDIA, &to.sdp("10.81.2.2"))?;
     caller.be_answered(&mut calling)?;
     callee.receive("an ACK", |message| message.is_request("ACK"))?;
     Ok([
-        End { phone: caller, call: calling, audio: audio(Host::Caller, "10.81.1.2")? },
+        End { phone: caller, call: calling, audio: audio(Host::Caller, theirs)? },
         End { phone: callee, call: called, audio: audio(Host::Callee, "10.81.2.2")? },
     ])
 }
@@ -225,13 +252,14 @@ fn informed(phone: &mut Phone, call: &Call) -> Result<Vec<(char, u64)>> {
     Ok(keys)
 }
 
-fn keys_go(over_sockets: bool, (from, to): (Way, Way)) -> Result<()> {
+fn keys_go(over: Over, (from, to): (Way, Way)) -> Result<()> {
     let lab = Lab::new()?;
-    let daemon = match over_sockets {
-        true => Daemon::start_over_sockets(&lab, &trunks(from, to))?,
-        false => Daemon::start(&lab, &trunks(from, to))?,
+    let trunks = trunks(from, to, over.addresses());
+    let daemon = match over {
+        Over::Sockets => Daemon::start_over_sockets(&lab, &trunks)?,
+        Over::AfXdp | Over::BothFamilies => Daemon::start(&lab, &trunks)?,
     };
-    let [mut caller, mut callee] = connected(&lab, from, to)?;
+    let [mut caller, mut callee] = connected(&lab, from, to, over)?;
     let (heard, signalled) = thread::scope(|scope| {
         let End { phone, call, audio } = &mut callee;
         let informing = (to == Way::Info).then(|| scope.spawn(|| informed(phone, call)));
@@ -268,21 +296,27 @@ fn others(from: Way) -> impl Iterator<Item = Way> {
 
 #[test]
 fn telephone_events_become_tones_and_info() -> Result<()> {
-    others(Way::Events).try_for_each(|to| keys_go(false, (Way::Events, to)).context(to.name()))
+    others(Way::Events).try_for_each(|to| keys_go(Over::AfXdp, (Way::Events, to)).context(to.name()))
 }
 
 #[test]
 fn tones_become_telephone_events_and_info() -> Result<()> {
-    others(Way::InBand).try_for_each(|to| keys_go(false, (Way::InBand, to)).context(to.name()))
+    others(Way::InBand).try_for_each(|to| keys_go(Over::AfXdp, (Way::InBand, to)).context(to.name()))
 }
 
 #[test]
 fn info_becomes_telephone_events_and_tones() -> Result<()> {
-    others(Way::Info).try_for_each(|to| keys_go(false, (Way::Info, to)).context(to.name()))
+    others(Way::Info).try_for_each(|to| keys_go(Over::AfXdp, (Way::Info, to)).context(to.name()))
 }
 
 #[test]
 fn keys_are_converted_over_sockets_too() -> Result<()> {
-    keys_go(true, (Way::Events, Way::InBand))?;
-    keys_go(true, (Way::InBand, Way::Events))
+    keys_go(Over::Sockets, (Way::Events, Way::InBand))?;
+    keys_go(Over::Sockets, (Way::InBand, Way::Events))
+}
+
+#[test]
+fn keys_are_converted_between_ipv6_and_ipv4() -> Result<()> {
+    keys_go(Over::BothFamilies, (Way::InBand, Way::Events))?;
+    keys_go(Over::BothFamilies, (Way::Events, Way::InBand))
 }
