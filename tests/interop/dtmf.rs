@@ -268,13 +268,6 @@ fn keys_go(over: Over, (from, to): (Way, Way)) -> Result<()> {
             informing.map(|informing| informing.join().expect("it does not panic")).transpose()?;
         anyhow::Ok((heard, signalled.unwrap_or_default()))
     })?;
-    eprintln!(
-        "{} heard, far {:?}, first {:?}\n{}",
-        heard.len(),
-        caller.call.far_media,
-        heard.first().map(|p| p[..14].to_vec()),
-        String::from_utf8_lossy(&daemon.command(&["flows"])?.output()?.stdout)
-    );
     for (way, came) in [(Way::Events, events(&heard)), (Way::InBand, tones(&heard)), (Way::Info, signalled)] {
         let keys: Vec<char> = came.iter().map(|(key, _)| *key).collect();
         let expected = if way == to { KEYS.to_vec() } else { Vec::new() };
