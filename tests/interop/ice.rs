@@ -6,16 +6,18 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::fs;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::thread;
 use std::time::Duration;
 use support::daemon::{Daemon, SOON, TRUNKS};
 use support::lab::{Host, Lab};
-use support::phone::Phone;
+use support::phone::{Call, Phone};
 use support::process::{Process, until};
 
-/// Packets that the agent sends.
+/// Packets that the agent sends, one in 20 ms; and more in a call that a daemon dies and another begins under.
 const PACKETS: u16 = 50;
+const MANY_PACKETS: u16 = 400;
 
 /// The service's clients are in media bypass.
 fn trunks() -> String {
@@ -55,48 +57,93 @@ fn a_full_agent_is_answered_beside_xdp_which_relays_its_media() -> Result<()> {
     media_flows_where_checks_said(&lab, &daemon)
 }
 
-fn media_flows_where_checks_said(lab: &Lab, daemon: &Daemon<'_>) -> Result<()> {
-    let agent = Agent::start(lab)?;
-    let local: Description = agent.reads("local.json")?;
-    let mut caller = Phone::new(lab, Host::Caller)?;
-    let mut callee = Phone::new(lab, Host::Callee)?;
-    let near = lab.on(Host::Caller, || Ok(UdpSocket::bind("10.81.1.2:30000")?))?;
-    near.set_read_timeout(Some(Duration::from_secs(3)))?;
-
-    let mut call = caller.invite("0800", 30_000)?;
-    let (_, invite) = callee.respond_with("200 OK", local.port, &local.sdp())?;
-    caller.be_answered(&mut call)?;
-    callee.receive("an ACK", |message| message.is_request("ACK"))?;
-    let value = |name: &str| {
-        let found = invite.body.lines().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name));
-        found.map(str::to_owned).with_context(|| format!("no {name} in {}", invite.body))
-    };
-    // Nothing is sent to an address that no check has vouched for.
-    let towards = call.far_media.context("no media address in the answer")?;
-    near.send_to(&[&[0x80, 0][..], &[0; 170]].concat(), towards)?;
-    until(SOON, || Ok((dropped(daemon, "no_destination")? == 1).then_some(())))?;
-
-    agent.writes(
-        "remote.json",
-        &json!({ "ufrag": value("ice-ufrag:")?, "password": value("ice-pwd:")?, "candidate": value("candidate:")? }),
-    )?;
-    agent.reads::<serde_json::Value>("connected.json")?;
-    let mut echoed = Vec::new();
-    let mut packet = [0; 2048];
-    while echoed.len() < usize::from(PACKETS) {
-        let (length, from) = near.recv_from(&mut packet).context("the near phone hears no more")?;
-        assert_eq!(from, towards);
-        echoed.push(u16::from_be_bytes([packet[2], packet[3]]));
-        near.send_to(&packet[..length], from)?;
-    }
+// Statements 168, 173.
+#[test]
+fn a_full_agents_media_goes_on_while_no_daemon_runs_and_under_the_next() -> Result<()> {
+    let lab = Lab::new()?;
+    let mut daemon = Daemon::start(&lab, &trunks())?;
+    let agent = Agent::start(&lab, MANY_PACKETS)?;
+    let mut bypassed = Bypassed::new(&lab, &daemon, &agent)?;
+    bypassed.echoes(100)?;
+    daemon.kill()?;
+    bypassed.echoes(50).context("while no daemon runs")?;
+    let daemon = thread::scope(|scope| {
+        let echoing = scope.spawn(|| bypassed.echoes(usize::from(MANY_PACKETS) - 150));
+        let daemon = daemon.restart();
+        echoing.join().expect("it does not panic").context("under the next daemon")?;
+        daemon
+    })?;
     let Heard { sent, heard } = agent.reads("result.json")?;
-    assert_eq!((sent, echoed.len(), heard.len()), (PACKETS, usize::from(PACKETS), usize::from(PACKETS)));
+    assert_eq!((sent, heard.len()), (MANY_PACKETS, usize::from(MANY_PACKETS)));
+    assert!(heard.is_sorted());
+    bypassed.caller.hang_up(&mut bypassed.call)?;
+    assert_eq!(daemon.records(1)?[0].sip_status, 200);
+    Ok(())
+}
+
+fn media_flows_where_checks_said(lab: &Lab, daemon: &Daemon<'_>) -> Result<()> {
+    let agent = Agent::start(lab, PACKETS)?;
+    let mut bypassed = Bypassed::new(lab, daemon, &agent)?;
+    let echoed = bypassed.echoes(usize::from(PACKETS))?;
+    let Heard { sent, heard } = agent.reads("result.json")?;
+    assert_eq!((sent, heard.len()), (PACKETS, usize::from(PACKETS)));
     assert!(heard.is_sorted() && echoed.is_sorted());
     let scrape = daemon.http("/metrics")?;
     let answered = scrape.lines().find(|line| line.contains("checks_answered"));
     assert!(answered.is_none_or(|line| !line.ends_with(" 0")), "{answered:?}");
     assert_eq!(dropped(daemon, "check_refused")?, 0);
-    caller.hang_up(&mut call)
+    bypassed.caller.hang_up(&mut bypassed.call)
+}
+
+/// The near end of a call whose far end is the agent.
+struct Bypassed {
+    caller: Phone,
+    call: Call,
+    near: UdpSocket,
+    towards: SocketAddr,
+}
+
+impl Bypassed {
+    /// Called, and connected by the agent's checks.
+    fn new(lab: &Lab, daemon: &Daemon<'_>, agent: &Agent) -> Result<Self> {
+        let local: Description = agent.reads("local.json")?;
+        let mut caller = Phone::new(lab, Host::Caller)?;
+        let mut callee = Phone::new(lab, Host::Callee)?;
+        let near = lab.on(Host::Caller, || Ok(UdpSocket::bind("10.81.1.2:30000")?))?;
+        near.set_read_timeout(Some(Duration::from_secs(3)))?;
+
+        let mut call = caller.invite("0800", 30_000)?;
+        let (_, invite) = callee.respond_with("200 OK", local.port, &local.sdp())?;
+        caller.be_answered(&mut call)?;
+        callee.receive("an ACK", |message| message.is_request("ACK"))?;
+        let value = |name: &str| {
+            let found = invite.body.lines().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name));
+            found.map(str::to_owned).with_context(|| format!("no {name} in {}", invite.body))
+        };
+        // Nothing is sent to an address that no check has vouched for.
+        let towards = call.far_media.context("no media address in the answer")?;
+        near.send_to(&[&[0x80, 0][..], &[0; 170]].concat(), towards)?;
+        until(SOON, || Ok((dropped(daemon, "no_destination")? == 1).then_some(())))?;
+
+        agent.writes(
+            "remote.json",
+            &json!({ "ufrag": value("ice-ufrag:")?, "password": value("ice-pwd:")?, "candidate": value("candidate:")? }),
+        )?;
+        agent.reads::<serde_json::Value>("connected.json")?;
+        Ok(Self { caller, call, near, towards })
+    }
+
+    /// Sends back so many packets as they come: their numbers.
+    fn echoes(&mut self, packets: usize) -> Result<Vec<u16>> {
+        let (mut echoed, mut packet) = (Vec::new(), [0; 2048]);
+        while echoed.len() < packets {
+            let (length, from) = self.near.recv_from(&mut packet).context("the near phone hears no more")?;
+            assert_eq!(from, self.towards);
+            echoed.push(u16::from_be_bytes([packet[2], packet[3]]));
+            self.near.send_to(&packet[..length], from)?;
+        }
+        Ok(echoed)
+    }
 }
 
 fn dropped(daemon: &Daemon<'_>, reason: &str) -> Result<u64> {
@@ -122,13 +169,13 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(lab: &Lab) -> Result<Self> {
+    fn start(lab: &Lab, packets: u16) -> Result<Self> {
         let directory = lab.directory().join("agent");
         fs::create_dir(&directory)?;
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/ice/agent.py");
         // That of the distribution, whose packages it has.
         let mut command = lab.command(Host::Callee, "/usr/bin/python3");
-        command.arg(script).arg(&directory);
+        command.arg(script).arg(&directory).arg(packets.to_string());
         Ok(Self { process: lab.start("agent", command)?, directory })
     }
 

@@ -2,7 +2,7 @@
 candidate that it is given, nominates it, sends RTP over it and counts what comes back.
 
 Writes what it is to `local.json`, waits for what the far end is in `remote.json`, and ends with `result.json`, all in the
-directory that is its argument."""
+directory that is its first argument; the second is the number of packets that it sends."""
 
 import asyncio
 import json
@@ -11,10 +11,10 @@ import sys
 
 import aioice
 
-PACKETS = 50
 PACKET_TIME = 0.02
 
 directory = pathlib.Path(sys.argv[1])
+packets = int(sys.argv[2])
 
 
 def write(name, value):
@@ -57,13 +57,13 @@ async def main():
 
     heard = []
     hearing = asyncio.ensure_future(hear(connection, heard))
-    for number in range(PACKETS):
+    for number in range(packets):
         header = bytes([0x80, 0]) + number.to_bytes(2, "big") + (number * 160).to_bytes(4, "big") + b"\x00\x00\x00\x07"
         await connection.send(header + bytes(160))
         await asyncio.sleep(PACKET_TIME)
     await asyncio.sleep(0.5)
     hearing.cancel()
-    write("result.json", {"sent": PACKETS, "heard": heard})
+    write("result.json", {"sent": packets, "heard": heard})
     await connection.close()
 
 
