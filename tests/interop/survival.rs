@@ -7,7 +7,7 @@ use gateway_userspace::observe::event::EndedBy;
 use std::time::Duration;
 use support::daemon::{Daemon, TRUNKS};
 use support::lab::{Host, Lab};
-use support::phone::{Call, Phone, connect};
+use support::phone::{Call, Message, Phone, connect};
 use support::stream::Streams;
 
 const CALLS: usize = 50;
@@ -15,6 +15,25 @@ const CALLS: usize = 50;
 const WITHOUT: Duration = Duration::from_secs(10);
 /// And some with one, before and after.
 const WITH: Duration = Duration::from_secs(1);
+
+#[test]
+fn whoever_had_not_heard_of_the_end_of_a_call_hears_of_it_from_the_next_daemon() -> Result<()> {
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, TRUNKS)?;
+    let mut caller = Phone::new(&lab, Host::Caller)?;
+    let mut callee = Phone::new(&lab, Host::Callee)?;
+    let (mut from, to) = connect(&mut caller, &mut callee, 30_000)?;
+    caller.hang_up(&mut from)?;
+    let is_bye = |message: &Message| message.is_request("BYE") && message.header("Call-ID") == to.call_id;
+    let unanswered = callee.receive("a BYE", is_bye)?;
+    let daemon = daemon.restart()?;
+    let another = |message: &Message| is_bye(message) && message.header("CSeq") != unanswered.header("CSeq");
+    callee.receive("a BYE of the next daemon", another).with_context(|| daemon.log())?;
+    callee.be_hung_up(&to)?;
+    let records = daemon.records(1)?;
+    assert_eq!((records.len(), records[0].sip_status, records[0].fault.as_deref()), (1, 200, None));
+    Ok(())
+}
 
 #[test]
 fn fifty_calls_lose_no_packet_while_the_daemon_is_dead_and_end_under_the_next_one() -> Result<()> {

@@ -1,11 +1,15 @@
 //! Calls between baresip phones that have no codec in common: what each hears is the other's tone, and nothing of its own.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use gateway_userspace::admin::answer::FlowList;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 use support::baresip::{Baresip, Setup};
-use support::daemon::Daemon;
+use support::daemon::{Daemon, SOON};
 use support::lab::{Host, Lab};
+use support::phone::{Call, Phone};
+use support::process::until;
+use support::wire::Rtp;
 
 const LOW: f64 = 440.0;
 const HIGH: f64 = 1000.0;
@@ -120,5 +124,68 @@ fn a_transcoded_call_is_heard_both_ways_again_under_the_next_daemon() -> Result<
     }
     caller.hang_up()?;
     assert_eq!(daemon.records(1)?[0].sip_status, 200);
+    Ok(())
+}
+
+/// RFC 3611, as another's dissector reads it on the callee's host.
+#[test]
+fn a_peer_that_asks_for_voip_metrics_is_told_how_it_is_heard() -> Result<()> {
+    const MEDIA: u16 = 30_000;
+    /// In a hundred packets of the callee, so many in a row are never sent.
+    const MISSING: u16 = 5;
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, &trunks())?;
+    let mut dissector = lab.command(Host::Callee, "tshark");
+    dissector.args(["-l", "-n", "-i", "to-gateway", "-d", "udp.port==30001,rtcp", "-Y", "rtcp.xr.bt == 7"]);
+    dissector.args(["-f", "udp dst port 30001", "-T", "fields", "-E", "separator=;"]);
+    for field in ["burstdensity", "burstduration", "gmin", "rfactor", "moslq", "jbnominal"] {
+        dissector.args(["-e", &format!("rtcp.xr.voipmetrics.{field}")]);
+    }
+    let dissector = lab.start("tshark", dissector)?;
+    until(SOON, || Ok(dissector.output().contains("Capturing on").then_some(())))?;
+
+    let sdp = |host: &str, format: &str| {
+        format!(
+            "v=0\r\no=phone 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n\
+             m=audio {MEDIA} RTP/AVP {format}\r\n"
+        )
+    };
+    let (mut caller, mut callee) = (Phone::new(&lab, Host::Caller)?, Phone::new(&lab, Host::Callee)?);
+    let mut from = caller.invite_with("0800", MEDIA, "application/sdp", &sdp("10.81.1.2", "0"))?;
+    let asking = format!("{}a=rtcp-xr:voip-metrics\r\n", sdp("10.81.2.2", "8"));
+    let (to, _) = callee.respond_with("200 OK", MEDIA, &asking)?;
+    caller.be_answered(&mut from)?;
+
+    let end = |host, address: &str, call: &Call| -> Result<(UdpSocket, SocketAddr)> {
+        let socket = lab.on(host, || Ok(UdpSocket::bind((address, MEDIA))?))?;
+        Ok((socket, call.far_media.context("where the gateway hears")?))
+    };
+    let ends = [end(Host::Caller, "10.81.1.2", &from)?, end(Host::Callee, "10.81.2.2", &to)?];
+    let mut sequence = 0;
+    let told = until(SOON * 2, || {
+        for (payload_type, (socket, towards)) in [0, 8].into_iter().zip(&ends) {
+            let timestamp = u32::from(sequence) * 160;
+            let packet =
+                Rtp { payload_type, sequence, timestamp, ssrc: payload_type.into(), ..Rtp::default() };
+            if payload_type == 0 || sequence % 100 >= MISSING {
+                socket.send_to(&packet.octets(), towards)?;
+            }
+        }
+        sequence += 1;
+        let output = dissector.output();
+        let line = output.lines().rfind(|line| line.matches(';').count() == 5 && !line.starts_with("0;"));
+        Ok(line.map(str::to_owned))
+    });
+    let told = told.with_context(|| dissector.output())?;
+    let fields: Vec<f64> = told.split(';').map(str::parse).collect::<Result<_, _>>()?;
+    let [density, duration, gmin, rating, listening, nominal] = fields[..] else { bail!("{told}") };
+    // Every burst is lost from its first packet to its last.
+    assert_eq!((density, gmin, nominal), (255.0, 16.0, 40.0), "{told}");
+    assert!((80.0..=120.0).contains(&duration), "{told}");
+    assert!((20.0..90.0).contains(&rating) && (1.0..4.3).contains(&listening), "{told}");
+    caller.hang_up(&mut from)?;
+    callee.be_hung_up(&to)?;
+    let record = daemon.records(1)?.remove(0);
+    assert!(record.from_callee.lost >= u64::from(MISSING) && record.from_callee.concealed_ms >= 100);
     Ok(())
 }

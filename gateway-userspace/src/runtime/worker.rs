@@ -236,15 +236,14 @@ impl Worker {
         }
     }
 
-    /// Sends and writes down what the turn left; what cannot be sent may leave more, and so do calls that panicked.
+    /// Writes down and sends what the turn left; what cannot be sent may leave more, and so do calls that panicked. What a peer
+    /// has heard is in the journal by then, whenever this process is killed.
     fn finish(&mut self, now: Time, mut out: Outbox) {
         loop {
+            self.write_down(&mut out);
             self.send(now, &mut out);
-            for change in out.checkpoints.drain(..) {
-                match change {
-                    CheckpointChange::Put { call, bytes } => self.journal.put(call, &bytes),
-                    CheckpointChange::Remove { call } => self.journal.remove(call),
-                }
+            if !out.checkpoints.is_empty() {
+                continue;
             }
             if out.wrecks.is_empty() {
                 break;
@@ -265,6 +264,15 @@ impl Worker {
         }
         for hop in &out.leaves {
             self.net.leave(now, hop);
+        }
+    }
+
+    fn write_down(&mut self, out: &mut Outbox) {
+        for change in out.checkpoints.drain(..) {
+            match change {
+                CheckpointChange::Put { call, bytes } => self.journal.put(call, &bytes),
+                CheckpointChange::Remove { call } => self.journal.remove(call),
+            }
         }
         if let Err(error) = self.journal.flush() {
             tracing::error!(%error, "calls in progress would not survive a restart");

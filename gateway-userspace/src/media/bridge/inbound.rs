@@ -99,9 +99,8 @@ pub(super) struct Inbound {
     jitter: JitterBuffer,
     jitter_settings: JitterSettings,
     runs: Runs,
-    /// What the last packet of speech carried, and what has been missing since, in clock units.
+    /// What the last packet of speech carried, in clock units.
     packet: u32,
-    missing: u32,
     events: Receiver,
     tones: Option<TonesOut>,
     noise: Generator,
@@ -134,7 +133,6 @@ impl Inbound {
             jitter_settings: jitter,
             runs: Runs::default(),
             packet: GAP_MS * clock_rate / 1000,
-            missing: 0,
             events: Receiver::new(settings.events.map_or(clock_rate, |events| events.clock_rate)),
             tones: (settings.keys_from == KeysFrom::Tones).then(|| TonesOut::new(rate)),
             noise: Generator::new(Silence::white(0)),
@@ -278,8 +276,10 @@ impl Inbound {
         let next = self.jitter.next(most);
         let heard = !matches!(next, Next::Starved);
         match next {
-            Next::Packet { kind: Kind::Speech, payload } => {
+            Next::Packet { kind: Kind::Speech, payload, missed } => {
                 self.starved_ms = 0;
+                (0..missed).for_each(|_| self.runs.lost());
+                self.runs.heard();
                 self.presence = Presence::Speech;
                 if self.decoder.decode(payload, &mut self.audio).is_ok() {
                     self.decoded += 1;
@@ -292,10 +292,9 @@ impl Inbound {
                 }
                 let units = self.audio.len() as u64 * u64::from(self.clock_rate) / u64::from(self.rate);
                 self.jitter.played(units as u32);
-                (self.packet, self.missing) = (units as u32, 0);
-                self.runs.heard();
+                self.packet = units as u32;
             }
-            Next::Packet { kind: Kind::ComfortNoise, payload } => {
+            Next::Packet { kind: Kind::ComfortNoise, payload, .. } => {
                 self.starved_ms = 0;
                 self.key = None;
                 match Silence::read(payload) {
@@ -310,11 +309,6 @@ impl Inbound {
                 let samples = samples(units, self.rate, self.clock_rate);
                 self.counters.concealed_ms += u64::from(units * 1000 / self.clock_rate);
                 self.decoder.conceal(samples, next, &mut self.audio);
-                self.missing += units;
-                while self.missing >= self.packet.max(1) {
-                    self.missing -= self.packet.max(1);
-                    self.runs.lost();
-                }
             }
             Next::Silence { units } => self.fill(units),
             Next::Starved => {

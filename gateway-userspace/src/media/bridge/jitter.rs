@@ -31,8 +31,8 @@ pub(super) enum Kind {
 /// What is to be played next.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next<'a> {
-    /// A packet whose time has come.
-    Packet { kind: Kind, payload: &'a [u8] },
+    /// A packet whose time has come, and how many in front of it were never played.
+    Packet { kind: Kind, payload: &'a [u8], missed: u32 },
     /// A packet is lost; `next` is the one after it, if that is here.
     Lost { units: u32, next: Option<&'a [u8]> },
     /// The sender had nothing to say until the next packet.
@@ -82,6 +82,8 @@ pub(super) struct JitterBuffer {
     draining: bool,
     /// Packets that were given up: everything had become too late, or another stream began.
     skipped: u64,
+    /// Packets that were not played since the last that was, as far as they are known.
+    missed: u32,
 }
 
 impl JitterBuffer {
@@ -100,6 +102,7 @@ impl JitterBuffer {
             since: Time::ZERO,
             draining: false,
             skipped: 0,
+            missed: 0,
         }
     }
 
@@ -176,18 +179,19 @@ impl JitterBuffer {
         if ahead > 0 {
             let units = ahead.unsigned_abs().min(most);
             self.position = self.position.wrapping_add(units);
-            if !self.is_lost_before(sequence) {
+            if self.lost_before(sequence) == 0 {
                 return Next::Silence { units };
             }
             let after = (sequence == self.next + 1).then_some(self.slots[at].payload.as_slice());
             return Next::Lost { units, next: after.filter(|_| ahead.unsigned_abs() <= units) };
         }
         self.position = timestamp;
+        let missed = std::mem::take(&mut self.missed) + self.lost_before(sequence);
         self.next = sequence + 1;
         self.held -= 1;
         let slot = &mut self.slots[at];
         slot.held = false;
-        Next::Packet { kind: slot.kind, payload: &slot.payload }
+        Next::Packet { kind: slot.kind, payload: &slot.payload, missed }
     }
 
     /// The packet that was just given lasted `units`, or that much was played in place of what is not here.
@@ -235,6 +239,7 @@ impl JitterBuffer {
             if self.ahead() <= self.least_units() {
                 break;
             }
+            self.missed += self.lost_before(self.slots[at].sequence) + 1;
             self.slots[at].held = false;
             self.next = self.slots[at].sequence + 1;
             self.held -= 1;
@@ -253,6 +258,7 @@ impl JitterBuffer {
         self.held = 0;
         self.position = header.timestamp.wrapping_sub(self.least_units());
         (self.spare, self.since, self.draining) = (u32::MAX, now, false);
+        self.missed = 0;
     }
 
     /// Whether a packet `off` ahead is the first after a silence: it then gets its delay anew.
@@ -273,12 +279,13 @@ impl JitterBuffer {
         (self.next..=self.newest).map(|sequence| sequence as usize % SLOTS).find(|&at| self.slots[at].held)
     }
 
-    fn is_lost_before(&self, sequence: u64) -> bool {
+    /// Packets from what may be played next up to this one that never came.
+    fn lost_before(&self, sequence: u64) -> u32 {
         let passed = |sequence: u64| {
             let slot = &self.slots[sequence as usize % SLOTS];
             slot.elsewhere && slot.sequence == sequence
         };
-        !(self.next..sequence).all(passed)
+        (self.next..sequence).filter(|sequence| !passed(*sequence)).count() as u32
     }
 
     fn least_units(&self) -> u32 {
