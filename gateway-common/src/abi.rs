@@ -5,7 +5,7 @@ use crate::{flow, guard, index, learned, record, srtp};
 use core::mem::{offset_of, size_of};
 
 /// Raised when meaning changes while the layout does not.
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// Version and layout in one number: the program exports it as a global, the loader compares.
 pub const FINGERPRINT: u64 = {
@@ -23,6 +23,7 @@ pub const FINGERPRINT: u64 = {
         size_of::<learned::FlowState>(),
         offset_of!(learned::FlowState, statistics),
         offset_of!(learned::FlowState, rtp_hop),
+        offset_of!(learned::FlowState, shortcut),
         offset_of!(learned::FlowState, due_at),
         size_of::<record::RecordHeader>(),
         size_of::<guard::Guarded>(),

@@ -27,12 +27,6 @@ impl FlowKey {
     pub const fn new(address: Addr128, port: Be16) -> Self {
         Self { address, port, padding: 0, padding_2: 0 }
     }
-
-    /// Whether packets for this address and port are the flow's.
-    #[inline(always)]
-    pub fn names(&self, address: Addr128, port: Be16) -> bool {
-        self.address == address && self.port == port
-    }
 }
 
 /// What a flow's packets are, decided by the answer (RFC 3550, RFC 5761).
@@ -229,8 +223,8 @@ pub const PT_EVENT: u8 = 0x80;
 /// [`FlowConfig::dscp`]: keep the mark of the incoming packet.
 pub const DSCP_KEEP: u8 = 0xff;
 
-/// One flow, without the key. Laid out for the cache behind the key of a [`FlowEntry`]: what each RTP packet asks
-/// for lies in two lines.
+/// One flow, without the key. Laid out for the cache behind the key of a [`FlowEntry`]: what an RTP packet asks for that
+/// finds no shortcut lies in two lines, of which one that does needs the first.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
@@ -277,7 +271,8 @@ pub struct FlowConfig {
     pub reported_slot: u32,
     /// Index of this flow's [`crate::srtp::FlowKeys`] and [`crate::srtp::FlowCrypto`], or [`NO_SLOT`] for none.
     pub crypto_slot: u32,
-    pub padding_2: u32,
+    /// Slot of the flow whose RTP goes where packets of this one come from, or [`NO_SLOT`]: a new source is news to it.
+    pub follower_slot: u32,
 
     /// Outgoing payload type by incoming one: [`PT_REFUSED`], or 0 to 127 with [`PT_EVENT`] where it applies.
     pub payload_types: [u8; 128],
@@ -302,8 +297,29 @@ impl UsualPayloadType {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
 pub struct FlowEntry {
-    pub key: FlowKey,
+    /// Of the [`FlowKey`].
+    pub address: Addr128,
+    pub port: Be16,
+    pub padding: u16,
+    /// Another one than any that this slot had before; never 0.
+    pub revision: u32,
     pub config: FlowConfig,
+}
+
+impl FlowEntry {
+    pub const fn new(key: FlowKey, revision: u32, config: FlowConfig) -> Self {
+        Self { address: key.address, port: key.port, padding: 0, revision, config }
+    }
+
+    pub const fn key(&self) -> FlowKey {
+        FlowKey::new(self.address, self.port)
+    }
+
+    /// Whether packets for this address and port are the flow's.
+    #[inline(always)]
+    pub fn is_at(&self, address: Addr128, port: Be16) -> bool {
+        self.address == address && self.port == port
+    }
 }
 
 /// All that the flow table holds of a slot, in one element of one map: a packet finds it by one look-up, most often in one
@@ -318,6 +334,7 @@ pub struct FlowSlot {
     /// of a change.
     pub versions: [FlowEntry; 2],
     pub state: FlowState,
+    pub padding: [u64; 8],
 }
 
 const _: () = {
@@ -325,7 +342,7 @@ const _: () = {
     assert!(offset_of!(FlowEntry, config) + offset_of!(FlowConfig, rtcp) == 128);
     assert!(size_of::<FlowEntry>() == 320);
     assert!(offset_of!(FlowSlot, state).is_multiple_of(64));
-    assert!(size_of::<FlowSlot>() == 960);
+    assert!(size_of::<FlowSlot>() == 1088);
 };
 
 impl Default for FlowConfig {
@@ -354,7 +371,7 @@ impl Default for FlowConfig {
             stream_slot: NO_SLOT,
             reported_slot: NO_SLOT,
             crypto_slot: NO_SLOT,
-            padding_2: 0,
+            follower_slot: NO_SLOT,
             payload_types: [PT_REFUSED; 128],
         }
     }

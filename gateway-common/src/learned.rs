@@ -4,7 +4,10 @@
 //! A slot has one writer at a time as long as one flow's packets arrive on one receive queue, which RSS
 //! guarantees for one source. Two sources fighting for one flow may lose counts, never memory.
 
-use crate::net::{Addr128, Be16, Be32};
+use crate::{
+    net::{Addr128, Be16, Be32},
+    shortcut::Shortcut,
+};
 use core::mem::{offset_of, size_of};
 
 /// Statistics of one direction, as RFC 3550 section 6.4 and appendix A define them.
@@ -18,10 +21,6 @@ pub struct StreamStatistics {
     pub octets: u64,
     /// RTP packets received, repeats included; [`FlowState::expected`] less these is RFC 3550's cumulative loss.
     pub received: u64,
-    /// RTP packets that came after one with a higher sequence number.
-    pub late: u32,
-    /// Changes of the stream's SSRC.
-    pub source_changes: u32,
     /// RTCP packets relayed.
     pub rtcp_packets: u64,
     /// Packets of this flow that were refused or dropped, whatever the reason.
@@ -35,6 +34,10 @@ pub struct StreamStatistics {
     pub jitter_scaled: u32,
     /// Changes of the latched source address.
     pub latch_changes: u32,
+    /// RTP packets that came after one with a higher sequence number.
+    pub late: u32,
+    /// Changes of the stream's SSRC.
+    pub source_changes: u32,
 }
 
 /// The next hop and the finished link header in front of the IP header; one cache line.
@@ -61,9 +64,9 @@ pub struct NextHop {
 
 /// State of one flow, in its [`crate::flow::FlowSlot`].
 ///
-/// In whole cache lines, split by how often they are written: the latch is read for every packet of the
-/// opposite flow, on another processor, and must not share a line with counters. What every RTP packet counts in
-/// is the second line; what only some do, the third.
+/// In whole cache lines, split by who asks for them and how often: the latch is read for the opposite flow, on another
+/// processor, and must not share a line with counters. What every RTP packet needs is the second line and the third,
+/// which it counts in; what only some need, the others.
 #[repr(C)]
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(any(test, feature = "std"), derive(Debug))]
@@ -79,10 +82,6 @@ pub struct FlowState {
     pub latched: u8,
     /// 1 once an RTP packet was heard (an RTCP packet on a port for RTCP alone).
     pub heard: u8,
-    /// SSRC of the stream heard now.
-    pub ssrc: Be32,
-    /// SSRC as the far side hears it.
-    pub out_ssrc: Be32,
     /// Added to each timestamp.
     pub timestamp_offset: u32,
     /// Added to each sequence number.
@@ -94,6 +93,10 @@ pub struct FlowState {
     pub expected_before: u64,
     /// When userspace was last asked to resolve a neighbour, kernel monotonic nanoseconds.
     pub wanted_at: u64,
+    /// Connectivity checks of sources that none has vouched for, as [`crate::admit::within_check_rate`] counts them.
+    pub checks: u64,
+
+    pub shortcut: Shortcut,
 
     /// Highest sequence number heard, with the count of wraps in the upper half.
     pub highest: u32,
@@ -111,6 +114,10 @@ pub struct FlowState {
     pub padding_2: u8,
     /// Timestamp sent at `sent_at`.
     pub out_timestamp: u32,
+    /// SSRC of the stream heard now.
+    pub ssrc: Be32,
+    /// SSRC as the far side hears it.
+    pub out_ssrc: Be32,
     pub statistics: StreamStatistics,
     /// When the packet with `timestamp` came, kernel monotonic nanoseconds.
     pub heard_at: u64,
@@ -120,8 +127,6 @@ pub struct FlowState {
     pub timestamp: u32,
     /// RTP timestamp that names the telephone-event; valid while `event_phase` is not 0.
     pub event_timestamp: u32,
-    /// Connectivity checks of sources that none has vouched for, as [`crate::admit::within_check_rate`] counts them.
-    pub checks: u64,
 
     pub rtp_hop: NextHop,
     pub rtcp_hop: NextHop,
@@ -141,9 +146,10 @@ impl FlowState {
 }
 
 const _: () = {
-    assert!(offset_of!(FlowState, highest) == 64);
-    assert!(offset_of!(FlowState, statistics) + offset_of!(StreamStatistics, rtcp_packets) == 128);
-    assert!(offset_of!(FlowState, rtp_hop) == 192);
-    assert!(offset_of!(FlowState, rtcp_hop) == 256);
-    assert!(size_of::<FlowState>() == 320);
+    assert!(offset_of!(FlowState, shortcut) == 64);
+    assert!(offset_of!(FlowState, highest) == 128);
+    assert!(offset_of!(FlowState, statistics) + offset_of!(StreamStatistics, rtcp_packets) == 192);
+    assert!(offset_of!(FlowState, rtp_hop) == 256);
+    assert!(offset_of!(FlowState, rtcp_hop) == 320);
+    assert!(size_of::<FlowState>() == 384);
 };

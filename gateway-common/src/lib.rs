@@ -11,7 +11,8 @@
 //! * [`record`]: what the kernel tells userspace through its ring.
 //! * [`cursor`], [`headers`], [`rtp`], [`rtcp`]: from a frame to what a flow needs to know of it.
 //! * [`admit`], [`account`]: the rules of a flow, pure functions over its configuration and state.
-//! * [`rewrite`]: fresh headers and checksums. [`srtp`]: payloads protected and unprotected.
+//! * [`rewrite`]: fresh headers and checksums. [`shortcut`]: a way through all of these, kept for packets like the last.
+//!   [`srtp`]: payloads protected and unprotected.
 //! * [`guard`]: who may speak SIP to the host.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
 
@@ -29,6 +30,7 @@ pub mod record;
 pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
+pub mod shortcut;
 pub mod srtp;
 pub mod stun;
 pub mod verdict;

@@ -103,6 +103,11 @@ impl Sum {
         Be16::from_raw(if folded == 0 { 0xffff } else { folded })
     }
 
+    #[inline(always)]
+    pub fn plus_folded(self, sum: u16) -> Self {
+        Self(self.0 + u64::from(sum))
+    }
+
     /// The sum in 16 bits.
     #[inline(always)]
     pub fn folded(self) -> u16 {
@@ -112,7 +117,7 @@ impl Sum {
     /// Two sums in one.
     #[inline(always)]
     pub fn plus_sum(self, other: Self) -> Self {
-        Self(self.0 + u64::from(other.fold()))
+        self.plus_folded(other.fold())
     }
 
     #[inline(always)]
@@ -155,15 +160,16 @@ impl Envelope {
     /// RFC 791 header, in words; both addresses are IPv4.
     #[inline(always)]
     pub fn ipv4(&self) -> [Be32; IPV4_LEN / 4] {
-        let total = self.payload_len.wrapping_add((IPV4_LEN + UDP_LEN) as u16);
-        let lengths = Be32::new(0x4500_0000 | u32::from(self.traffic_class) << 16 | u32::from(total));
-        let flags = Be32::new(DONT_FRAGMENT);
+        let [lengths, flags, third] = ipv4_words(self.traffic_class, self.payload_len, self.ipv4_rest());
+        [lengths, flags, third, self.source.v4_word(), self.destination.v4_word()]
+    }
+
+    /// Of the RFC 791 header, what is the same for every packet between the same addresses.
+    #[inline(always)]
+    pub fn ipv4_rest(&self) -> Sum {
         let protocol = Be32::new(u32::from(HOP_LIMIT) << 24 | u32::from(PROTOCOL_UDP) << 16);
         let (source, destination) = (self.source.v4_word(), self.destination.v4_word());
-        let sum = Sum::default().plus(lengths).plus(flags).plus(protocol).plus(source).plus(destination);
-        let checksum = sum.checksum();
-        let third = pair(Be16::new(u16::from(HOP_LIMIT) << 8 | u16::from(PROTOCOL_UDP)), checksum);
-        [lengths, flags, third, source, destination]
+        Sum::default().plus(Be32::new(DONT_FRAGMENT)).plus(protocol).plus(source).plus(destination)
     }
 
     /// RFC 8200 header up to the addresses, in words; both are IPv6.
@@ -196,6 +202,16 @@ impl Envelope {
     }
 }
 
+/// RFC 791 header up to the addresses, in words; `rest` is [`Envelope::ipv4_rest`].
+#[inline(always)]
+pub fn ipv4_words(traffic_class: u8, payload_len: u16, rest: Sum) -> [Be32; 3] {
+    let total = payload_len.wrapping_add((IPV4_LEN + UDP_LEN) as u16);
+    let lengths = Be32::new(0x4500_0000 | u32::from(traffic_class) << 16 | u32::from(total));
+    let checksum = rest.plus(lengths).checksum();
+    let third = pair(Be16::new(u16::from(HOP_LIMIT) << 8 | u16::from(PROTOCOL_UDP)), checksum);
+    [lengths, Be32::new(DONT_FRAGMENT), third]
+}
+
 /// The traffic class of a packet that leaves: DSCP as the flow says, ECN as it came (RFC 3168 section 5).
 #[inline(always)]
 pub const fn traffic_class(incoming: u8, dscp: u8) -> u8 {
@@ -203,7 +219,7 @@ pub const fn traffic_class(incoming: u8, dscp: u8) -> u8 {
 }
 
 #[inline(always)]
-fn pair(first: Be16, second: Be16) -> Be32 {
+pub(crate) fn pair(first: Be16, second: Be16) -> Be32 {
     // As they lie in memory, in two operations; octet by octet the compiler takes eight.
     let (first, second) = (u32::from(first.raw()), u32::from(second.raw()));
     Be32::from_raw(if cfg!(target_endian = "little") { second << 16 | first } else { first << 16 | second })

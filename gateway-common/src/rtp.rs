@@ -96,6 +96,25 @@ pub fn parse<C: Cursor + ?Sized>(
     }))
 }
 
+/// The header of RTP with neither padding, extension nor CSRC; `None` of all else. What [`parse`] says of such a packet,
+/// sooner: for a flow that is not for RTCP alone.
+#[inline(always)]
+pub fn parse_plain<W: Window>(header: &W) -> Option<Rtp> {
+    const NOTHING_EXTRA: u8 = 0x80;
+    let second = header.octet::<1>();
+    if header.octet::<0>() != NOTHING_EXTRA || matches!(second, 192..=223) {
+        return None;
+    }
+    Some(Rtp {
+        payload_type: second & 0x7f,
+        marker: second & 0x80,
+        sequence: header.be16::<2>().host(),
+        timestamp: header.be32::<4>().host(),
+        ssrc: header.be32::<8>(),
+        header_len: RTP_LEN,
+    })
+}
+
 /// RFC 3550 section 5.1 and 5.3.1: CSRC list, header extension and padding have to fit.
 #[inline(always)]
 fn header_len<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize, first: u8) -> Result<usize, Reason> {
@@ -146,6 +165,7 @@ impl TelephoneEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn rtp(first: u8, second: u8, rest: &[u8]) -> Vec<u8> {
         [&[first, second, 0x12, 0x34, 0, 0, 0, 160, 0xde, 0xad, 0xbe, 0xef], rest].concat()
@@ -166,6 +186,18 @@ mod tests {
             header_len: 12,
         };
         assert_eq!(parsed(&rtp(0x80, 0x88, &[1; 160]), FlowKind::Rtp), Ok(Media::Rtp(expected)));
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_header_says_what_parsing_does(first in prop_oneof![Just(0x80u8), any::<u8>()], second: u8) {
+            let payload = rtp(first, second, &[1; 160]);
+            let plain = parse_plain(&payload.first_chunk::<RTP_LEN>().unwrap());
+            match plain {
+                Some(rtp) => prop_assert_eq!(parsed(&payload, FlowKind::Mux), Ok(Media::Rtp(rtp))),
+                None => prop_assert!(first != 0x80 || matches!(second, 192..=223)),
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     packet::{Packet, bounded},
-    record,
+    record, shortcut,
     steer::Flow,
 };
 use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
@@ -57,6 +57,7 @@ fn admit(headers: &Headers, flow: &mut Flow, media: &Media) -> Result<Admitted, 
     let source = (headers.source, headers.source_port);
     let admitted = admit::admit(flow.config, flow.state, source, media, flow.now)?;
     if admitted.latched {
+        shortcut::forget_follower(flow);
         record::latched(flow);
     }
     Ok(admitted)

@@ -21,6 +21,7 @@ use gateway_common::{
     rewrite::{self, Envelope, Sum},
     rtcp::{self, Translation},
     rtp::{RTP_LEN, Rtp},
+    shortcut::{Found, Shortcut},
     verdict::Reason,
 };
 
@@ -54,16 +55,9 @@ pub fn rtp<const SECURED: bool>(
     payload_type: u8,
 ) -> Result<Relayed, Reason> {
     let out = Out::of::<false, SECURED>(packet, headers, flow)?;
-    let sum = out.readdressed(headers);
-    if !SECURED && out.is_plain(packet, headers) {
-        // What nearly all packets are, compared with the packet's end once.
-        let frame = packet.window::<{ PLAIN_PAYLOAD + RTP_LEN }>(0).ok_or(Reason::Truncated)?;
-        let sent = account::send_rtp(flow.state, rtp, headers.payload_len, flow.now);
-        let sum = rewrite_rtp(&frame.part::<PLAIN_PAYLOAD, RTP_LEN>(), rtp, payload_type, &sent, sum);
-        let checksum = if headers.udp_checksum == Be16::new(0) { Be16::new(0) } else { sum.udp_checksum() };
-        write_ethernet(&frame.part::<0, ETHERNET_LEN>(), out.hop);
-        write_ipv4(&frame.part::<ETHERNET_LEN, { IPV4_LEN + UDP_LEN }>(), &out.envelope, checksum);
-        return Ok(leave(packet, out.hop));
+    let sum = out.readdressed(Sum::of_checksum(headers.udp_checksum), headers);
+    if !SECURED && out.is_plain(headers) {
+        out.keep(headers, flow, rtp, payload_type);
     }
     let payload = out.make_room(packet, headers)?;
     let sent = account::send_rtp(flow.state, rtp, headers.payload_len, flow.now);
@@ -81,7 +75,8 @@ pub fn rtcp<const SECURED: bool>(
     let out = Out::of::<true, SECURED>(packet, headers, flow)?;
     let payload = out.make_room(packet, headers)?;
     account::send_rtcp(flow.state);
-    let sum = rewrite_rtcp(packet, payload, headers.payload_len, flow.config, out.readdressed(headers));
+    let sum = out.readdressed(Sum::of_checksum(headers.udp_checksum), headers);
+    let sum = rewrite_rtcp(packet, payload, headers.payload_len, flow.config, sum);
     out.send(packet, headers, payload, sum)
 }
 
@@ -113,22 +108,40 @@ impl Out {
         Ok(Self { envelope, hop, len })
     }
 
-    /// Whether the new headers lie where the old ones do, Ethernet, IPv4 and UDP both, and nothing behind the packet is
-    /// to be cut.
+    /// Whether the new headers lie where the old ones do, Ethernet, IPv4 and UDP both.
     #[inline(always)]
-    fn is_plain(&self, packet: &Packet, headers: &Headers) -> bool {
+    fn is_plain(&self, headers: &Headers) -> bool {
         headers.payload == PLAIN_PAYLOAD
+            && headers.source.is_v4()
             && self.hop.header_len == ETHERNET_LEN as u32
             && self.envelope.source.is_v4()
-            && packet.len() == PLAIN_PAYLOAD + headers.payload_len
     }
 
-    /// The UDP checksum that the new addresses and ports make of the old one.
+    /// Leaves a shortcut for packets like this one, which is about to leave.
     #[inline(always)]
-    fn readdressed(&self, headers: &Headers) -> Sum {
+    fn keep(&self, headers: &Headers, flow: &mut Flow, rtp: &Rtp, payload_type: u8) {
+        // What is asked of every packet, or not of the first.
+        if flow.config.rate != 0 || flow.state.sent_at == 0 {
+            return;
+        }
+        flow.state.shortcut = Shortcut::take(&Found {
+            revision: flow.revision,
+            headers,
+            payload_type: rtp.payload_type,
+            envelope: &self.envelope,
+            hop: self.hop,
+            out_payload_type: payload_type,
+            sequence_offset: flow.state.sequence_offset,
+            timestamp_offset: flow.state.timestamp_offset,
+            readdressed: self.readdressed(Sum::default(), headers),
+        });
+    }
+
+    /// A UDP checksum's sum with the new addresses and ports in the place of the old.
+    #[inline(always)]
+    fn readdressed(&self, sum: Sum, headers: &Headers) -> Sum {
         let envelope = &self.envelope;
-        Sum::of_checksum(headers.udp_checksum)
-            .readdressed([&headers.source, &headers.destination], [&envelope.source, &envelope.destination])
+        sum.readdressed([&headers.source, &headers.destination], [&envelope.source, &envelope.destination])
             .minus_ports(headers.source_port, headers.destination_port)
             .plus_ports(envelope.source_port, envelope.destination_port)
     }
@@ -158,11 +171,16 @@ impl Out {
 
 #[inline(always)]
 fn leave(packet: &Packet, hop: &NextHop) -> Relayed {
-    if hop.transmits_from == packet.ingress() {
+    leave_by(packet, hop.ifindex, hop.transmits_from)
+}
+
+#[inline(always)]
+pub fn leave_by(packet: &Packet, ifindex: u32, transmits_from: u32) -> Relayed {
+    if transmits_from == packet.ingress() {
         return Relayed::Transmitted;
     }
     // SAFETY: the helper takes plain integers. Without flags its answer is always XDP_REDIRECT.
-    unsafe { bpf_redirect(hop.ifindex, 0) };
+    unsafe { bpf_redirect(ifindex, 0) };
     Relayed::Redirected
 }
 
@@ -216,7 +234,7 @@ fn next_hop(
 
 /// Payload type, sequence number, timestamp and SSRC, each only if it changes.
 #[inline(always)]
-fn rewrite_rtp(
+pub fn rewrite_rtp(
     header: &PacketWindow<RTP_LEN>,
     rtp: &Rtp,
     payload_type: u8,

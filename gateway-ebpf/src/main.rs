@@ -7,6 +7,8 @@
 //! * [`forward`]: the way out is found ([`route`]), and only then are octets rewritten;
 //! * [`account`]: the one exit, which always counts.
 //!
+//! Most packets are like the one before them, and go by the [`shortcut`] that it left behind steering.
+//!
 //! Packets of flows with SRTP leave the first program behind steering for others, in which [`crypto`] stands before
 //! admission and behind forwarding; those of flows that userspace relays leave it for [`punt`]. The relay of all others
 //! keeps its size, and each program has the verifier's patience and the stack for itself.
@@ -28,6 +30,7 @@ mod packet;
 mod punt;
 mod record;
 mod route;
+mod shortcut;
 mod steer;
 
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
@@ -47,11 +50,11 @@ pub fn causeway(context: XdpContext) -> u32 {
     let packet = Packet::new(context);
     // Compiled twice: for the headers that nearly all packets have, where every offset is a constant, and for all.
     if let Some(headers) = headers::parse_plain(&packet) {
-        return relay(packet, headers);
+        return relay::<true>(packet, headers);
     }
     match headers::parse(&packet) {
         Parsed::Udp(headers) => {
-            relay(packet, Headers { payload: packet::forget(headers.payload), ..headers })
+            relay::<false>(packet, Headers { payload: packet::forget(headers.payload), ..headers })
         }
         Parsed::Tcp(endpoints) => guard::tcp(&packet, &endpoints),
         Parsed::Other => account::passed(),
@@ -60,13 +63,18 @@ pub fn causeway(context: XdpContext) -> u32 {
     }
 }
 
+/// `PLAIN`: the headers are those of [`headers::parse_plain`].
 #[inline(always)]
-fn relay(mut packet: Packet, headers: Headers) -> u32 {
+fn relay<const PLAIN: bool>(mut packet: Packet, headers: Headers) -> u32 {
     let mut flow = match steer::steer(&headers) {
         Ok(Some(flow)) => flow,
         Ok(None) => return guard::udp(&packet, &headers),
         Err(reason) => return account::dropped(&packet, reason),
     };
+    if PLAIN && let Some(relayed) = shortcut::follow(&packet, &headers, &mut flow) {
+        return account::left(relayed.action());
+    }
+    flow.begin();
     // Each with its own way to the end: most packets should not carry the questions of RTCP with them.
     let unusual = flow.config.flags & flag::UNUSUAL != 0;
     let media = if unusual { Err(Reason::NoSrtp) } else { admit::parse(&packet, &headers, &flow) };
@@ -150,7 +158,10 @@ fn steered(context: XdpContext) -> Result<(Packet, Headers, Flow), u32> {
     };
     let headers = Headers { payload: packet::forget(headers.payload), ..headers };
     match steer::steer(&headers) {
-        Ok(Some(flow)) => Ok((packet, headers, flow)),
+        Ok(Some(mut flow)) => {
+            flow.begin();
+            Ok((packet, headers, flow))
+        }
         Ok(None) => Err(account::passed()),
         Err(reason) => Err(account::dropped(&packet, reason)),
     }

@@ -16,22 +16,40 @@ use gateway_common::{
 pub struct Flow {
     pub config: &'static FlowConfig,
     pub state: &'static mut FlowState,
+    /// Of the configuration.
+    pub revision: u32,
     /// Kernel monotonic nanoseconds, or 0 for a time not taken.
     pub now: u64,
 }
 
 impl Flow {
+    /// Before anything that reads the state.
+    #[inline(always)]
+    pub fn begin(&mut self) {
+        admit::begin(self.config, self.state);
+    }
+
+    /// Whether this packet comes after a pause.
+    #[inline(always)]
+    pub fn is_paused(&self) -> bool {
+        ticks().wrapping_sub(self.state.ticks) >= TICKS_MAX
+    }
+
     /// Takes the time of a packet for which it is `needed`, and of one that comes after a pause.
     #[inline(always)]
     pub fn take_time(&mut self, needed: bool) {
-        // SAFETY: the helper takes nothing and returns a number; the kernel compiles it to one load.
-        let ticks = unsafe { bpf_jiffies64() };
-        if needed || ticks.wrapping_sub(self.state.ticks) >= TICKS_MAX {
-            self.state.ticks = ticks;
+        if needed || self.is_paused() {
+            self.state.ticks = ticks();
             // SAFETY: the helper takes nothing and returns a number.
             self.now = unsafe { bpf_ktime_get_ns() };
         }
     }
+}
+
+#[inline(always)]
+fn ticks() -> u64 {
+    // SAFETY: the helper takes nothing and returns a number; the kernel compiles it to one load.
+    unsafe { bpf_jiffies64() }
 }
 
 /// Ticks that may pass without a time taken: a quarter of a second where 250 make a second.
@@ -55,18 +73,16 @@ pub fn steer(headers: &Headers) -> Result<Option<Flow>, Reason> {
         // begins before this packet's own below.
         let ([first, second], state) = unsafe { (&(*slot).versions, &raw mut (*slot).state) };
         let flow = if entry.version() { second } else { first };
-        fetch::<{ offset_of!(FlowEntry, config) + offset_of!(FlowConfig, rtp) }, _>(flow);
+        fetch::<{ offset_of!(FlowState, shortcut) }, _>(state);
         fetch::<{ offset_of!(FlowState, highest) }, _>(state);
-        fetch::<{ offset_of!(FlowState, rtp_hop) }, _>(state);
-        let FlowEntry { key: found, config } = flow;
-        if !found.names(headers.destination, headers.destination_port) {
+        if !flow.is_at(headers.destination, headers.destination_port) {
             continue;
         }
+        let FlowEntry { revision, config, .. } = flow;
         // SAFETY: as above. Another processor may count in the same state, which loses counts and nothing else: all its
         // fields are integers.
         let state = unsafe { &mut *state };
-        admit::begin(config, state);
-        return Ok(Some(Flow { config, state, now: 0 }));
+        return Ok(Some(Flow { config, state, revision: *revision, now: 0 }));
     }
     Ok(None)
 }

@@ -10,6 +10,7 @@ use gateway_common::abi::{Link, name};
 use gateway_common::admit;
 use gateway_common::flow::{FlowSlot, NO_SLOT};
 use gateway_common::learned::{FlowState, NextHop, StreamStatistics};
+use gateway_common::shortcut::Shortcut;
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_userspace::base::id::{CoreId, FlowId};
 use gateway_userspace::dataplane::compile::{Compiled, Place, compile};
@@ -286,7 +287,24 @@ impl Lab {
         self.installed.iter().map(|(id, _)| Ok(self.flows.get(&id.slot, 0)?.0.state)).collect()
     }
 
-    fn run(&self, ifindex: u32, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+    /// What goes by the shortcut of the installed flow at `index` leaves with this type of service from now on.
+    pub fn mark_shortcut(&mut self, index: usize, traffic_class: u8) -> Result<()> {
+        let slot = self.installed[index].0.slot;
+        let mut flow = self.flows.get(&slot, 0)?.0;
+        flow.state.shortcut.traffic_class = traffic_class;
+        Ok(self.flows.set(slot, Plain(flow), 0)?)
+    }
+
+    /// As after a change of routes.
+    pub fn raise_generation(&mut self) -> Result<()> {
+        let map = MapData::from_pin(self.pins.join("maps").join(name::GENERATION))?;
+        let mut generation: Array<_, u32> = Map::Array(map).try_into()?;
+        let before = generation.get(&0, 0)?;
+        Ok(generation.set(0, before + 1, 0)?)
+    }
+
+    /// Gives the kernel alone a frame: its action, and the frame after it.
+    pub fn run(&self, ifindex: u32, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context: Vec<u8> =
             [0, frame.len() as u32, 0, ifindex, 0, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
@@ -441,10 +459,17 @@ fn trace(state: &FlowState) -> FlowState {
     FlowState { statistics: StreamStatistics { refused: 0, ..state.statistics }, ..comparable(state) }
 }
 
-/// A state without what only the kernel has: cached next hops, the time of the last cry for a neighbour, and its
-/// coarse clock.
+/// A state without what only the kernel has: cached next hops and shortcuts, the time of the last cry for a neighbour, and
+/// its coarse clock.
 fn comparable(state: &FlowState) -> FlowState {
-    FlowState { rtp_hop: NextHop::default(), rtcp_hop: NextHop::default(), wanted_at: 0, ticks: 0, ..*state }
+    FlowState {
+        rtp_hop: NextHop::default(),
+        rtcp_hop: NextHop::default(),
+        shortcut: Shortcut::default(),
+        wanted_at: 0,
+        ticks: 0,
+        ..*state
+    }
 }
 
 fn kind(verdict: &Verdict) -> String {

@@ -12,6 +12,7 @@ mod lifecycle;
 mod random;
 mod row;
 mod rows;
+mod shortcut;
 mod srtp;
 mod table;
 mod userspace;

@@ -48,6 +48,7 @@ pub fn compile(flows: &[FlowSpec], places: &[Place]) -> Result<Vec<Compiled>, Co
     if flows.len() != places.len() {
         return Err(CompileFault::Count { flows: flows.len(), places: places.len() });
     }
+    let followers = followers(flows);
     let streams: Vec<Option<usize>> = (0..flows.len()).map(|index| stream_of(flows, index)).collect();
     flows
         .iter()
@@ -61,6 +62,7 @@ pub fn compile(flows: &[FlowSpec], places: &[Place]) -> Result<Vec<Compiled>, Co
             let stream = streams.get(index).copied().flatten();
             compiled.config.stream_slot = slot(stream);
             compiled.config.reported_slot = slot(stream.and_then(|stream| opposite(flows, stream)));
+            compiled.config.follower_slot = slot(followers.get(index).copied().flatten());
             Ok(compiled)
         })
         .collect()
@@ -118,6 +120,18 @@ fn stream_of(flows: &[FlowSpec], index: usize) -> Option<usize> {
 fn opposite(flows: &[FlowSpec], stream: usize) -> Option<usize> {
     let at = flows.get(stream)?.at;
     flows.iter().position(|other| other.rtp.is_some_and(|output| output.from == at))
+}
+
+/// By flow, the one whose RTP goes where its source is.
+fn followers(flows: &[FlowSpec]) -> Vec<Option<usize>> {
+    let mut followers = vec![None; flows.len()];
+    for (index, flow) in flows.iter().enumerate() {
+        let learned_from = flow.rtp.and_then(|output| output.learned_from);
+        if let Some(follower) = learned_from.and_then(|from| followers.get_mut(from)) {
+            *follower = Some(index);
+        }
+    }
+    followers
 }
 
 fn one(index: usize, spec: &FlowSpec, place: Place, places: &[Place]) -> Result<Compiled, CompileFault> {

@@ -94,12 +94,13 @@ pub(super) fn map(directory: &Path, name: &str) -> Result<MapData, DataplaneFaul
     })
 }
 
-fn view(FlowEntry { key, config }: &FlowEntry, state: &FlowState, now: u64) -> FlowView {
+fn view(entry: &FlowEntry, state: &FlowState, now: u64) -> FlowView {
+    let config = &entry.config;
     let output: &Output = if config.kind == FlowKind::Rtcp { &config.rtcp } else { &config.rtp };
     let to = arrival(FlowKey::new(output.remote, output.remote_port));
     FlowView {
         id: FlowId { slot: config.slot, epoch: config.epoch },
-        at: arrival(*key),
+        at: arrival(entry.key()),
         kind: config.kind.label(),
         to: (to.port() != 0).then_some(to),
         learned_slot: (output.learned_slot != NO_SLOT).then_some(output.learned_slot),

@@ -95,7 +95,7 @@ impl KernelFlows {
             let entry = Entry::from_raw(self.index.read(place)?);
             let flow = self.entry(entry)?;
             // Not what an index in the middle of a change seems to say.
-            let places = Places::of(&flow.key);
+            let places = Places::of(&flow.key());
             (0..WAYS).any(|way| places.place(way) as usize == place).then_some(flow)
         })
     }
@@ -106,10 +106,10 @@ impl KernelFlows {
             let entry = Entry::from_raw(self.index.read(place as usize)?);
             // Most places are empty or another address's, and a slot is far away in memory.
             if places.may_be(entry)
-                && let Some(FlowEntry { key: found, config }) = self.entry(entry)
-                && found == *key
+                && let Some(flow) = self.entry(entry)
+                && flow.key() == *key
             {
-                return Some(Found { place, config });
+                return Some(Found { place, config: flow.config });
             }
         }
         None
@@ -126,7 +126,9 @@ impl KernelFlows {
             [false, true].into_iter().find(|version| !self.counts(slot, *version)).ok_or(TableFault::Full)?;
         let [first, second] = &self.versions;
         let entries = if version { second } else { first };
-        entries.write(slot as usize, FlowEntry { key, config }).ok_or(TableFault::Full)?;
+        let revision =
+            next([false, true].map(|version| self.read(slot, version).map_or(0, |flow| flow.revision)));
+        entries.write(slot as usize, FlowEntry::new(key, revision, config)).ok_or(TableFault::Full)?;
         Ok(Places::of(&key).entry(slot, version))
     }
 
@@ -138,11 +140,17 @@ impl KernelFlows {
     /// Whether the index points to this version of the slot.
     fn counts(&self, slot: u32, version: bool) -> bool {
         self.read(slot, version).is_some_and(|flow| {
-            let places = Places::of(&flow.key);
+            let places = Places::of(&flow.key());
             let entry = places.entry(slot, version);
             (0..WAYS).any(|way| self.index.read(places.place(way) as usize) == Some(entry.raw()))
         })
     }
+}
+
+/// The revision after those of a slot's two versions.
+fn next([first, second]: [u32; 2]) -> u32 {
+    let newest = if first.wrapping_sub(second).cast_signed() > 0 { first } else { second };
+    newest.checked_add(1).unwrap_or(1)
 }
 
 /// Both versions of `slots` slots.
@@ -193,7 +201,7 @@ mod tests {
         table.insert(key(1000), config(3, 1)).unwrap();
         assert_eq!(table.config(&key(1000)), Some(config(3, 1)));
         assert_eq!(table.config(&key(1001)), None);
-        assert_eq!(table.flows().map(|flow| flow.key).collect::<Vec<_>>(), [key(1000)]);
+        assert_eq!(table.flows().map(|flow| flow.key()).collect::<Vec<_>>(), [key(1000)]);
         table.remove(&key(1000));
         assert_eq!((table.config(&key(1000)), table.flows().count()), (None, 0));
     }
@@ -223,6 +231,23 @@ mod tests {
             assert_eq!(table.entry(before).unwrap().config, config(0, epoch - 1), "still as it was");
             assert_eq!(table.config(&key(1000)), Some(config(0, epoch)));
         }
+    }
+
+    #[test]
+    fn each_version_of_a_slot_has_a_revision_of_its_own() {
+        let table = table(1);
+        table.insert(key(1000), config(0, 1)).unwrap();
+        let revision = |table: &KernelFlows| table.entry(entry(table, key(1000))).unwrap().revision;
+        let mut before = vec![revision(&table)];
+        for epoch in 2..6 {
+            table.replace(key(1000), config(0, epoch)).unwrap();
+            assert!(!before.contains(&revision(&table)));
+            before.push(revision(&table));
+        }
+        table.remove(&key(1000));
+        table.insert(key(2000), config(0, 6)).unwrap();
+        assert!(!before.contains(&table.entry(entry(&table, key(2000))).unwrap().revision));
+        assert_eq!((next([0, 0]), next([u32::MAX - 1, u32::MAX]), next([u32::MAX, 1])), (1, 1, 2));
     }
 
     #[test]

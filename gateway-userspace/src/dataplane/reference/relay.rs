@@ -365,6 +365,7 @@ impl Relay {
         if latched {
             let flow = FlowId { slot: config.slot, epoch: config.epoch };
             self.records.push(Record::Latched { flow, at: now });
+            self.turn_follower(&config);
         }
         if config.flags & flag::MUTED != 0 {
             return Err(Reason::Muted);
@@ -372,6 +373,13 @@ impl Relay {
         let way = self.way(&config, &config.rtp)?;
         self.states.change(config.slot, |state| account::relay_datagram(state, octets, now));
         Ok(Way { traffic_class: traffic_class(arrived.traffic_class, config.dscp), ..way })
+    }
+
+    /// This flow has taken another source: the one that leads there, which the program may relay, finds its way anew.
+    fn turn_follower(&mut self, config: &FlowConfig) {
+        if config.follower_slot != NO_SLOT {
+            self.states.change(config.follower_slot, |state| state.shortcut.revision = 0);
+        }
     }
 
     fn hear(
@@ -422,6 +430,9 @@ impl Relay {
             }
             Ok::<_, Reason>(admitted)
         })?;
+        if admitted.latched {
+            self.turn_follower(&config);
+        }
         let output = match media {
             Media::Rtp(_) if admitted.muted => return Err(Reason::Muted),
             Media::Rtp(_) => &config.rtp,
