@@ -106,12 +106,15 @@ pub mod flag {
     pub const PUNT: u16 = 1 << 6;
     /// Connectivity checks arrive among the media: packets of STUN leave the program for the socket of their receive queue.
     pub const ICE: u16 = 1 << 7;
+    /// Userspace sends reports by this flow, and alone counts the index of SRTCP that leaves by it: RTCP leaves
+    /// the program for the socket of its receive queue, and RTP does not.
+    pub const REPORTED: u16 = 1 << 8;
     /// A capture of the call takes copies of what comes and leaves.
     pub const CAPTURE: u16 = 1 << 10;
     /// Of whole packets, not of headers alone.
     pub const CAPTURE_AUDIO: u16 = 1 << 11;
     /// Any of these, and packets take a longer way than that of all others: the one question that those are asked.
-    pub const UNUSUAL: u16 = SECURED | PUNT | ICE | CAPTURE;
+    pub const UNUSUAL: u16 = SECURED | PUNT | ICE | REPORTED | CAPTURE;
 }
 
 /// Why userspace relays a flow that has [`flag::PUNT`].

@@ -54,6 +54,23 @@ impl Media {
     }
 }
 
+/// Whether the `len` octets at `offset` are RTCP and not RTP, where they are either: by what SRTP leaves in
+/// clear.
+#[inline(always)]
+pub fn is_rtcp<C: Cursor + ?Sized>(packet: &C, offset: usize, len: usize) -> bool {
+    if len < RTCP_LEN {
+        return false;
+    }
+    let Some(header) = packet.window::<RTCP_LEN>(offset) else { return false };
+    is_rtcp_type(header.octet::<1>())
+}
+
+/// RFC 5761 section 4: RTCP packet types are 192 to 223, and RTP keeps off payload types 64 to 95.
+#[inline(always)]
+fn is_rtcp_type(second: u8) -> bool {
+    matches!(second, 192..=223)
+}
+
 /// Reads the UDP payload of `len` octets at `offset`, and refuses what the flow is not for.
 #[inline(always)]
 pub fn parse<C: Cursor + ?Sized>(
@@ -70,8 +87,7 @@ pub fn parse<C: Cursor + ?Sized>(
     if first >> 6 != 2 {
         return Err(Reason::NotRtp);
     }
-    // RFC 5761 section 4: RTCP packet types are 192 to 223, and RTP keeps off payload types 64 to 95.
-    if matches!(second, 192..=223) {
+    if is_rtcp_type(second) {
         if kind == FlowKind::Rtp {
             return Err(Reason::RtcpUnexpected);
         }
@@ -102,7 +118,7 @@ pub fn parse<C: Cursor + ?Sized>(
 pub fn parse_plain<W: Window>(header: &W) -> Option<Rtp> {
     const NOTHING_EXTRA: u8 = 0x80;
     let second = header.octet::<1>();
-    if header.octet::<0>() != NOTHING_EXTRA || matches!(second, 192..=223) {
+    if header.octet::<0>() != NOTHING_EXTRA || is_rtcp_type(second) {
         return None;
     }
     Some(Rtp {

@@ -61,7 +61,7 @@ pub fn go_on(packet: &Packet, stage: u32) {
 /// The payload in the packet becomes what it protected.
 #[inline(always)]
 pub fn open(packet: Packet, headers: Headers, mut flow: Flow) -> u32 {
-    punt::divert_check(&packet, &headers, &flow);
+    punt::divert(&packet, &headers, &flow);
     let verdict = match unprotect(&packet, &headers, &flow) {
         Ok(()) => {
             go_on(&packet, stage::RELAY);
@@ -97,7 +97,7 @@ fn unprotect(packet: &Packet, headers: &Headers, flow: &Flow) -> Result<(), Reas
 #[inline(always)]
 pub fn relay(mut packet: Packet, mut headers: Headers, mut flow: Flow) -> u32 {
     if flow.config.flags & flag::UNPROTECT == 0 {
-        punt::divert_check(&packet, &headers, &flow);
+        punt::divert(&packet, &headers, &flow);
     } else if let Some(scratch) = scratch() {
         headers.payload_len = (scratch.opened.len & 0xffff) as usize;
         headers.udp_checksum = Be16::from_raw(scratch.opened.checksum as u16);

@@ -135,8 +135,8 @@ pub fn causeway_punt(context: XdpContext) -> u32 {
 pub fn causeway_capture(context: XdpContext) -> u32 {
     match steered(context) {
         Ok((packet, headers, mut flow)) => {
-            // Whoever answers a check takes its copy.
-            punt::divert_check(&packet, &headers, &flow);
+            // Whoever takes a packet takes its copy.
+            punt::divert(&packet, &headers, &flow);
             capture::received(&packet, &headers, &flow);
             crypto::enter(&packet, &flow);
             account::finished(&packet, &mut flow, Err(Reason::NoSrtp))

@@ -1,5 +1,5 @@
-//! Packets of flows that userspace relays, and connectivity checks of all flows: out of the program to the socket of
-//! their receive queue.
+//! Packets of flows that userspace relays, connectivity checks of all flows, and RTCP of those by which
+//! userspace sends reports: out of the program to the socket of their receive queue.
 //!
 //! Gate and rate are asked here, so that no stranger and no flood keeps a worker busy. Checks come from strangers by design
 //! and prove themselves to the worker: of those a port hears so many a second. All else (payload type, latch, SRTP, counts) is the worker's:
@@ -12,14 +12,16 @@ use gateway_common::{
     admit::{gate_opens, is_vouched_for, within_check_rate, within_rate},
     flow::flag,
     headers::Headers,
+    rtp::is_rtcp,
     stun::is_stun,
     verdict::{Reason, Traffic},
 };
 
-/// Out of the programs of flows that the kernel relays, if this is a connectivity check. Comes back for all else.
+/// Out of the programs of flows that the kernel relays, if this is for userspace all the same. Comes back for
+/// all else.
 #[inline(always)]
-pub fn divert_check(packet: &Packet, headers: &Headers, flow: &Flow) {
-    if is_check(packet, headers, flow) {
+pub fn divert(packet: &Packet, headers: &Headers, flow: &Flow) {
+    if is_check(packet, headers, flow) || is_reported(packet, headers, flow) {
         crypto::go_on(packet, stage::PUNT);
     }
 }
@@ -27,6 +29,13 @@ pub fn divert_check(packet: &Packet, headers: &Headers, flow: &Flow) {
 #[inline(always)]
 fn is_check(packet: &Packet, headers: &Headers, flow: &Flow) -> bool {
     flow.config.flags & flag::ICE != 0 && is_stun(packet, headers.payload, headers.payload_len)
+}
+
+/// RFC 3711 section 9.1: the index of SRTCP has one writer, which is userspace while it sends reports of its
+/// own.
+#[inline(always)]
+fn is_reported(packet: &Packet, headers: &Headers, flow: &Flow) -> bool {
+    flow.config.flags & flag::REPORTED != 0 && is_rtcp(packet, headers.payload, headers.payload_len)
 }
 
 /// The packet leaves for userspace as it came, or is dropped.

@@ -203,6 +203,18 @@ impl Lab {
         self.mirror(&ids, flows, false)
     }
 
+    /// Has the configuration of the flow at this place of the plan say this too, in both relays.
+    pub fn flag(&mut self, index: usize, flag: u16) -> Result<()> {
+        let (id, compiled) = self.installed.get_mut(index).context("a flow of the plan")?;
+        compiled.config.flags |= flag;
+        self.relay.insert(compiled.key, compiled.config);
+        // No program runs meanwhile.
+        let mut slot = self.flows.get(&id.slot, 0)?.0;
+        slot.versions.iter_mut().for_each(|version| version.config.flags |= flag);
+        self.flows.set(id.slot, Plain(slot), 0)?;
+        Ok(())
+    }
+
     /// A new agreement about the same flows, in which no far end moves.
     pub fn update(&mut self, flows: &[FlowSpec]) -> Result<()> {
         let before: Vec<_> = self.installed.drain(..).map(|(id, _)| id).collect();

@@ -10,6 +10,7 @@ mod guard;
 mod lab;
 mod lifecycle;
 mod random;
+mod reports;
 mod row;
 mod rows;
 mod shortcut;

@@ -6,7 +6,7 @@ use gateway_userspace::base::time::Time;
 use gateway_userspace::dataplane::{Dataplane, Node, Record, monotonic};
 use gateway_userspace::srtp::{MasterKey, Protect};
 use mio::{Events, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub struct Worker {
     poll: Poll,
@@ -24,9 +24,12 @@ impl Worker {
         Ok(Self { poll, events: Events::with_capacity(64), dataplane, records: Vec::new() })
     }
 
-    /// Waits for packets, and relays them.
+    /// Waits for packets, and relays them; what is due meanwhile is done.
     pub fn turn(&mut self) -> Result<()> {
-        ensure!(self.turn_for(Duration::from_secs(5))? > 0, "nothing came to the worker");
+        let begun = Instant::now();
+        while self.turn_for(Duration::from_secs(5))? == 0 {
+            ensure!(begun.elapsed() < Duration::from_secs(5), "nothing came to the worker");
+        }
         Ok(())
     }
 
@@ -54,10 +57,14 @@ impl Protecting {
         Self(Protect::new(key))
     }
 
+    /// Of RTP or RTCP (RFC 5761 section 4).
     pub fn protected(&mut self, packet: &[u8]) -> Vec<u8> {
         let mut buffer = [packet, &[0; 32]].concat();
-        let length = self.0.rtp(&mut buffer, packet.len()).expect("a fresh packet");
-        buffer.truncate(length);
+        let length = match packet.get(1) {
+            Some(192..=223) => self.0.rtcp(&mut buffer, packet.len()),
+            _ => self.0.rtp(&mut buffer, packet.len()),
+        };
+        buffer.truncate(length.expect("a fresh packet"));
         buffer
     }
 }

@@ -1,12 +1,17 @@
 //! Calls between a phone that speaks SRTP and one that speaks plain RTP, with the audio of both ends looked at.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use gateway_userspace::admin::answer::{Drops, FlowList};
-use std::net::SocketAddr;
+use gateway_userspace::dataplane::reference::SILENCE;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
 use support::baresip::{Baresip, Setup};
 use support::daemon::{Daemon, SOON};
 use support::lab::{Host, Lab};
+use support::phone::Phone;
 use support::process::until;
+use support::stream::PACKET_TIME;
+use support::wire::Rtp;
 
 const LOW: f64 = 440.0;
 const HIGH: f64 = 1000.0;
@@ -134,6 +139,54 @@ fn a_phone_without_srtp_takes_an_offer_of_either() -> Result<()> {
     bob.hears(LOW, HIGH, 0.99)?;
     alice.hears(HIGH, LOW, 0.99)?;
     alice.hang_up()?;
+    assert_eq!(daemon.records(1)?[0].sip_status, 200);
+    Ok(())
+}
+
+/// What the phone has read of reports about the stream that it sends: jitter and round trip, in milliseconds.
+fn reported(phone: &Baresip<'_>) -> Result<Option<(f64, f64)>> {
+    let debug = phone.ask("audio_debug")?;
+    let members = debug.lines().filter(|line| line.contains("member 0x"));
+    let figure = |line: &str, name: &str| {
+        line.split_once(name)?.1.split_once("ms")?.0.trim_start_matches('=').parse::<f64>().ok()
+    };
+    let mut figures = members.filter_map(|member| Some((figure(member, "Jitter")?, figure(member, "RTT")?)));
+    Ok(figures.find(|(jitter, round_trip)| *jitter > 0.0 || *round_trip > 0.0))
+}
+
+// Statement 142.
+#[test]
+fn a_phone_with_srtp_reads_our_reports_where_the_other_side_sends_none_and_its_media_stays_in_the_kernel()
+-> Result<()> {
+    const PORT: u16 = 30_000;
+    let packets = 4 * SILENCE.as_millis() / PACKET_TIME.as_millis();
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, &trunks("security = \"required\""))?;
+    let bob = Setup { account: ";mediaenc=srtp-mand", ..Setup::new(Host::Callee, "bob", HIGH) };
+    let bob = Baresip::start(&lab, bob)?;
+    let mut alice = Phone::new(&lab, Host::Caller)?;
+    let mut call = alice.invite("bob", PORT)?;
+    alice.be_answered(&mut call)?;
+    let socket = lab.on(Host::Caller, || Ok(UdpSocket::bind(("10.81.1.2", PORT))?))?;
+    let far = call.far_media.context("where the gateway wants media")?;
+    let mut read = None;
+    for number in 0..packets as u32 {
+        let packet = Rtp { sequence: number as u16, timestamp: number * 160, ..Rtp::default() };
+        socket.send_to(&packet.octets(), far)?;
+        thread::sleep(PACKET_TIME);
+        if number % 50 == 49 {
+            read = reported(&bob)?;
+        }
+        if read.is_some() {
+            break;
+        }
+    }
+    ensure!(read.is_some(), "it read none:\n{}", bob.ask("audio_debug")?);
+    let flows = daemon.ask::<FlowList>(&["flows"])?.flows;
+    assert!(flows.iter().all(|flow| flow.relayed_by == "kernel"), "{flows:?}");
+    no_tag_was_wrong(&daemon)?;
+    assert!(!bob.output().contains("failed to decrypt"), "{}", bob.output());
+    alice.hang_up(&mut call)?;
     assert_eq!(daemon.records(1)?[0].sip_status, 200);
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::process::{Process, until};
 use crate::tone::Recording;
 use anyhow::{Context, Result, bail};
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 
@@ -122,17 +122,37 @@ impl<'a> Baresip<'a> {
         heard.with_context(|| format!("{last}\n{}", self.output()))
     }
 
-    /// Gives it a command, as one types it behind `/`.
+    /// Gives it a command, as one types it behind `/`, and reads its answer.
+    pub fn ask(&self, command: &str) -> Result<String> {
+        let mut stream = self.command_begun(command)?;
+        let mut length = Vec::new();
+        // A netstring as well.
+        loop {
+            let mut octet = [0; 1];
+            stream.read_exact(&mut octet)?;
+            match octet {
+                [b':'] => break,
+                [digit] => length.push(digit),
+            }
+        }
+        let mut answer = vec![0; std::str::from_utf8(&length)?.parse()?];
+        stream.read_exact(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    /// Gives it a command.
     pub fn command(&self, command: &str) -> Result<()> {
+        // Its answer says nothing; that it came says that the command was done.
+        Ok(self.command_begun(command)?.read_exact(&mut [0; 1])?)
+    }
+
+    fn command_begun(&self, command: &str) -> Result<TcpStream> {
         let at = (address(self.host), control(self.port));
         let mut stream = self.lab.on(self.host, || Ok(TcpStream::connect(at)?))?;
         let message = format!("{{\"command\":\"{command}\"}}");
         // A netstring.
         write!(stream, "{}:{message},", message.len())?;
-        // Its answer says nothing; that it came says that the command was done.
-        let mut answer = [0; 1];
-        std::io::Read::read_exact(&mut stream, &mut answer)?;
-        Ok(())
+        Ok(stream)
     }
 
     /// Ends the phone, which hangs up.

@@ -196,7 +196,7 @@ impl Backend {
     pub(super) fn secure(&mut self, compiled: &[Compiled], flows: &[FlowSpec], adopted: bool) {
         for (compiled, spec) in compiled.iter().zip(flows) {
             match self {
-                Self::Kernel(kernel) => kernel.userspace.secure(spec, compiled, &kernel.keys, adopted),
+                Self::Kernel(kernel) => kernel.userspace.secure(spec, compiled, adopted),
                 Self::Sockets(relay) => relay.secure(compiled.config.slot, spec),
             }
         }
@@ -205,7 +205,7 @@ impl Backend {
     /// Has userspace relay all that came so far, where one of the flows is its.
     pub(super) fn settle(&mut self, flows: &[Compiled]) {
         if let Self::Kernel(kernel) = self
-            && flows.iter().any(|flow| flow.config.flags & flag::PUNT != 0)
+            && flows.iter().any(|flow| flow.config.flags & (flag::PUNT | flag::REPORTED) != 0)
         {
             kernel.userspace.settle();
         }

@@ -254,7 +254,8 @@ impl KernelNode {
             counters: Arc::clone(&self.counters),
         };
         let (table, states) = (Arc::clone(&self.table), Arc::clone(&self.states));
-        let userspace = Userspace::new(parts, Arc::clone(&table), Arc::clone(&states), &self.keys);
+        let userspace =
+            Userspace::new(parts, Arc::clone(&table), Arc::clone(&states), Arc::clone(&self.keys));
         Ok(KernelBackend::new(table, states, Arc::clone(&self.keys), userspace, self.srtp))
     }
 }

@@ -15,10 +15,11 @@ use super::node::Queue;
 use super::raw::RawSender;
 use super::record::Record;
 use super::reference::Counters;
-use super::reference::bridges::Bridges;
+use super::reference::bridges::{Bridges, Member};
 use super::reference::checks::Checks;
 use super::reference::engine::{Carrier, Engine};
 use super::reference::relay::Arrival;
+use super::reference::reports::Taken;
 use super::reference::states::States;
 use super::table::KernelFlows;
 use super::xsk::Xsk;
@@ -71,6 +72,9 @@ pub(super) struct Userspace {
     tokens: Range<usize>,
     /// Why there are no sockets, where they were asked for.
     refused: Option<String>,
+    keys: Arc<KernelKeys>,
+    /// It was said that no peer has reports of ours.
+    is_mute: bool,
 }
 
 impl fmt::Debug for Parts {
@@ -88,7 +92,7 @@ impl Userspace {
         parts: Parts,
         table: Arc<KernelFlows>,
         states: Arc<SharedArray<FlowState>>,
-        keys: &KernelKeys,
+        keys: Arc<KernelKeys>,
     ) -> Self {
         let (states, counted) = (States::Shared(states), States::Shared(keys.counts()));
         let engine = Engine::over(Arc::clone(&parts.counters), states, counted);
@@ -103,6 +107,8 @@ impl Userspace {
             bell: None,
             tokens: 0..0,
             refused: None,
+            keys,
+            is_mute: false,
         }
     }
 
@@ -207,11 +213,9 @@ impl Userspace {
 
     /// Takes in a flow that userspace relays, with its keys; and the new keys of one that it relayed, whose last packets
     /// may be on their way here. `adopted`: from a daemon before this one.
-    pub(super) fn secure(&mut self, spec: &FlowSpec, compiled: &Compiled, keys: &KernelKeys, adopted: bool) {
+    pub(super) fn secure(&mut self, spec: &FlowSpec, compiled: &Compiled, adopted: bool) {
         let Compiled { key, config } = compiled;
-        // One with checks may be userspace's at any time.
-        let is_ours = config.flags & (flag::PUNT | flag::ICE) != 0 || self.leaving.contains_key(key);
-        if !is_ours && self.engine.config(*key).is_none() {
+        if !self.is_ours(key, config) && self.engine.config(*key).is_none() {
             return;
         }
         self.engine.follow(*key, asked(*config));
@@ -220,8 +224,12 @@ impl Userspace {
             spec.protect.as_ref().filter(|key| !keys::is_of_the_kernel(key)),
         ];
         self.engine.secure((config.slot, config.crypto_slot), foreign, adopted);
-        if config.crypto_slot != NO_SLOT {
-            self.engine.set_keys(config.crypto_slot, keys.read(config.crypto_slot));
+        self.set_keys(config.crypto_slot);
+    }
+
+    fn set_keys(&mut self, crypto_slot: u32) {
+        if crypto_slot != NO_SLOT {
+            self.engine.set_keys(crypto_slot, self.keys.read(crypto_slot));
         }
     }
 
@@ -252,10 +260,66 @@ impl Userspace {
         self.engine.deadline()
     }
 
-    /// What agents have found goes into the kernel's table.
+    /// What agents have found goes into the kernel's table, and whose RTCP is to come here.
     pub(super) fn publish(&mut self) {
         let Self { table, engine, leaving, listening, .. } = self;
         publish(table, engine, leaving, !listening.is_empty());
+        let taken = self.engine.taken();
+        if taken.iter().any(|taken| !taken.begins) {
+            // Ahead of what the kernel relays again.
+            self.settle();
+        }
+        for Taken { flow: Member { at, id }, begins } in taken {
+            let config = self.table.config(&at);
+            match config.filter(|config| (config.slot, config.epoch) == (id.slot, id.epoch)) {
+                Some(config) if begins => self.take_rtcp(at, config),
+                Some(config) => self.give_rtcp_back(at, config),
+                None => {}
+            }
+        }
+    }
+
+    /// Has RTCP that arrives at this key come here, and all that leaves by it be counted here.
+    fn take_rtcp(&mut self, at: FlowKey, config: FlowConfig) {
+        // A worker without a receive queue of its own has packets from those that have one.
+        if self.refused.is_some() || self.bell.is_none() {
+            if !std::mem::replace(&mut self.is_mute, true) {
+                tracing::debug!(
+                    "no AF_XDP sockets: peers with SRTP whose other side sends no RTCP hear none"
+                );
+            }
+            return;
+        }
+        if config.flags & flag::PUNT != 0 {
+            return;
+        }
+        let config = FlowConfig { flags: config.flags | flag::REPORTED, ..config };
+        if let Err(fault) = self.table.replace(at, config) {
+            return tracing::error!(?fault, "a peer whose other side sends no RTCP hears none");
+        }
+        self.engine.follow(at, asked(config));
+        self.set_keys(config.crypto_slot);
+    }
+
+    /// What is under way here all the same finds no flow, and leaves by no index that the kernel may be about
+    /// to use.
+    fn give_rtcp_back(&mut self, at: FlowKey, before: FlowConfig) {
+        let config = FlowConfig { flags: before.flags & !flag::REPORTED, ..before };
+        if config != before
+            && let Err(fault) = self.table.replace(at, config)
+        {
+            return tracing::error!(?fault, "RTCP that should be the kernel's again stays in userspace");
+        }
+        if self.is_ours(&at, &config) {
+            return self.follow(at, config);
+        }
+        self.engine.remove(at);
+        self.engine.wipe_keys(config.crypto_slot);
+    }
+
+    /// Whether all of a flow is relayed here, or may be at any time: with checks, or on its way to the kernel.
+    fn is_ours(&self, at: &FlowKey, config: &FlowConfig) -> bool {
+        config.flags & (flag::PUNT | flag::ICE) != 0 || self.leaving.contains_key(at)
     }
 
     /// Calls that are more than a relay.
@@ -310,10 +374,13 @@ impl Userspace {
     /// Flows whose packet was the last that waited are the kernel's from here on.
     fn hand_back(&mut self) {
         for key in self.due.drain(..) {
-            if let Some(config) = self.leaving.remove(&key)
-                && let Err(fault) = self.table.replace(key, config)
-            {
-                tracing::error!(?fault, "a flow that should be the kernel's again stays in userspace");
+            let Some(config) = self.leaving.remove(&key) else { continue };
+            match self.table.replace(key, config) {
+                // Who sends by it by himself has to know whose it is.
+                Ok(()) => self.engine.follow(key, asked(config)),
+                Err(fault) => {
+                    tracing::error!(?fault, "a flow that should be the kernel's again stays in userspace");
+                }
             }
         }
     }

@@ -318,7 +318,8 @@ impl Dataplane {
         }
     }
 
-    /// Sends what calls that are more than a relay have to send by now, and lets pass what checks vouch for no more.
+    /// Sends what calls that are more than a relay have to send by now, and reports; lets pass what checks
+    /// vouch for no more.
     pub fn run(&mut self, records: &mut Vec<Record>) {
         let (engine, mut carrier) = self.backend.engine();
         engine.run(monotonic(), &mut carrier);
@@ -333,6 +334,14 @@ impl Dataplane {
         match &self.backend {
             Backend::Kernel(kernel) => kernel.userspace.deadline(),
             Backend::Sockets(relay) => relay.deadline(),
+        }
+    }
+
+    /// RTCP that the kernel relayed came by this flow at `at` (kernel monotonic nanoseconds), as its peer sent
+    /// it: what it says of our own.
+    pub fn rtcp(&mut self, flow: FlowId, at: u64, compound: &[u8]) {
+        if self.lookup(flow).is_some() {
+            self.backend.engine().0.rtcp(at, flow.slot, compound);
         }
     }
 

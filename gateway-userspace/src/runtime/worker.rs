@@ -192,7 +192,12 @@ impl Worker {
                     self.turn(now, out, |core, turn| core.connection_closed(turn, hop));
                 }
                 Mail::Errand(errand) => self.turn(now, out, |core, turn| core.errand(turn, errand)),
-                Mail::Record(record) => self.record(now, record, out),
+                Mail::Record(record) => {
+                    if let Record::Rtcp { flow, at, payload } = &record {
+                        self.dataplane.rtcp(*flow, *at, payload);
+                    }
+                    self.record(now, record, out);
+                }
                 Mail::Policy { policy, tls } => {
                     self.net.set_access(now, Arc::clone(&policy), Arc::clone(&tls));
                     self.core.set_policy(now, policy);

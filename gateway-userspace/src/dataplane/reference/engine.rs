@@ -25,7 +25,7 @@ use super::checks::Checks;
 use super::counters::Counters;
 use super::exit::{Captures, Exit};
 use super::relay::{Arrival, Outcome, Relay};
-use super::reports::Reports;
+use super::reports::{Reports, Taken};
 use super::secured::{CountedSource, Secured};
 use super::states::States;
 use crate::base::id::FlowId;
@@ -122,7 +122,8 @@ impl Engine {
         counted: States<FlowCrypto>,
     ) -> Self {
         let relay = Relay::over(counters, states, counted);
-        Self { relay, rewritten: Some(Vec::new()), ..Self::new(Arc::default()) }
+        let reports = Reports::beside();
+        Self { relay, reports, rewritten: Some(Vec::new()), ..Self::new(Arc::default()) }
     }
 
     pub(in crate::dataplane) fn config(&self, at: FlowKey) -> Option<&FlowConfig> {
@@ -248,7 +249,19 @@ impl Engine {
         prepared: Option<Bridge>,
     ) {
         self.bridges.host((members, flows), prepared, &mut self.relay);
-        self.reports.host(now, members, flows);
+        self.reports.host(now, &self.relay, members, flows);
+    }
+
+    /// Flows whose RTCP is to come here from now on, because reports leave by them, or no more, since the last
+    /// call.
+    pub(in crate::dataplane) fn taken(&mut self) -> Vec<Taken> {
+        self.reports.taken()
+    }
+
+    /// RTCP that a program beside this engine relays came by the flow of this slot at `now`, as its peer sent
+    /// it.
+    pub(in crate::dataplane) fn rtcp(&mut self, now: u64, slot: u32, compound: &[u8]) {
+        self.reports.receive(now, slot, compound);
     }
 
     /// Sends what bridges, and reports to their peers, have to send at `now` (monotonic nanoseconds), and forgets what checks
@@ -346,7 +359,10 @@ impl Engine {
                 }
             };
         }
-        let outcome = self.relay.relay(now, arrived, &mut self.payload);
+        let Self { relay, reports, payload, .. } = self;
+        let outcome = relay.relay_heard(now, arrived, payload, |compound| {
+            reports.receive(now, config.slot, compound);
+        });
         let Outcome::Send { from, to, traffic_class, octets: counted } = outcome else {
             return;
         };

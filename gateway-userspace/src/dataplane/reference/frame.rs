@@ -5,6 +5,7 @@ use super::relay::{Arrival, Passage, Relay};
 use gateway_common::flow::{FlowConfig, FlowKey, flag};
 use gateway_common::headers::{self, Headers, Parsed};
 use gateway_common::net::{Addr128, Be16};
+use gateway_common::rtp::is_rtcp;
 use gateway_common::stun::is_stun;
 use gateway_common::verdict::{Reason, Traffic};
 use std::net::IpAddr;
@@ -55,7 +56,7 @@ impl Relay {
         let at = FlowKey::new(headers.destination, headers.destination_port);
         match self.config(at) {
             None => return self.pass(Traffic::Passed),
-            Some(config) if config.flags & flag::PUNT != 0 || is_check(config, frame, &headers) => {
+            Some(config) if is_for_userspace(config, frame, &headers) => {
                 let is_check = is_check(config, frame, &headers);
                 return self.punt(now, ifindex, &headers, at, is_check).unwrap_or_else(Verdict::Drop);
             }
@@ -130,6 +131,14 @@ impl Relay {
         let summed = headers.udp_checksum == Be16::new(0) && !to_v4;
         if summed && payload_len > SUMMED_MAX { Err(Reason::TooBig) } else { Ok(hop) }
     }
+}
+
+fn is_for_userspace(config: &FlowConfig, frame: &[u8], headers: &Headers) -> bool {
+    config.flags & flag::PUNT != 0 || is_check(config, frame, headers) || is_reported(config, frame, headers)
+}
+
+fn is_reported(config: &FlowConfig, frame: &[u8], headers: &Headers) -> bool {
+    config.flags & flag::REPORTED != 0 && is_rtcp(frame, headers.payload, headers.payload_len)
 }
 
 fn is_check(config: &FlowConfig, frame: &[u8], headers: &Headers) -> bool {

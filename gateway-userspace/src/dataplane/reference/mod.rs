@@ -15,10 +15,12 @@ pub(super) mod engine;
 mod exit;
 pub mod frame;
 pub mod relay;
-mod reports;
+pub(super) mod reports;
 mod secured;
+mod silence;
 pub(super) mod sockets;
 pub(super) mod states;
 
 pub use counters::Counters;
 pub use relay::{Arrival, Outcome, Relay};
+pub use silence::SILENCE;

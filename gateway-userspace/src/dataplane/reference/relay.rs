@@ -157,6 +157,17 @@ impl Relay {
 
     /// One UDP payload at `now` (monotonic nanoseconds). Changed in place, and only when it is to be sent.
     pub fn relay(&mut self, now: u64, arrived: Arrival, payload: &mut Vec<u8>) -> Outcome {
+        self.relay_heard(now, arrived, payload, |_| {})
+    }
+
+    /// The same, with what is to be done about RTCP that the flow heard, as its peer sent it.
+    pub(super) fn relay_heard(
+        &mut self,
+        now: u64,
+        arrived: Arrival,
+        payload: &mut Vec<u8>,
+        rtcp: impl FnOnce(&[u8]),
+    ) -> Outcome {
         if !self.flows.contains_key(&arrived.at) {
             self.counters.count(Traffic::Passed);
             return Outcome::Pass;
@@ -176,6 +187,9 @@ impl Relay {
         match self.judge(now, arrived, None, payload) {
             Err(reason) => Outcome::Drop(reason),
             Ok(passage) => {
+                if !passage.is_rtp() {
+                    rtcp(payload);
+                }
                 let octets = payload.len();
                 if let Err(reason) = self.commit(now, &passage, payload) {
                     return Outcome::Drop(reason);

@@ -1,17 +1,20 @@
-//! RTCP of our own (RFC 3550 section 6) for legs that end here: a bridge makes both streams of a call anew, so that what
-//! one peer reports says nothing to the other.
+//! RTCP of our own (RFC 3550 section 6) for legs that end here: a bridge makes both streams of a call anew, so
+//! that what one peer reports says nothing to the other. And for legs with SRTP that are relayed, while the
+//! other side sends none: peers that ask for SRTP tell how a call sounds from RTCP, and from nothing else.
+//! Between plain legs RTCP is theirs.
 
 use super::bridges::{Bridges, Member};
 use super::engine::Carrier;
 use super::exit::Exit;
 use super::relay::Relay;
+use super::silence::{Relayed, SETTLED, Silence, Step};
 use crate::base::id::Side;
 use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
 use crate::dataplane::record::Record;
 use crate::media::bridge::{GMIN, Listening, Stretches};
-use crate::media::plan::{BridgeSpec, FlowSpec};
+use crate::media::plan::FlowSpec;
 use crate::rtp::Codec;
 use crate::rtp::quality::{self, Conditions};
 use crate::rtp::rtcp::{Heard, Reporter, Sent, Stretch, VoipMetrics};
@@ -39,6 +42,16 @@ pub(super) struct Reports {
     /// The compound that leaves, with room for its protection.
     buffer: Vec<u8>,
     records: Vec<Record>,
+    /// Where a program beside this engine relays what is not taken from it, and counts the index of SRTCP
+    /// meanwhile.
+    taken: Option<Vec<Taken>>,
+}
+
+/// All RTCP that comes by a flow is to come to userspace, and leave by it, from now on; or no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dataplane) struct Taken {
+    pub(in crate::dataplane) flow: Member,
+    pub(in crate::dataplane) begins: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +60,18 @@ struct Leg {
     reporter: Reporter,
     /// What the peer speaks, if it wants to hear how it is heard.
     metrics: Option<Codec>,
+    /// Of the other side of a relayed call.
+    silence: Option<Silence>,
+    /// Before it packets may be under way in the program, by which SRTCP was counted until the bridge came.
+    settled: Time,
+}
+
+/// A leg that a plan has us report to, always or while the other side is silent.
+#[derive(Debug)]
+struct Wanted {
+    ways: Ways,
+    metrics: Option<Codec>,
+    is_relayed: bool,
 }
 
 /// The flows of one peer.
@@ -75,42 +100,66 @@ impl Default for Reports {
             chance: Tokens::from_seed(seed),
             buffer: Vec::new(),
             records: Vec::new(),
+            taken: None,
         }
     }
 }
 
 impl Reports {
-    /// Flows of one plan are as it says from now on: its peers are reported to where a bridge stands between them, and no
-    /// more where none does. Who was reported to goes on.
-    pub(super) fn host(&mut self, now: u64, members: &[Member], flows: &[FlowSpec]) {
-        let spec = flows.iter().find_map(|flow| flow.bridge.as_ref());
-        let wanted = [Side::Caller, Side::Callee].map(|side| {
-            let spec = spec?;
-            Some((Ways::of(side, spec, members, flows)?, spec.leg(side).metrics.clone()))
-        });
+    /// Beside a program that relays what is not taken from it.
+    pub(super) fn beside() -> Self {
+        Self { taken: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Flows of one plan are as it says from now on: its peers are reported to where a bridge stands between
+    /// them, and watched where they are relayed and have SRTP. Who was reported to goes on under its name.
+    pub(super) fn host(&mut self, now: u64, relay: &Relay, members: &[Member], flows: &[FlowSpec]) {
+        let wanted = [Side::Caller, Side::Callee].map(|side| Wanted::of(side, members, flows));
         for member in members {
             let slot = member.id.slot;
-            if !wanted.iter().flatten().any(|(ways, _)| ways.rtcp_in.id.slot == slot) {
+            if !wanted.iter().flatten().any(|wanted| wanted.ways.rtcp_in.id.slot == slot) {
                 self.forget(slot);
             }
         }
-        for (ways, metrics) in wanted.into_iter().flatten() {
+        for Wanted { ways, metrics, is_relayed } in wanted.into_iter().flatten() {
             let slot = ways.rtcp_in.id.slot;
-            let kept = self.legs.remove(&slot).filter(|leg| leg.ways.rtcp_in == ways.rtcp_in);
+            let kept = self.let_go(slot).filter(|leg| leg.ways.rtcp_in == ways.rtcp_in);
+            let settled = match &kept {
+                Some(Leg { silence: Some(_), .. }) => time(now) + SETTLED,
+                Some(leg) => leg.settled,
+                None => time(now),
+            };
             let reporter = match kept {
                 Some(leg) => leg.reporter,
                 None => Reporter::new(time(now), EPOCH, &mut self.chance),
             };
-            self.due.arm(slot, reporter.deadline());
-            self.legs.insert(slot, Leg { ways, reporter, metrics });
+            let silence = is_relayed.then(|| Silence::new(time(now), ways.relayed(relay)));
+            let leg = Leg { ways, reporter, metrics, silence, settled };
+            self.due.arm(slot, leg.deadline());
+            self.legs.insert(slot, leg);
         }
     }
 
     /// A flow is gone.
     pub(super) fn forget(&mut self, slot: u32) {
-        if self.legs.remove(&slot).is_some() {
-            self.due.disarm(slot);
+        self.let_go(slot);
+    }
+
+    /// The leg whose RTCP this flow hears is reported to no more.
+    fn let_go(&mut self, slot: u32) -> Option<Leg> {
+        let leg = self.legs.remove(&slot)?;
+        self.due.disarm(slot);
+        if leg.silence.as_ref().is_some_and(Silence::has_asked) {
+            let flow = leg.ways.rtcp_out;
+            self.taken.iter_mut().for_each(|taken| taken.push(Taken { flow, begins: false }));
         }
+        Some(leg)
+    }
+
+    /// Flows whose RTCP is to be taken from the program beside us, and those that are its again, since the last
+    /// call.
+    pub(super) fn taken(&mut self) -> Vec<Taken> {
+        self.taken.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// RTCP of a peer came by the flow in this slot, as it sent it.
@@ -124,6 +173,10 @@ impl Reports {
     pub(super) fn run(&mut self, now: u64, bridges: &Bridges, exit: &mut Exit<'_, impl Carrier>) {
         while let Some(slot) = self.due.expire(time(now)) {
             let Some(leg) = self.legs.get_mut(&slot) else { continue };
+            if !leg.look(now, exit.relay, &mut self.taken) {
+                self.due.arm(slot, leg.deadline());
+                continue;
+            }
             let (sent, heard) = leg.figures(exit.relay, bridges);
             if sent.is_none() && heard.is_none() {
                 // Who has heard and said nothing yet is told nothing.
@@ -131,11 +184,11 @@ impl Reports {
                 continue;
             }
             if let Some(compound) = leg.reporter.run(time(now), sent, heard, &mut self.chance)
-                && exit.leave_report(now, leg.ways.rtcp_out.at, &compound, &mut self.buffer)
+                && leg.send(now, &compound, exit, &mut self.buffer)
             {
                 self.records.extend(leg.ways.copy(now, exit.relay, &compound));
             }
-            self.due.arm(slot, leg.reporter.deadline());
+            self.due.arm(slot, leg.deadline());
         }
     }
 
@@ -147,11 +200,15 @@ impl Reports {
         bridges: &Bridges,
         exit: &mut Exit<'_, impl Carrier>,
     ) {
-        let Some(mut leg) = self.legs.remove(&slot) else { return };
-        self.due.disarm(slot);
+        let Some(mut leg) = self.let_go(slot) else { return };
+        let is_taken = leg.ways.is_taken(exit.relay, self.taken.is_some());
+        let is_reporting = |silence: &Silence| is_taken && silence.is_reporting(leg.ways.relayed(exit.relay));
+        if !leg.silence.as_ref().is_none_or(is_reporting) {
+            return;
+        }
         let (sent, heard) = leg.figures(exit.relay, bridges);
         if let Some(compound) = leg.reporter.goodbye(time(now), sent, heard) {
-            exit.leave_report(now, leg.ways.rtcp_out.at, &compound, &mut self.buffer);
+            leg.send(now, &compound, exit, &mut self.buffer);
         }
     }
 
@@ -166,7 +223,71 @@ impl Reports {
     }
 }
 
+impl Wanted {
+    fn of(side: Side, members: &[Member], flows: &[FlowSpec]) -> Option<Self> {
+        if let Some(spec) = flows.iter().find_map(|flow| flow.bridge.as_ref()) {
+            let leg = spec.leg(side);
+            let ways = Ways::of(side, leg.coding.clock_rate(), members, flows)?;
+            return Some(Self { ways, metrics: leg.metrics.clone(), is_relayed: false });
+        }
+        if flows.iter().any(|flow| flow.kind == FlowKind::Udptl) {
+            return None;
+        }
+        let leading = || flows.iter().filter(|flow| flow.from == side.other());
+        let mut rtcp = leading().filter(|flow| flow.kind != FlowKind::Rtp && flow.rtcp.is_some());
+        // Two by which RTCP leads to the peer, as before an answer, count for themselves: neither knows the
+        // other's index.
+        let (Some(rtcp), None) = (rtcp.next(), rtcp.next()) else { return None };
+        rtcp.protect.as_ref()?;
+        let clock_rate = leading().find(|flow| flow.kind != FlowKind::Rtcp)?.clock_rate;
+        let ways = Ways::of(side, clock_rate, members, flows)?;
+        Some(Self { ways, metrics: None, is_relayed: true })
+    }
+}
+
 impl Leg {
+    /// When there is something to do about it.
+    fn deadline(&self) -> Time {
+        let reports = self.reporter.deadline();
+        match &self.silence {
+            None => reports.max(self.settled),
+            Some(silence) if silence.is_speaking() => silence.deadline().min(reports),
+            Some(silence) => silence.deadline(),
+        }
+    }
+
+    /// Whether reports are ours to send, at this moment.
+    fn look(&mut self, now: u64, relay: &Relay, taken: &mut Option<Vec<Taken>>) -> bool {
+        let relayed = self.ways.relayed(relay);
+        let is_taken = self.ways.is_taken(relay, taken.is_some());
+        let Some(silence) = &mut self.silence else { return true };
+        let flow = self.ways.rtcp_out;
+        let mut tell = |begins| taken.iter_mut().for_each(|taken| taken.push(Taken { flow, begins }));
+        match silence.look(time(now), relayed, is_taken) {
+            Step::Report => return true,
+            Step::Take => tell(true),
+            Step::GiveBack => tell(false),
+            Step::Wait => {}
+        }
+        false
+    }
+
+    /// Whether it left.
+    fn send(
+        &mut self,
+        now: u64,
+        compound: &[u8],
+        exit: &mut Exit<'_, impl Carrier>,
+        buffer: &mut Vec<u8>,
+    ) -> bool {
+        let before = self.ways.relayed(exit.relay).rtcp;
+        let left = exit.leave_report(now, self.ways.rtcp_out.at, compound, buffer);
+        if let Some(silence) = &mut self.silence {
+            silence.sent(self.ways.relayed(exit.relay).rtcp.wrapping_sub(before));
+        }
+        left
+    }
+
     /// What was sent to the peer, and what was heard of it.
     fn figures(&self, relay: &Relay, bridges: &Bridges) -> (Option<Sent>, Option<Heard>) {
         let (sent, heard) = self.ways.figures(relay);
@@ -211,7 +332,7 @@ impl Leg {
 
 impl Ways {
     /// Those of the peer of `side`; `None` where its RTCP has none.
-    fn of(side: Side, spec: &BridgeSpec, members: &[Member], flows: &[FlowSpec]) -> Option<Self> {
+    fn of(side: Side, clock_rate: u32, members: &[Member], flows: &[FlowSpec]) -> Option<Self> {
         let flow = |from: Side, absent: FlowKind| {
             let mut flows = members.iter().zip(flows);
             flows.find(|(_, flow)| flow.from == from && flow.kind != absent).map(|(member, _)| *member)
@@ -221,18 +342,30 @@ impl Ways {
             rtcp_out: flow(side.other(), FlowKind::Rtp)?,
             rtp_in: flow(side, FlowKind::Rtcp)?,
             rtcp_in: flow(side, FlowKind::Rtp)?,
-            clock_rate: spec.leg(side).coding.clock_rate(),
+            clock_rate,
         })
     }
 
     /// What was sent to the peer, and what was heard of it.
     fn figures(&self, relay: &Relay) -> (Option<Sent>, Option<Heard>) {
-        let state = |member: Member| -> Option<FlowState> {
-            let state = relay.state(member.id.slot);
-            (state.epoch == member.id.epoch).then_some(state)
-        };
-        let sent = state(self.rtp_out).and_then(|state| Sent::of(&state, self.clock_rate));
-        (sent, state(self.rtp_in).and_then(|state| Heard::of(&state)))
+        let sent = state(relay, self.rtp_out).and_then(|state| Sent::of(&state, self.clock_rate));
+        (sent, state(relay, self.rtp_in).and_then(|state| Heard::of(&state)))
+    }
+
+    /// What was relayed between the peer and the other side.
+    fn relayed(&self, relay: &Relay) -> Relayed {
+        let figures = |member| state(relay, member).unwrap_or_default().statistics;
+        let (out, back) = (figures(self.rtp_out).packets, figures(self.rtp_in).received);
+        Relayed { rtp: out.wrapping_add(back), rtcp: figures(self.rtcp_out).rtcp_packets }
+    }
+
+    /// Whether all RTCP that leads to the peer goes through this engine, which `is_beside` a program or not.
+    fn is_taken(&self, relay: &Relay, is_beside: bool) -> bool {
+        let id = self.rtcp_out.id;
+        relay.config(self.rtcp_out.at).is_some_and(|config| {
+            (config.slot, config.epoch) == (id.slot, id.epoch)
+                && (!is_beside || config.flags & (flag::PUNT | flag::REPORTED) != 0)
+        })
     }
 
     /// What our sender report said of itself, for who measures the way to the peer and back by what the peer quotes of it.
@@ -248,6 +381,12 @@ impl Ways {
     }
 }
 
+/// What is known of a flow; `None` before it heard anything.
+fn state(relay: &Relay, member: Member) -> Option<FlowState> {
+    let state = relay.state(member.id.slot);
+    (state.epoch == member.id.epoch).then_some(state)
+}
+
 fn time(now: u64) -> Time {
     Time(now / 1_000)
 }
@@ -256,11 +395,13 @@ fn time(now: u64) -> Time {
 mod tests {
     use super::super::engine::{Engine, GROWTH_MAX};
     use super::super::relay::Arrival;
+    use super::super::states::States;
     use super::*;
     use crate::codec::Coding;
     use crate::dataplane::compile::{Place, compile, key};
+    use crate::dataplane::reference::SILENCE;
     use crate::media::bridge::{Bridge, JitterSettings, KeysFrom, KeysTo, LegSettings, Stream};
-    use crate::media::plan::{Bridged, GateSpec, OutputSpec, PayloadType};
+    use crate::media::plan::{BridgeSpec, Bridged, GateSpec, OutputSpec, PayloadType};
     use crate::rtp::rtcp::{Packet, ReportBlock, SenderInfo, packets};
     use crate::srtp::{MasterKey, Protect, Suite, Unprotect};
     use gateway_common::flow::{FlowConfig, Latch, NO_SLOT};
@@ -274,6 +415,8 @@ mod tests {
     const CALLEE_RTCP: &str = "10.0.1.2:6001";
     const FAR: &str = "10.0.1.1:5000";
     const FAR_RTCP: &str = "10.0.1.1:5001";
+    /// A report of the callee's.
+    const THEIRS: [u8; 8] = [0x80, 201, 0, 1, 0, 0, 0, 0xb];
     const PCMU: u8 = 0;
     const PCMA: u8 = 8;
     const PACKET: Duration = Duration::from_millis(20);
@@ -343,24 +486,36 @@ mod tests {
         flows
     }
 
-    #[derive(Default)]
-    struct Taken(Vec<(SocketAddr, SocketAddr, Vec<u8>)>);
+    /// The same without a bridge: both speak PCMU.
+    fn relayed() -> [FlowSpec; 3] {
+        plan().map(|flow| {
+            let payload_types = vec![PayloadType { near: PCMU, far: PCMU, event: false }];
+            FlowSpec { bridge: None, payload_types, ..flow }
+        })
+    }
 
-    impl Carrier for Taken {
+    #[derive(Default)]
+    struct Carried(Vec<(SocketAddr, SocketAddr, Vec<u8>)>);
+
+    impl Carrier for Carried {
         fn send(&mut self, from: SocketAddr, to: SocketAddr, _: u8, payload: &[u8]) -> Result<(), Reason> {
             self.0.push((from, to, payload.to_owned()));
             Ok(())
         }
     }
 
-    /// A bridged call, and both its peers.
+    /// A call, and both its peers.
     struct Call {
         engine: Engine,
         members: Vec<Member>,
         now: u64,
         number: u16,
+        is_bridged: bool,
         from_caller: Protect,
-        to_caller: Unprotect,
+        /// `None` where the caller has no SRTP.
+        to_caller: Option<Unprotect>,
+        /// Of SRTCP that came to the caller.
+        indices: Vec<u32>,
         /// Reports that came to the caller and to the callee.
         reports: [Vec<Vec<u8>>; 2],
         /// RTP that did.
@@ -369,10 +524,12 @@ mod tests {
 
     impl Call {
         fn new() -> Self {
-            let flows = plan();
+            Self::of(plan(), Engine::new(Arc::default()))
+        }
+
+        fn of(flows: [FlowSpec; 3], mut engine: Engine) -> Self {
             let place = |slot| Place { slot, epoch: 7, latch_epoch: 7, crypto_slot: NO_SLOT };
             let places: Vec<_> = (1..=3).map(place).collect();
-            let mut engine = Engine::new(Arc::default());
             let mut members = Vec::new();
             for (compiled, spec) in compile(&flows, &places).unwrap().into_iter().zip(&flows) {
                 let flags = compiled.config.flags & !flag::SECURED;
@@ -382,16 +539,19 @@ mod tests {
                 let id = crate::base::id::FlowId { slot: compiled.config.slot, epoch: 7 };
                 members.push(Member { at: compiled.key, id });
             }
-            let spec = flows[0].bridge.as_ref().unwrap();
-            let bridge = Bridge::new(&spec.caller, &spec.callee).unwrap();
-            engine.host(1_000_000_000, &members, &flows, Some(bridge));
+            let bridge =
+                flows[0].bridge.as_ref().map(|spec| Bridge::new(&spec.caller, &spec.callee).unwrap());
+            let is_bridged = bridge.is_some();
+            engine.host(1_000_000_000, &members, &flows, bridge);
             Self {
                 engine,
                 members,
                 now: 1_000_000_000,
                 number: 0,
+                is_bridged,
                 from_caller: Protect::new(&master(1)),
-                to_caller: Unprotect::new(&master(2)),
+                to_caller: flows[1].protect.as_ref().map(Unprotect::new),
+                indices: Vec::new(),
                 reports: Default::default(),
                 heard: [0; 2],
             }
@@ -406,19 +566,24 @@ mod tests {
                 traffic_class: 0,
             };
             let mut buffer = [packet, &[0; GROWTH_MAX]].concat();
-            let mut taken = Taken::default();
+            let mut taken = Carried::default();
             self.engine.receive(self.now, arrived, &mut buffer, packet.len(), &mut taken);
             self.take(taken);
         }
 
-        fn take(&mut self, taken: Taken) {
+        fn take(&mut self, taken: Carried) {
             for (from, to, mut packet) in taken.0 {
                 let is_rtcp = (192..=223).contains(&packet[1]);
                 let end = usize::from(to != CALLER.parse().unwrap());
-                if end == 0 {
+                if end == 0
+                    && let Some(to_caller) = &mut self.to_caller
+                {
+                    // RFC 7714 section 9.3: with GCM the index is the last word.
+                    let index = u32::from_be_bytes(*packet.last_chunk().unwrap()) & 0x7fff_ffff;
+                    self.indices.extend(is_rtcp.then_some(index));
                     let opened = match is_rtcp {
-                        true => self.to_caller.rtcp(&mut packet),
-                        false => self.to_caller.rtp(&mut packet),
+                        true => to_caller.rtcp(&mut packet),
+                        false => to_caller.rtp(&mut packet),
                     };
                     packet.truncate(opened.expect("protected with the caller's key"));
                 }
@@ -440,19 +605,52 @@ mod tests {
                 let mut packet = rtp(PCMU, self.number, 0xa);
                 let length = packet.len();
                 packet.resize(length + GROWTH_MAX, 0);
-                let length = self.from_caller.rtp(&mut packet, length).unwrap();
+                let length = match self.to_caller {
+                    Some(_) => self.from_caller.rtp(&mut packet, length).unwrap(),
+                    None => length,
+                };
                 self.arrive(CALLER, NEAR, &packet[..length]);
-                self.arrive(CALLEE, FAR, &rtp(PCMA, self.number, 0xb));
+                let payload_type = if self.is_bridged { PCMA } else { PCMU };
+                self.arrive(CALLEE, FAR, &rtp(payload_type, self.number, 0xb));
                 self.number += 1;
                 self.run(PACKET);
             }
+        }
+
+        /// The caller says it in SRTCP.
+        fn report(&mut self, compound: &[u8]) {
+            let mut packet = [compound, &[0; GROWTH_MAX]].concat();
+            let length = self.from_caller.rtcp(&mut packet, compound.len()).unwrap();
+            self.arrive(CALLER, NEAR, &packet[..length]);
+        }
+
+        /// The callee reports every five seconds meanwhile.
+        fn talk_reporting(&mut self, times: usize) {
+            for _ in 0..times {
+                self.arrive(CALLEE_RTCP, FAR_RTCP, &THEIRS);
+                self.talk(Duration::from_secs(5));
+            }
+        }
+
+        /// Those of ours that came to the caller.
+        fn ours(&self) -> Vec<Vec<u8>> {
+            self.reports[0].iter().filter(|report| report[..] != THEIRS).cloned().collect()
+        }
+
+        fn goodbye(&mut self) {
+            let ids: Vec<_> = self.members.iter().map(|member| member.id).collect();
+            let mut taken = Carried::default();
+            self.engine.goodbye(self.now, &ids, &mut taken);
+            self.take(taken);
+            ids.iter().for_each(|id| self.engine.forget(id.slot));
+            assert_eq!(self.engine.deadline(), None);
         }
 
         fn run(&mut self, span: Duration) {
             let end = self.now + span.as_nanos() as u64;
             while let Some(at) = self.engine.deadline().filter(|at| at.0 * 1_000 <= end) {
                 self.now = self.now.max(at.0 * 1_000);
-                let mut taken = Taken::default();
+                let mut taken = Carried::default();
                 self.engine.run(self.now, &mut taken);
                 self.take(taken);
             }
@@ -535,8 +733,7 @@ mod tests {
             let read: Vec<_> = packets(payload).collect::<Result<_, _>>().unwrap();
             assert!(matches!(&read[..], [Packet::SenderReport { reports, .. }] if reports.is_empty()));
         }
-        let theirs = [0x80, 201, 0, 1, 0, 0, 0, 0xb];
-        call.arrive(CALLEE_RTCP, FAR_RTCP, &theirs);
+        call.arrive(CALLEE_RTCP, FAR_RTCP, &THEIRS);
         assert_eq!(call.reports.clone().map(|reports| reports.len()), sent);
     }
 
@@ -546,15 +743,132 @@ mod tests {
         call.run(Duration::from_secs(20));
         assert_eq!(call.reports, [Vec::<Vec<u8>>::new(), vec![]]);
         call.talk(Duration::from_secs(1));
-        let ids: Vec<_> = call.members.iter().map(|member| member.id).collect();
-        let mut taken = Taken::default();
-        call.engine.goodbye(call.now, &ids, &mut taken);
-        call.take(taken);
-        for reports in &call.reports {
-            let read: Vec<_> = packets(reports.last().unwrap()).collect::<Result<_, _>>().unwrap();
-            assert!(matches!(read.last(), Some(Packet::Goodbye { .. })), "{read:?}");
+        call.goodbye();
+        assert!(call.reports.iter().all(|reports| ends_with_goodbye(reports)));
+    }
+
+    fn ends_with_goodbye(reports: &[Vec<u8>]) -> bool {
+        let read: Vec<_> = packets(reports.last().unwrap()).collect::<Result<_, _>>().unwrap();
+        matches!(read.last(), Some(Packet::Goodbye { .. }))
+    }
+
+    /// In which a leg is reported to whose other side has just fallen silent, looks included; and one in which
+    /// it is not.
+    const FOUND: Duration = Duration::from_secs(30);
+    const NOT_FOUND: Duration = SILENCE;
+
+    // Statement 142.
+    #[test]
+    fn a_secured_peer_whose_other_side_sends_no_rtcp_hears_ours_until_it_does_and_no_index_repeats() {
+        let mut call = Call::of(relayed(), Engine::new(Arc::default()));
+        call.talk(NOT_FOUND);
+        assert!(call.reports[0].is_empty());
+        call.number += 3;
+        call.talk(FOUND);
+        let ours = call.ours();
+        assert!(ours.len() >= 2 && call.reports[1].is_empty(), "{}", ours.len());
+        let (sender, blocks) = said(ours.last().unwrap());
+        assert!(sender.packets > 1_500 && sender.packets <= call.heard[0], "{sender:?} {}", call.heard[0]);
+        assert_eq!(sender.octets, sender.packets * 160);
+        assert_eq!(ours.last().unwrap()[4..8], 0xbu32.to_be_bytes(), "the SSRC that it hears");
+        let [block] = &blocks[..] else { panic!("{blocks:?}") };
+        assert_eq!((block.ssrc, block.cumulative_lost), (0xa, 3));
+
+        call.talk_reporting(8);
+        assert_eq!(call.ours().len(), ours.len(), "the other side speaks for itself");
+        assert!(!ends_with_goodbye(&ours));
+        call.talk(FOUND);
+        let again = call.ours();
+        assert!(again.len() > ours.len());
+        let [first, last] = [&again[0], again.last().unwrap()].map(|report| packets(report).nth(1).unwrap());
+        assert_eq!(first, last, "under the name of before");
+        call.goodbye();
+        assert!(ends_with_goodbye(&call.ours()));
+        assert!(call.indices.windows(2).all(|pair| pair[0] < pair[1]), "{:?}", call.indices);
+        assert_eq!(call.indices.len(), call.reports[0].len());
+    }
+
+    #[test]
+    fn what_a_relayed_peer_reports_goes_on_to_the_other_side_and_is_answered_in_ours() {
+        let mut call = Call::of(relayed(), Engine::new(Arc::default()));
+        call.talk(FOUND);
+        let before = call.ours().len();
+        // A sender report whose NTP timestamp has 0x5678_9abc in its middle.
+        let words = [0x80c8_0006u32, 0xa, 0x1234_5678, 0x9abc_def0, 1_000, 50, 8_000];
+        let report = words.map(u32::to_be_bytes).concat();
+        call.report(&report);
+        assert_eq!(call.reports[1], [report]);
+        call.talk(Duration::from_secs(10));
+        let (_, blocks) = said(&call.ours()[before]);
+        assert_eq!(blocks[0].last_sender_report, 0x5678_9abc);
+        assert!(blocks[0].delay_since > 0);
+    }
+
+    #[test]
+    fn nobody_hears_ours_whose_other_side_reports_or_who_has_no_srtp_or_hears_no_rtp() {
+        let mut call = Call::of(relayed(), Engine::new(Arc::default()));
+        call.talk_reporting(12);
+        assert_eq!(call.ours(), Vec::<Vec<u8>>::new());
+        call.goodbye();
+        assert_eq!(call.reports.clone().map(|reports| reports.len()), [12, 0]);
+
+        let plain = relayed().map(|flow| FlowSpec { unprotect: None, protect: None, ..flow });
+        let mut call = Call::of(plain, Engine::new(Arc::default()));
+        call.talk(FOUND);
+        call.goodbye();
+        assert_eq!(call.reports, [Vec::<Vec<u8>>::new(), vec![]]);
+
+        let mut call = Call::of(relayed(), Engine::new(Arc::default()));
+        call.run(FOUND);
+        call.goodbye();
+        assert_eq!(call.reports, [Vec::<Vec<u8>>::new(), vec![]]);
+    }
+
+    #[test]
+    fn beside_a_program_nothing_is_sent_before_it_has_given_up_the_index_and_nothing_after_it_has_it_again() {
+        let mut call =
+            Call::of(relayed(), Engine::over(Arc::default(), States::default(), States::default()));
+        let flow = call.members[2];
+        let change = |call: &mut Call, flags: u16| {
+            let config = *call.engine.config(flow.at).unwrap();
+            let flags = config.flags & !(flag::PUNT | flag::REPORTED) | flags;
+            call.engine.follow(flow.at, FlowConfig { flags, ..config });
+        };
+        change(&mut call, 0);
+        call.talk(FOUND);
+        assert_eq!(call.engine.taken()[0], Taken { flow, begins: true });
+        assert!(call.ours().is_empty(), "nobody gave it");
+        while !call.engine.taken().contains(&Taken { flow, begins: true }) {
+            call.talk(Duration::from_secs(1));
         }
-        ids.iter().for_each(|id| call.engine.forget(id.slot));
-        assert_eq!(call.engine.deadline(), None);
+        change(&mut call, flag::REPORTED);
+        call.talk(Duration::from_millis(1_500));
+        assert!(call.ours().is_empty(), "packets may be under way in the program");
+        call.talk(Duration::from_secs(1));
+        assert_eq!(call.ours().len(), 1);
+
+        call.arrive(CALLEE_RTCP, FAR_RTCP, &THEIRS);
+        call.talk(Duration::from_secs(6));
+        assert_eq!(call.engine.taken(), [Taken { flow, begins: false }]);
+        change(&mut call, 0);
+        // Asked for anew no sooner than a silence after the report.
+        call.talk(Duration::from_secs(8));
+        assert_eq!(call.ours().len(), 1);
+
+        // A new agreement takes the flag away.
+        while !call.engine.taken().contains(&Taken { flow, begins: true }) {
+            call.talk(Duration::from_secs(1));
+        }
+        change(&mut call, flag::REPORTED);
+        call.talk(Duration::from_secs(3));
+        let before = call.ours().len();
+        assert!(before > 1);
+        change(&mut call, 0);
+        let members = call.members.clone();
+        call.engine.host(call.now, &members, &relayed(), None);
+        assert_eq!(call.engine.taken(), [Taken { flow, begins: false }]);
+        call.talk(NOT_FOUND);
+        call.goodbye();
+        assert_eq!(call.ours().len(), before);
     }
 }
