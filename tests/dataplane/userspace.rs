@@ -5,11 +5,13 @@ use crate::lab::{LAN, Lab, WAN};
 use crate::row::{answer, call, packet};
 use crate::wires::{CALLEE, CALLER, FAR, NEAR, Phone, Wires, plan};
 use crate::worker::{Protecting, Worker};
+use ::object::read::File;
+use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _};
 use anyhow::{Context, Result, ensure};
 use gateway_common::flow::Punted;
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_userspace::dataplane::reference::frame::Verdict;
-use gateway_userspace::dataplane::{Mode, Node, Settings};
+use gateway_userspace::dataplane::{Mode, Node, Settings, object};
 use gateway_userspace::media::plan::{FlowSpec, GateSpec, RateLimit};
 use gateway_userspace::observe::path::RelayPath;
 use gateway_userspace::srtp::{MasterKey, Suite, Unprotect};
@@ -167,6 +169,61 @@ fn suites_that_the_kernel_does_not_know_go_through_userspace_and_their_counters_
     Ok(())
 }
 
+/// The object with programs that begin with `exit`: no verifier lets one return what was never written.
+fn without(programs: &[&str]) -> Result<Vec<u8>> {
+    const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
+    let mut octets = object::OBJECT.to_vec();
+    for program in programs {
+        let file = File::parse(object::OBJECT)?;
+        let symbol = file.symbols().find(|symbol| symbol.name() == Ok(program)).context("no such program")?;
+        let section = file.section_by_index(symbol.section_index().context("undefined")?)?;
+        let at = (section.file_range().context("nothing in the file")?.0 + symbol.address()) as usize;
+        octets.get_mut(at..at + EXIT.len()).context("outside the file")?.copy_from_slice(&EXIT);
+    }
+    Ok(octets)
+}
+
+#[test]
+fn where_the_kernel_refuses_the_programs_for_srtp_userspace_computes_it_until_a_kernel_takes_them()
+-> Result<()> {
+    let wires = Wires::new("refused")?;
+    let object = without(&["causeway_open", "causeway_seal"])?;
+    let node = Node::boot_object(&wires.settings(), &object)?;
+    let mut worker = Worker::new(&node, 0, 1)?;
+    let keys = [1, 2].map(|octet| {
+        MasterKey::new(Suite::AesCm128HmacSha1_80, &[octet; 30]).expect("as long as the suite says")
+    });
+    let mut flows = plan();
+    (flows[0].unprotect, flows[1].protect) = (Some(keys[0].clone()), Some(keys[1].clone()));
+    let ids = worker.dataplane.install(&flows)?;
+    let path = |worker: &Worker| -> Result<RelayPath> {
+        Ok(worker.dataplane.report(ids[0]).context("installed")?.path)
+    };
+    let refused = RelayPath::Userspace(Punted::KernelWithoutSrtp);
+    ensure!(path(&worker)? == refused, "{:?}", path(&worker)?);
+    let mut ends = Ends::new(&wires, &keys)?;
+    (65_530..65_540).try_for_each(|number| ends.talk(&mut worker, number))?;
+
+    drop((worker, node));
+    let mut node = Node::boot(&wires.settings())?;
+    let swept = node.sweep(&ids.iter().copied().collect())?;
+    ensure!(swept.is_empty(), "{swept:?}");
+    let mut worker = Worker::new(&node, 0, 1)?;
+    worker.dataplane.adopt(&ids, &flows)?;
+    // The kernel's from behind the first packet on.
+    let mut turn = || worker.turn_for(Duration::from_millis(20)).map(drop);
+    (65_540..65_550)
+        .try_for_each(|number| ends.talk_past(number, &mut turn))
+        .context("under the next daemon")?;
+    ensure!(path(&worker)? == RelayPath::Kernel, "{:?}", path(&worker)?);
+    // A repeat is one for the program too.
+    ends.caller.send_to(&ends.last, NEAR)?;
+    ensure!(is_silent(&ends.callee)?, "a packet came twice");
+    ensure!(node.drops()?.get(&Reason::Replayed) == Some(&1), "{:?}", node.drops()?);
+    node.detach()?;
+    Ok(())
+}
+
 fn rtp(number: u32) -> Vec<u8> {
     Rtp { sequence: number as u16, timestamp: number * 160, ..Rtp::default() }.octets()
 }
@@ -200,18 +257,23 @@ impl Ends {
 
     /// Both say a packet of this number, and the callee a report.
     fn talk(&mut self, worker: &mut Worker, number: u32) -> Result<()> {
+        self.talk_past(number, || worker.turn())
+    }
+
+    /// The same past whoever takes a `turn` behind each packet.
+    fn talk_past(&mut self, number: u32, mut turn: impl FnMut() -> Result<()>) -> Result<()> {
         self.last = self.protect.protected(&rtp(number));
         self.caller.send_to(&self.last, NEAR)?;
-        worker.turn()?;
+        turn()?;
         ensure!(heard(&self.callee)? == rtp(number), "{number} to the callee");
         self.callee.send_to(&rtp(number), FAR)?;
-        worker.turn()?;
+        turn()?;
         let mut wire = heard(&self.caller)?;
         let length = self.unprotect.rtp(&mut wire).with_context(|| format!("{number} to the caller"))?;
         ensure!(wire[..length] == rtp(number), "{number} to the caller");
         let report = support::wire::rtcp(0, 201, &[0x1111_1111]);
         self.callee.send_to(&report, FAR)?;
-        worker.turn()?;
+        turn()?;
         let mut wire = heard(&self.caller)?;
         let length = self.unprotect.rtcp(&mut wire).with_context(|| format!("report {number}"))?;
         ensure!(wire[..length] == report, "report {number}");

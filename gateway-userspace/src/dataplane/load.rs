@@ -45,8 +45,8 @@ pub(super) const PINNED_MAPS: [&str; 19] = [
     name::ABI,
 ];
 
-/// Whether there is an object and a kernel for it.
-pub(super) fn check(settings: &Settings) -> Result<(), DataplaneFault> {
+/// Whether there is a kernel for the object, if it is one.
+pub(super) fn check(object: &[u8]) -> Result<(), DataplaneFault> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")
         .map_err(DataplaneFault::system("read the kernel's version"))?;
     let release = release.trim();
@@ -56,7 +56,6 @@ pub(super) fn check(settings: &Settings) -> Result<(), DataplaneFault> {
             needed: format!("{}.{}", KERNEL_NEEDED.0, KERNEL_NEEDED.1),
         });
     }
-    let object = chosen(settings);
     if object.is_empty() {
         return Err(DataplaneFault::ObjectNotEmbedded);
     }
@@ -76,11 +75,15 @@ pub(super) struct Loaded {
 }
 
 /// Loads the object; maps that are pinned already are those of the pins, the others are made and pinned.
-pub(super) fn load(settings: &Settings, pins: &PinDirectory) -> Result<Loaded, DataplaneFault> {
+pub(super) fn load(
+    settings: &Settings,
+    object: &[u8],
+    pins: &PinDirectory,
+) -> Result<Loaded, DataplaneFault> {
     // The verifier's log makes verification many times longer: it is written only when it will be read.
-    match load_with(settings, pins, VerifierLogLevel::STATS) {
+    match load_with(settings, object, pins, VerifierLogLevel::STATS) {
         Err(DataplaneFault::VerifierRefused { .. }) | Ok(Loaded { without_srtp: Some(_), .. }) => {
-            load_with(settings, pins, VerifierLogLevel::default())
+            load_with(settings, object, pins, VerifierLogLevel::default())
         }
         done => done,
     }
@@ -88,6 +91,7 @@ pub(super) fn load(settings: &Settings, pins: &PinDirectory) -> Result<Loaded, D
 
 fn load_with(
     settings: &Settings,
+    object: &[u8],
     pins: &PinDirectory,
     log: VerifierLogLevel,
 ) -> Result<Loaded, DataplaneFault> {
@@ -100,7 +104,7 @@ fn load_with(
         .map_max_entries(name::FLOWS, settings.flows)
         .map_max_entries(name::KEYS, settings.secured_flows.max(1))
         .map_max_entries(name::CRYPTO, settings.secured_flows.max(1));
-    let mut ebpf = loader.load(chosen(settings)).map_err(|error| unloadable(settings, &error))?;
+    let mut ebpf = loader.load(object).map_err(|error| unloadable(settings, &error))?;
     load_program(&mut ebpf, name::PROGRAM)?;
     let failed = |error: &dyn std::error::Error| DataplaneFault::map("chain the programs", error);
     let (mut stages, mut without_srtp) = (Vec::new(), None);
@@ -154,7 +158,8 @@ fn missing(what: &str, name: &str) -> DataplaneFault {
     DataplaneFault::ObjectInvalid { why: format!("it has no {what} {name}") }
 }
 
-fn chosen(settings: &Settings) -> &'static [u8] {
+/// The embedded object that the settings ask for.
+pub(super) fn chosen(settings: &Settings) -> &'static [u8] {
     if settings.traced { object::TRACED_OBJECT } else { object::OBJECT }
 }
 

@@ -88,14 +88,22 @@ impl Node {
     /// # Errors
     /// Everything that keeps packets from being relayed as `settings` ask, by name and with its fix.
     pub fn boot(settings: &Settings) -> Result<Self, DataplaneFault> {
+        Self::boot_object(settings, load::chosen(settings))
+    }
+
+    /// The same with this XDP object in the place of the embedded one.
+    ///
+    /// # Errors
+    /// As of [`Node::boot`].
+    pub fn boot_object(settings: &Settings, object: &[u8]) -> Result<Self, DataplaneFault> {
         if settings.mode == Mode::Sockets {
             return Ok(Self::sockets(settings, "configured: dataplane.mode = \"sockets\""));
         }
-        load::check(settings)?;
+        load::check(object)?;
         let devices = media_devices(settings)?;
         let pins = PinDirectory::open(&settings.pin_directory)?;
         let adopting = adoptable(&pins)?;
-        match boot_kernel(settings, pins, &devices, adopting) {
+        match boot_kernel(settings, object, pins, &devices, adopting) {
             Ok(node) => Ok(node),
             Err(DataplaneFault::AttachRefused { interface, why, .. })
                 if settings.mode == Mode::Auto && !adopting =>
@@ -267,12 +275,13 @@ fn crypto_slots(table: &KernelFlows) -> HashSet<u32> {
 
 fn boot_kernel(
     settings: &Settings,
+    object: &[u8],
     pins: PinDirectory,
     devices: &Devices,
     adopting: bool,
 ) -> Result<Node, DataplaneFault> {
     // First what needs the most rights: without them the error names those, not a setting.
-    let Loaded { mut ebpf, without_srtp } = load::load(settings, &pins)?;
+    let Loaded { mut ebpf, without_srtp } = load::load(settings, object, &pins)?;
     if let Some(fault) = &without_srtp {
         tracing::warn!("SRTP is computed in userspace, at several times the cost: {fault}");
     }

@@ -33,8 +33,8 @@ use serde::Serialize;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 
-/// Flow counts that must cost about the same.
-const FLOWS: [usize; 3] = [100, 10_000, 100_000];
+/// Flows in the table, and those that packets come for: what a packet costs must not depend on the first.
+const FLOWS: [(usize, usize); 4] = [(100, 100), (100_000, 100), (10_000, 10_000), (100_000, 100_000)];
 /// Packets of one timed run, a multiple of every count: the packet ends where it began. Short, and all programs in
 /// turns: what others do on the machine, and its clock, drift by more than the programs differ.
 const PACKETS: u32 = 100_000;
@@ -67,6 +67,8 @@ struct Figures {
     /// Three quarters of the turns are above the first and below the second.
     causeway_over_empty_quartiles: [f64; 2],
     flows_100_ns: f64,
+    /// Packets for so many flows, with more in the table.
+    flows_100_of_100000_ns: f64,
     flows_10000_ns: f64,
     flows_100000_ns: f64,
     /// Of the program that only fetches the memory of flows.
@@ -91,9 +93,10 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
 
     let empty = bench.empty_tx()?;
     let mut by_flows = [Turns::default(); FLOWS.len()];
-    for (figures, count) in by_flows.iter_mut().zip(FLOWS) {
-        let ring = Ring::of(count, &path);
-        *figures = steps.run(&format!("{count} flows"), |step| {
+    for (figures, (count, busy)) in by_flows.iter_mut().zip(FLOWS) {
+        let ring = Ring::of(count, busy, &path);
+        let name = if busy == count { format!("{count} flows") } else { format!("{busy} of {count} flows") };
+        *figures = steps.run(&name, |step| {
             let memory = bench.memory(count as u32, |flow| ring.next(flow as usize) as u32)?;
             step.doing("installing flows");
             let ids = causeway.install(&ring.flows())?;
@@ -118,7 +121,7 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
     let in_service = wanted(Part::InService)
         .then(|| in_service::measure(&steps, &workspace, &bench, arguments.repetitions))
         .transpose()?;
-    let [few, some, many] = by_flows;
+    let [few, few_of_many, some, many] = by_flows;
     let [low, over_empty, high] = few.over_empty;
     let figures = Figures {
         empty_tx_ns: few.empty_ns,
@@ -126,6 +129,7 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
         causeway_over_empty: over_empty,
         causeway_over_empty_quartiles: [low, high],
         flows_100_ns: few.relay_ns,
+        flows_100_of_100000_ns: few_of_many.relay_ns,
         flows_10000_ns: some.relay_ns,
         flows_100000_ns: many.relay_ns,
         memory_100_ns: few.memory_ns,
@@ -142,19 +146,21 @@ pub(super) fn run(arguments: &ProgramArguments, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Flows of which each sends to another, in one cycle through all.
+/// Flows of which some send to each other, in one cycle through all of those.
 struct Ring {
     count: usize,
+    /// Flows in the cycle, spread over all.
+    busy: usize,
     /// Where flows are and where their packets come from: hosts behind the caller's link that nobody is.
     first_host: Ipv4Addr,
     source: SocketAddr,
 }
 
 impl Ring {
-    fn of(count: usize, path: &Path<'_>) -> Self {
+    fn of(count: usize, busy: usize, path: &Path<'_>) -> Self {
         let [a, b, c, _] = path.gateway(Side::Caller).address.octets();
         let source = SocketAddr::from((Ipv4Addr::new(a, b, c, 99), 4000));
-        Self { count, first_host: Ipv4Addr::new(a, b, c, 100), source }
+        Self { count, busy, first_host: Ipv4Addr::new(a, b, c, 100), source }
     }
 
     fn at(&self, flow: usize) -> SocketAddr {
@@ -164,7 +170,8 @@ impl Ring {
 
     /// The flow that hears what `flow` sends.
     fn next(&self, flow: usize) -> usize {
-        (flow * FACTOR + STEP) % self.count
+        let spread = self.count / self.busy;
+        (flow / spread * FACTOR + STEP) % self.busy * spread
     }
 
     fn flows(&self) -> Vec<FlowSpec> {
@@ -224,7 +231,7 @@ impl Ring {
         let start = self.frame(path);
         let mut to_memory = start.clone();
         to_memory[FLOW_AT].fill(0);
-        self.round(programs.relay, arrival, &start, self.whole_rounds(self.count * SETTLING), PORT_AT)?;
+        self.round(programs.relay, arrival, &start, self.whole_rounds(self.busy * SETTLING), PORT_AT)?;
         let (mut empty, mut memory, mut relay, mut quotients) = (vec![], vec![], vec![], vec![]);
         for _ in 0..u32::from(repetitions) * TURNS {
             let (empty_ns, _) = arrival.timed(programs.empty, &start, PACKETS)?;
@@ -245,7 +252,7 @@ impl Ring {
 
     /// Nanoseconds of a packet, after a round that brings the flows back into the caches that they fit in.
     fn warm(&self, program: &Xdp, arrival: &Arrival, start: &[u8], name: Range<usize>) -> Result<f64> {
-        self.round(program, arrival, start, self.whole_rounds(self.count), name.clone())?;
+        self.round(program, arrival, start, self.whole_rounds(self.busy), name.clone())?;
         self.round(program, arrival, start, PACKETS, name)
     }
 
@@ -267,7 +274,7 @@ impl Ring {
 
     /// Packets in whole rounds, at least so many.
     fn whole_rounds(&self, packets: usize) -> u32 {
-        (packets.div_ceil(self.count) * self.count) as u32
+        (packets.div_ceil(self.busy) * self.busy) as u32
     }
 }
 
@@ -342,6 +349,7 @@ fn print_table(figures: &Figures) {
         ("", "10,000", figures.memory_10000_ns),
         ("", "100,000", figures.memory_100000_ns),
         ("Causeway relay", "100", figures.flows_100_ns),
+        ("", "100 of 100,000", figures.flows_100_of_100000_ns),
         ("", "10,000", figures.flows_10000_ns),
         ("", "100,000", figures.flows_100000_ns),
     ];
