@@ -7,7 +7,6 @@ use crate::{
     route,
     steer::Flow,
 };
-use aya_ebpf::helpers::bpf_redirect;
 use gateway_common::{
     account,
     cursor::Cursor,
@@ -24,8 +23,8 @@ use gateway_common::{
 #[inline(always)]
 pub fn follow(packet: &Packet, headers: &Headers, flow: &mut Flow) -> Option<Relayed> {
     let shortcut: *const Shortcut = &raw const flow.state.shortcut;
-    // SAFETY: a field of the flow's state, which lives as long as the map; another processor that takes it anew meanwhile
-    // leaves integers, and a packet to be told apart by its checksum at worst.
+    // SAFETY: a field of the flow's state, which lives as long as the map, and all integers: another processor that takes
+    // the shortcut anew meanwhile makes this packet a mixture of both at worst, whose UDP checksum is wrong.
     let shortcut = unsafe { &*shortcut };
     let frame = packet.window::<{ PLAIN_PAYLOAD + RTP_LEN }>(0)?;
     let header = frame.part::<PLAIN_PAYLOAD, RTP_LEN>();
