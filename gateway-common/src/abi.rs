@@ -5,7 +5,7 @@ use crate::{flow, guard, index, learned, record, srtp};
 use core::mem::{offset_of, size_of};
 
 /// Raised when meaning changes while the layout does not.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// Version and layout in one number: the program exports it as a global, the loader compares.
 pub const FINGERPRINT: u64 = {

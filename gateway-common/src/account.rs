@@ -120,14 +120,14 @@ pub fn send_rtp(state: &mut FlowState, rtp: &Rtp, octets: usize, now: u64) -> Ou
     Outgoing { ssrc: state.out_ssrc, sequence, timestamp }
 }
 
-/// What [`hear_rtp`] and [`send_rtp`] come to for a packet of the stream that is heard, no later than all before it, that
+/// What [`hear_rtp`] and [`send_rtp`] come to for a packet of the stream that is heard, the next one, that
 /// carries no telephone-event and whose time is not taken. `offsets`: of the flow, sequence number and timestamp. `None`,
 /// and nothing has changed, for any other.
 #[inline(always)]
 pub fn pass_rtp(state: &mut FlowState, rtp: &Rtp, octets: usize, offsets: (u16, u32)) -> Option<Outgoing> {
     let index = state.statistics.received;
     let ahead = rtp.sequence.wrapping_sub(state.highest as u16);
-    if index < TIMED_FIRST || index % TIMED_EVERY <= 1 || state.ssrc != rtp.ssrc || ahead >= DROPOUT_MAX {
+    if index < TIMED_FIRST || index % TIMED_EVERY <= 1 || state.ssrc != rtp.ssrc || ahead > 1 {
         return None;
     }
     state.highest = state.highest.wrapping_add(u32::from(ahead));
@@ -256,8 +256,13 @@ fn begin_source(config: &FlowConfig, state: &mut FlowState, rtp: &Rtp, now: u64)
 fn follow_sequence(config: &FlowConfig, state: &mut FlowState, rtp: &Rtp, now: u64) {
     let ahead = rtp.sequence.wrapping_sub(state.highest as u16);
     if ahead < DROPOUT_MAX {
+        let heard = state.heard_since_loss();
         state.highest = state.highest.wrapping_add(u32::from(ahead));
         state.restart = NO_RESTART;
+        if ahead > 1 {
+            state.losses.lose(heard, u32::from(ahead) - 1);
+            state.lost_up_to = state.highest.wrapping_sub(1);
+        }
     } else if ahead <= 0u16.wrapping_sub(MISORDER_MAX) {
         if u32::from(rtp.sequence) == state.restart {
             state.expected_before = state.expected();
@@ -270,11 +275,15 @@ fn follow_sequence(config: &FlowConfig, state: &mut FlowState, rtp: &Rtp, now: u
         }
     } else {
         state.statistics.late = state.statistics.late.wrapping_add(1);
+        state.losses.find();
     }
 }
 
 #[inline(always)]
 fn restart_sequence(state: &mut FlowState, rtp: &Rtp, now: u64) {
+    // Packets of before and of now follow one another.
+    let heard = state.heard_since_loss().wrapping_add(1);
+    state.lost_up_to = u32::from(rtp.sequence).wrapping_sub(heard);
     state.base = u32::from(rtp.sequence);
     state.highest = u32::from(rtp.sequence);
     state.restart = NO_RESTART;
@@ -315,6 +324,7 @@ fn clock_units(nanoseconds: u64, clock_rate: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::losses::{Stretch, Stretches};
     use proptest::prelude::*;
 
     const MILLISECOND: u64 = 1_000_000;
@@ -344,7 +354,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_packet_that_passes_is_counted_as_one_that_is_heard_and_sent(
-            steps in proptest::collection::vec((-5i16..9, 0u8..40), 100..300),
+            steps in proptest::collection::vec((prop_oneof![2 => Just(1), 1 => -5i16..9], 0u8..40), 100..300),
             continuity: bool,
         ) {
             let flags = if continuity { flag::CONTINUITY } else { 0 };
@@ -425,6 +435,31 @@ mod tests {
             relay(&config, &mut state, &packet(1, sequence, 0), 1);
         }
         assert_eq!((state.statistics.late, state.expected(), state.statistics.received), (1, 4, 4));
+    }
+
+    #[test]
+    fn losses_are_in_bursts_and_gaps_whatever_the_source_and_over_a_wrap() {
+        let (config, mut state) = (FlowConfig::default(), FlowState::default());
+        let mut hear = |ssrc, sequences: &mut dyn Iterator<Item = u16>| {
+            sequences.for_each(|sequence| {
+                relay(&config, &mut state, &packet(ssrc, sequence, 0), 1);
+            });
+            state.bursts()
+        };
+        let gap = |packets, lost| Stretches { count: 1, all: Stretch { packets, lost } };
+        assert_eq!(hear(1, &mut (0..0)).gaps, gap(0, 0));
+        assert_eq!(hear(1, &mut (65_500..65_530)).gaps, gap(30, 0));
+        // Six are missing, of which one comes late; then another source, as one stream with the first.
+        assert_eq!(
+            hear(1, &mut [65_534, 0, 3, 65_532].into_iter()).gaps.all,
+            Stretch { packets: 31, lost: 0 }
+        );
+        let told = hear(2, &mut (700..710));
+        assert_eq!(told.bursts, Stretches { count: 1, all: Stretch { packets: 9, lost: 6 } });
+        assert_eq!(told.gaps, Stretches { count: 2, all: Stretch { packets: 41, lost: 0 } });
+        // A restart, believed at its second packet, continues it too.
+        assert_eq!(hear(2, &mut [9_000, 9_001].into_iter()).gaps.all.packets, 42);
+        assert_eq!(hear(2, &mut (9_002..9_012)).gaps.all, Stretch { packets: 52, lost: 0 });
     }
 
     #[test]

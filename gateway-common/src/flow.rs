@@ -337,7 +337,6 @@ pub struct FlowSlot {
     /// of a change.
     pub versions: [FlowEntry; 2],
     pub state: FlowState,
-    pub padding: [u64; 8],
 }
 
 const _: () = {

@@ -5,6 +5,7 @@
 //! guarantees for one source. Two sources fighting for one flow may lose counts, never memory.
 
 use crate::{
+    losses::{Bursts, Losses},
     net::{Addr128, Be16, Be32},
     shortcut::Shortcut,
 };
@@ -130,6 +131,11 @@ pub struct FlowState {
 
     pub rtp_hop: NextHop,
     pub rtcp_hop: NextHop,
+
+    pub losses: Losses,
+    /// Number of the last packet that was lost, as `highest` counts, or of the one before the first.
+    pub lost_up_to: u32,
+    pub padding_3: [u32; 8],
 }
 
 impl FlowState {
@@ -143,6 +149,17 @@ impl FlowState {
         let heard = self.highest.wrapping_sub(self.base).wrapping_add(1);
         self.expected_before.wrapping_add(u64::from(heard))
     }
+
+    /// Packets in a row that came since the last loss.
+    #[inline(always)]
+    pub fn heard_since_loss(&self) -> u32 {
+        self.highest.wrapping_sub(self.lost_up_to)
+    }
+
+    /// How losses were spread over the stream.
+    pub fn bursts(&self) -> Bursts {
+        self.losses.told(self.heard_since_loss())
+    }
 }
 
 const _: () = {
@@ -151,5 +168,6 @@ const _: () = {
     assert!(offset_of!(FlowState, statistics) + offset_of!(StreamStatistics, rtcp_packets) == 192);
     assert!(offset_of!(FlowState, rtp_hop) == 256);
     assert!(offset_of!(FlowState, rtcp_hop) == 320);
-    assert!(size_of::<FlowState>() == 384);
+    assert!(offset_of!(FlowState, losses) == 384);
+    assert!(size_of::<FlowState>() == 448);
 };

@@ -10,7 +10,7 @@
 //! * [`verdict`]: the one list of reasons for which a packet is not relayed.
 //! * [`record`]: what the kernel tells userspace through its ring.
 //! * [`cursor`], [`headers`], [`rtp`], [`rtcp`]: from a frame to what a flow needs to know of it.
-//! * [`admit`], [`account`]: the rules of a flow, pure functions over its configuration and state.
+//! * [`admit`], [`account`], [`losses`]: the rules of a flow, pure functions over its configuration and state.
 //! * [`rewrite`]: fresh headers and checksums. [`shortcut`]: a way through all of these, kept for packets like the last.
 //!   [`srtp`]: payloads protected and unprotected.
 //! * [`guard`]: who may speak SIP to the host.
@@ -25,6 +25,7 @@ pub mod guard;
 pub mod headers;
 pub mod index;
 pub mod learned;
+pub mod losses;
 pub mod net;
 pub mod record;
 pub mod rewrite;

@@ -47,7 +47,6 @@ pub struct Slot {
     configuration: [u64; offset_of!(FlowSlot, state) / 8 - 1],
     /// Lines that are read and lines that are counted in.
     state: [[u64; 8]; size_of::<FlowState>() / 64],
-    padding: [u64; 8],
 }
 
 const _: () = assert!(size_of::<Slot>() == size_of::<FlowSlot>());

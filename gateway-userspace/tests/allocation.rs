@@ -105,7 +105,6 @@ fn leg(coding: &Coding) -> LegSettings {
         keys_to: KeysTo::Events,
         stream: Stream::default(),
         jitter: JitterSettings::default(),
-        metrics: None,
     }
 }
 

@@ -43,7 +43,6 @@ fn leg(payload_type: u8, packet_ms: u32) -> Result<LegSettings> {
         keys_to: KeysTo::Signalling,
         stream: Stream::default(),
         jitter: JitterSettings::default(),
-        metrics: None,
     })
 }
 

@@ -134,6 +134,7 @@ pub fn flows() -> Vec<FlowSpec> {
                 muted: index % 11 == 10,
                 continuity: index % 2 == 1,
                 rtcp_copy: index % 3 == 1,
+                judged: None,
                 userspace: userspace(index),
                 checks: checks(index),
                 rtp: output(from, to).map(|output| OutputSpec { learned_from, ..output }),

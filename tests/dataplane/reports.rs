@@ -13,7 +13,7 @@ use gateway_userspace::base::id::Side;
 use gateway_userspace::dataplane::reference::SILENCE;
 use gateway_userspace::dataplane::reference::frame::Verdict;
 use gateway_userspace::dataplane::{Node, Record, Watch};
-use gateway_userspace::media::plan::GateSpec;
+use gateway_userspace::media::plan::{GateSpec, Judged};
 use gateway_userspace::observe::path::RelayPath;
 use gateway_userspace::rtp::rtcp::{Packet, packets};
 use gateway_userspace::srtp::Unprotect;
@@ -87,6 +87,8 @@ struct Call {
     protect: Protecting,
     unprotect: Unprotect,
     sequence: u16,
+    /// Packets of the caller that were lost on their way.
+    lost: u16,
     /// RTP that was heard by the caller and by the callee.
     heard: [u64; 2],
     /// RTCP that came to the caller, and its indices.
@@ -109,6 +111,7 @@ impl Call {
             protect: Protecting::with(&key(1)),
             unprotect: Unprotect::new(&key(2)),
             sequence: 0,
+            lost: 0,
             heard: [0; 2],
             reports: Vec::new(),
             indices: Vec::new(),
@@ -118,12 +121,12 @@ impl Call {
 
     /// Both say a packet, and the worker has its turn, as in the daemon.
     fn step(&mut self, worker: &mut Worker, watch: &mut Watch) -> Result<()> {
-        let packet = |ssrc| {
-            let timestamp = u32::from(self.sequence) * 160;
-            Rtp { ssrc, sequence: self.sequence, timestamp, ..Rtp::default() }.octets()
+        let packet = |ssrc, sequence| {
+            let timestamp = u32::from(sequence) * 160;
+            Rtp { ssrc, sequence, timestamp, ..Rtp::default() }.octets()
         };
-        self.callee.send_to(&packet(CALLEES), FAR)?;
-        let packet = self.protect.protected(&packet(CALLERS));
+        self.callee.send_to(&packet(CALLEES, self.sequence), FAR)?;
+        let packet = self.protect.protected(&packet(CALLERS, self.sequence + self.lost));
         self.caller.send_to(&packet, NEAR)?;
         self.sequence = self.sequence.wrapping_add(1);
         worker.turn_for(Duration::from_millis(20))?;
@@ -193,6 +196,8 @@ fn a_secured_peer_hears_ours_while_the_other_side_is_silent_and_no_index_twice_a
 -> Result<()> {
     /// Steps of 20 ms at most: in which ours must have come, and in which they must have gone.
     const PATIENCE: u128 = 4 * SILENCE.as_millis() / 20;
+    /// Packets of the caller in a row, now and then.
+    const LOST: u16 = 4;
     let wires = Wires::new("reports")?;
     let node = Node::boot(&wires.settings())?;
     let (mut worker, mut watch) = (Worker::new(&node, 0, 1)?, node.watch()?);
@@ -200,6 +205,9 @@ fn a_secured_peer_hears_ours_while_the_other_side_is_silent_and_no_index_twice_a
     flows.iter_mut().for_each(|flow| (flow.continuity, flow.rtcp_copy) = (true, true));
     flows[1].from = Side::Callee;
     (flows[0].unprotect, flows[1].protect) = (Some(key(1)), Some(key(2)));
+    // And wants VoIP metrics.
+    let judged = Judged { codec: "PCMU/8000".parse()?, packet: Duration::from_millis(20) };
+    flows[0].judged = Some(Box::new(judged));
     let ids = worker.dataplane.install(&flows)?;
     wires.resolved("192.0.2.10")?;
     wires.resolved("198.51.100.9")?;
@@ -212,6 +220,9 @@ fn a_secured_peer_hears_ours_while_the_other_side_is_silent_and_no_index_twice_a
         if steps % 50 == 0 {
             call.caller.send_to(&call.protect.protected(&sender_report(0x5678_9abc)), NEAR)?;
         }
+        if steps % 200 == 100 {
+            call.lost += LOST;
+        }
         call.step(&mut worker, &mut watch)?;
         steps += 1;
     }
@@ -221,6 +232,10 @@ fn a_secured_peer_hears_ours_while_the_other_side_is_silent_and_no_index_twice_a
     ensure!(*ssrc == CALLEES && u64::from(sender.packets) <= call.heard[0] && sender.packets > 500);
     let [block] = &reports[..] else { anyhow::bail!("{reports:?}") };
     ensure!((block.ssrc, block.last_sender_report) == (CALLERS, 0x5678_9abc), "{block:?}");
+    ensure!(block.cumulative_lost > 0 && block.cumulative_lost % i32::from(LOST) == 0, "{block:?}");
+    // RFC 3611 section 4.7: each burst was lost from its first packet to its last, and nothing between.
+    let (block, bursts) = (&call.reports[1][call.reports[1].len() - 36..], [255, 0, 0, 20 * LOST as u8]);
+    ensure!(block[..8] == [7, 0, 0, 8, 0x11, 0x11, 0x11, 0x11] && block[10..14] == bursts, "{block:?}");
     ensure!(punted()? == 0, "RTP went through userspace");
 
     // The other side begins to report.

@@ -229,6 +229,7 @@ pub fn flow(at: &str, from: &str, to: &str) -> FlowSpec {
         muted: false,
         continuity: false,
         rtcp_copy: false,
+        judged: None,
         rtp: output(from, to),
         rtcp: output(from, to),
         unprotect: None,

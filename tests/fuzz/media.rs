@@ -220,7 +220,6 @@ fn leg(coding: Coding, choice: u8) -> LegSettings {
         keys_to: if flag(4) { KeysTo::Tones } else { KeysTo::Events },
         stream: Stream { ssrc: 7, sequence: 0xfff0, timestamp: 0xffff_f000 },
         jitter: JitterSettings::default(),
-        metrics: None,
         coding,
     }
 }

@@ -270,6 +270,7 @@ mod tests {
             muted: false,
             continuity: true,
             rtcp_copy: true,
+            judged: None,
             rtp: Some(OutputSpec {
                 from: "[2001:db8::1]:40000".parse().unwrap(),
                 to: "[2001:db8::9]:5000".parse().unwrap(),

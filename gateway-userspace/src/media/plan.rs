@@ -8,13 +8,15 @@ mod playing;
 use super::policy::MediaPolicy;
 use crate::base::id::Side;
 use crate::ice::{Credentials, Peer, UnknownAttributes};
-use crate::rtp::Encoding;
+use crate::media::bridge::packet_ms;
+use crate::rtp::{Codec, Encoding};
 use crate::sdp::{Checks, Negotiated, NegotiatedFormat, Security};
 use crate::srtp::MasterKey;
 use gateway_common::flow::{FlowKind, Latch, PT_EVENT, PT_REFUSED, Punted};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use bridging::{BridgeSpec, Bridged};
 pub use playing::Opposite;
@@ -134,6 +136,8 @@ pub struct FlowSpec {
     pub continuity: bool,
     /// Copy RTCP to userspace as well.
     pub rtcp_copy: bool,
+    /// The peer wants to hear how it is heard ([`crate::rtp::rtcp::VoipMetrics`]).
+    pub judged: Option<Box<Judged>>,
     pub rtp: Option<OutputSpec>,
     pub rtcp: Option<OutputSpec>,
     /// What packets that arrive are protected with (RFC 3711); `None` for plain ones. The flows that hear one peer have
@@ -149,6 +153,14 @@ pub struct FlowSpec {
     /// Connectivity checks that arrive here. What they vouch for takes the place of `gate`, and of `to` in outputs that
     /// learn from this flow.
     pub checks: Option<ChecksSpec>,
+}
+
+/// What a stream is judged by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    pub codec: Codec,
+    /// What one of its packets carries, as the other leg's peer asked.
+    pub packet: Duration,
 }
 
 /// Who may send connectivity checks, and what they prove (RFC 8445).
@@ -329,6 +341,7 @@ fn media_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> Flow
         muted: !(direction.sends() && far.leg.negotiated.direction.receives()),
         continuity: settings.continuity,
         rtcp_copy: rtcp_mux && settings.rtcp_copy,
+        judged: judged(near.leg.negotiated, far.leg.negotiated).map(Box::new),
         rtp: far.rtp_output(),
         rtcp: if rtcp_mux { far.rtcp_output() } else { None },
         unprotect: near.leg.negotiated.security.from_peer().cloned(),
@@ -362,6 +375,7 @@ fn rtcp_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowS
         muted: false,
         continuity: settings.continuity,
         rtcp_copy: settings.rtcp_copy,
+        judged: None,
         rtp: None,
         rtcp: far.rtcp_output(),
         unprotect: near.leg.negotiated.security.from_peer().cloned(),
@@ -376,6 +390,11 @@ fn rtcp_flow(near: Placed<'_>, far: Placed<'_>, settings: PlanSettings) -> FlowS
 fn clock_rate(negotiated: &Negotiated) -> u32 {
     let speech = negotiated.formats.iter().find(|format| format.codec.encoding.is_speech());
     speech.map_or(8_000, |format| format.codec.clock_rate)
+}
+
+fn judged(near: &Negotiated, far: &Negotiated) -> Option<Judged> {
+    let codec = near.preferred().filter(|_| near.metrics)?.codec.clone();
+    Some(Judged { codec, packet: Duration::from_millis(packet_ms(far).into()) })
 }
 
 /// What `near`'s peer may send, by its number and by that of `far`'s peer: the formats that both legs agreed on.

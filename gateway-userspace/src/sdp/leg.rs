@@ -220,7 +220,7 @@ impl Leg {
             direction: direction.unwrap_or_else(|| theirs.wishes()),
             rtcp: None,
             rtcp_mux,
-            metrics: false,
+            metrics: theirs.metrics,
             formats,
             ptime: theirs.ptime,
             maxptime: theirs.maxptime,

@@ -162,7 +162,7 @@ pub(super) fn accept(
         direction: media.direction.with(offer.wishes()),
         rtcp: None,
         rtcp_mux: offer.rtcp_mux && may_share_port(&formats),
-        metrics: false,
+        metrics: media.metrics,
         formats,
         // What packets to the other peer carry is made here, whatever comes.
         ptime: media.ptime.filter(|_| !translated),
@@ -195,6 +195,7 @@ pub(super) fn refuse(local: SocketAddr, offer: &Audio) -> Audio {
         direction: Direction::Inactive,
         rtcp: None,
         rtcp_mux: false,
+        metrics: false,
         ptime: None,
         maxptime: None,
         preconditions: None,

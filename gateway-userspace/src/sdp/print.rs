@@ -68,6 +68,9 @@ fn media(audio: &Audio) -> Media {
     if audio.rtcp_mux {
         attribute("rtcp-mux", None);
     }
+    if audio.metrics {
+        attribute("rtcp-xr", Some("voip-metrics".to_owned()));
+    }
     for (name, value) in audio.ice.iter().flat_map(|ice| ice.attributes()) {
         attribute(name, Some(value));
     }

@@ -188,6 +188,7 @@ impl Ring {
             muted: false,
             continuity: true,
             rtcp_copy: false,
+            judged: None,
             rtp: Some(OutputSpec { from: self.source, to: self.at(self.next(flow)), learned_from: None }),
             rtcp: None,
             unprotect: None,

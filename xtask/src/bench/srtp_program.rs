@@ -64,6 +64,7 @@ pub(super) fn measure(
         muted: false,
         continuity: true,
         rtcp_copy: false,
+        judged: None,
         rtp: Some(OutputSpec {
             from: SocketAddr::from((host, 4000)),
             to: SocketAddr::from((host, to)),

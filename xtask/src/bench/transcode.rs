@@ -205,7 +205,6 @@ fn leg(coding: Coding) -> LegSettings {
         keys_to: KeysTo::Signalling,
         stream: Stream::default(),
         jitter: JitterSettings::default(),
-        metrics: None,
     }
 }
 

@@ -13,13 +13,13 @@ use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
 use crate::dataplane::record::Record;
-use crate::media::bridge::{GMIN, Listening, Stretches};
-use crate::media::plan::FlowSpec;
-use crate::rtp::Codec;
+use crate::media::bridge::{JitterSettings, Listening};
+use crate::media::plan::{FlowSpec, Judged};
 use crate::rtp::quality::{self, Conditions};
-use crate::rtp::rtcp::{Heard, Reporter, Sent, Stretch, VoipMetrics};
+use crate::rtp::rtcp::{Heard, JitterBuffer, Reporter, Sent, Stretch, VoipMetrics};
 use gateway_common::flow::{FlowKind, flag};
 use gateway_common::learned::FlowState;
+use gateway_common::losses::{GMIN, Stretches};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
@@ -58,8 +58,8 @@ pub(in crate::dataplane) struct Taken {
 struct Leg {
     ways: Ways,
     reporter: Reporter,
-    /// What the peer speaks, if it wants to hear how it is heard.
-    metrics: Option<Codec>,
+    /// If the peer wants to hear how it is heard.
+    judged: Option<Box<Judged>>,
     /// Of the other side of a relayed call.
     silence: Option<Silence>,
     /// Before it packets may be under way in the program, by which SRTCP was counted until the bridge came.
@@ -70,7 +70,7 @@ struct Leg {
 #[derive(Debug)]
 struct Wanted {
     ways: Ways,
-    metrics: Option<Codec>,
+    judged: Option<Box<Judged>>,
     is_relayed: bool,
 }
 
@@ -121,7 +121,7 @@ impl Reports {
                 self.forget(slot);
             }
         }
-        for Wanted { ways, metrics, is_relayed } in wanted.into_iter().flatten() {
+        for Wanted { ways, judged, is_relayed } in wanted.into_iter().flatten() {
             let slot = ways.rtcp_in.id.slot;
             let kept = self.let_go(slot).filter(|leg| leg.ways.rtcp_in == ways.rtcp_in);
             let settled = match &kept {
@@ -134,7 +134,7 @@ impl Reports {
                 None => Reporter::new(time(now), EPOCH, &mut self.chance),
             };
             let silence = is_relayed.then(|| Silence::new(time(now), ways.relayed(relay)));
-            let leg = Leg { ways, reporter, metrics, silence, settled };
+            let leg = Leg { ways, reporter, judged, silence, settled };
             self.due.arm(slot, leg.deadline());
             self.legs.insert(slot, leg);
         }
@@ -225,10 +225,11 @@ impl Reports {
 
 impl Wanted {
     fn of(side: Side, members: &[Member], flows: &[FlowSpec]) -> Option<Self> {
+        let judged = flows.iter().filter(|flow| flow.from == side).find_map(|flow| flow.judged.clone());
         if let Some(spec) = flows.iter().find_map(|flow| flow.bridge.as_ref()) {
             let leg = spec.leg(side);
             let ways = Ways::of(side, leg.coding.clock_rate(), members, flows)?;
-            return Some(Self { ways, metrics: leg.metrics.clone(), is_relayed: false });
+            return Some(Self { ways, judged, is_relayed: false });
         }
         if flows.iter().any(|flow| flow.kind == FlowKind::Udptl) {
             return None;
@@ -241,7 +242,7 @@ impl Wanted {
         rtcp.protect.as_ref()?;
         let clock_rate = leading().find(|flow| flow.kind != FlowKind::Rtcp)?.clock_rate;
         let ways = Ways::of(side, clock_rate, members, flows)?;
-        Some(Self { ways, metrics: None, is_relayed: true })
+        Some(Self { ways, judged, is_relayed: true })
     }
 }
 
@@ -291,13 +292,16 @@ impl Leg {
     /// What was sent to the peer, and what was heard of it.
     fn figures(&self, relay: &Relay, bridges: &Bridges) -> (Option<Sent>, Option<Heard>) {
         let (sent, heard) = self.ways.figures(relay);
-        let heard = heard.map(|heard| Heard { metrics: self.metrics_of(&heard, bridges), ..heard });
+        let heard = heard.map(|heard| Heard { metrics: self.metrics_of(&heard, relay, bridges), ..heard });
         (sent, heard)
     }
 
-    fn metrics_of(&self, heard: &Heard, bridges: &Bridges) -> Option<VoipMetrics> {
-        let codec = self.metrics.as_ref()?;
-        let Listening { discarded, bursts, packet, jitter } = bridges.listening(self.ways.rtp_in.id.slot)?;
+    fn metrics_of(&self, heard: &Heard, relay: &Relay, bridges: &Bridges) -> Option<VoipMetrics> {
+        let judged = self.judged.as_ref()?;
+        let Listening { discarded, bursts, packet, jitter } = match &self.silence {
+            None => bridges.listening(self.ways.rtp_in.id.slot)?,
+            Some(_) => passed_on(&state(relay, self.ways.rtp_in)?, judged.packet),
+        };
         let expected = heard.expected.max(1) as f64;
         let loss = quality::loss_ratio(heard.expected, heard.received);
         let discard = discarded as f64 / expected;
@@ -305,7 +309,7 @@ impl Leg {
         let varies = quality::clock_units(heard.jitter.into(), self.ways.clock_rate);
         let rated = |delay| {
             let loss = (loss + discard).min(1.0);
-            quality::rating(codec, &Conditions { delay, loss, burst_ratio: 1.0 })
+            quality::rating(&judged.codec, &Conditions { delay, loss, burst_ratio: 1.0 })
         };
         let rating = rated(quality::mouth_to_ear(round_trip, packet, varies));
         let stretch = |stretches: &Stretches| Stretch {
@@ -319,13 +323,12 @@ impl Leg {
             gap: stretch(&bursts.gaps),
             gmin: GMIN,
             round_trip,
-            end_system: jitter.delay + packet,
+            end_system: jitter.map(|jitter| jitter.delay + packet).unwrap_or_default(),
             rating,
             // Who only listens is not bothered by delay.
             listening: quality::mos(rated(Duration::ZERO)),
             conversation: quality::mos(rating),
-            nominal: jitter.delay,
-            most: jitter.most,
+            jitter_buffer: jitter.map(|JitterSettings { delay, most }| JitterBuffer { nominal: delay, most }),
         })
     }
 }
@@ -379,6 +382,11 @@ impl Ways {
         payload.get_mut(..4)?.copy_from_slice(&[0x80, 200, 0, SENDER_REPORT as u8 / 4 - 1]);
         Some(Record::Rtcp { flow: self.rtcp_out.id, at: now, payload })
     }
+}
+
+/// How a stream is heard that is relayed: nothing of it is held back here, and nothing given up.
+fn passed_on(state: &FlowState, packet: Duration) -> Listening {
+    Listening { discarded: 0, bursts: state.bursts(), packet, jitter: None }
 }
 
 /// What is known of a flow; `None` before it heard anything.
@@ -438,7 +446,6 @@ mod tests {
             keys_to: KeysTo::Signalling,
             stream: Stream::default(),
             jitter: JitterSettings::default(),
-            metrics: Some(codec).filter(|_| payload_type == PCMA),
         }
     }
 
@@ -456,6 +463,7 @@ mod tests {
             muted: false,
             continuity: true,
             rtcp_copy: true,
+            judged: None,
             rtp: None,
             rtcp: None,
             unprotect: None,
@@ -483,7 +491,12 @@ mod tests {
         flows[2].rtcp = output(NEAR, CALLER);
         flows[1].protect = Some(master(2));
         flows[2].protect = Some(master(2));
+        flows[1].judged = judged("PCMA/8000");
         flows
+    }
+
+    fn judged(codec: &str) -> Option<Box<Judged>> {
+        Some(Box::new(Judged { codec: codec.parse().unwrap(), packet: PACKET }))
     }
 
     /// The same without a bridge: both speak PCMU.
@@ -718,6 +731,30 @@ mod tests {
         assert!((85..=93).contains(&block[24]), "R is {}", block[24]);
         assert!((41..=44).contains(&block[26]) && (41..=44).contains(&block[27]), "{block:?}");
         assert_eq!(block[28..], [0xf0, 0, 0, 40, 0, 240, 0, 240]);
+    }
+
+    // Statement 142.
+    #[test]
+    fn a_relayed_peer_that_asks_for_voip_metrics_is_told_how_it_is_heard_in_reports_of_ours() {
+        let mut flows = relayed();
+        flows[0].judged = judged("PCMU/8000");
+        let mut call = Call::of(flows, Engine::new(Arc::default()));
+        call.talk(Duration::from_secs(5));
+        call.number += 5;
+        call.talk(Duration::from_secs(1));
+        call.number += 1;
+        call.talk(FOUND);
+        let ours = call.ours();
+        let report = ours.last().unwrap();
+        let block = &report[report.len() - 36..];
+        assert_eq!(block[..8], [7, 0, 0, 8, 0, 0, 0, 0xa]);
+        // Five in one burst, and one by itself in a gap.
+        assert_eq!(block[10..14], [255, 0, 0, 100]);
+        let [lost, gap] = [u16::from(block[8]), u16::from_be_bytes([block[14], block[15]])];
+        assert!(lost <= 1 && (14_000..19_000).contains(&gap), "{lost} {gap}");
+        // Nothing is held back here, and nothing known of who plays it.
+        assert_eq!((&block[16..24], &block[28..]), (&[0, 0, 0, 0, 127, 127, 127, 16][..], &[0; 8][..]));
+        assert!((85..=93).contains(&block[24]), "R is {}", block[24]);
     }
 
     #[test]

@@ -291,6 +291,7 @@ mod tests {
             muted: false,
             continuity: true,
             rtcp_copy: false,
+            judged: None,
             rtp: Some(OutputSpec { from, to, learned_from }),
             rtcp: None,
             unprotect: None,

@@ -1,6 +1,5 @@
 //! From a peer's packets to audio and keys.
 
-use super::bursts::{Bursts, Runs};
 use super::jitter::{Arrival, Header, JitterBuffer, Kind, Next};
 use super::settings::{Events, JitterSettings, KeysFrom, LegSettings, PayloadTypes};
 use super::stretch::shorten;
@@ -12,6 +11,7 @@ use crate::rtp::quality;
 use crate::signal::dtmf::event::{Happened, Receiver};
 use crate::signal::dtmf::{Detection, Key};
 use gateway_common::flow::FlowKind;
+use gateway_common::losses::{Bursts, Losses};
 use gateway_common::rtp::{Media, TelephoneEvent, parse};
 use std::ops::AddAssign;
 use std::time::Duration;
@@ -65,7 +65,8 @@ pub struct Listening {
     pub bursts: Bursts,
     /// What one of its packets carries.
     pub packet: Duration,
-    pub jitter: JitterSettings,
+    /// `None` where what comes goes on at once.
+    pub jitter: Option<JitterSettings>,
 }
 
 /// A key of the peer.
@@ -98,7 +99,9 @@ pub(super) struct Inbound {
     decoder: Decoder,
     jitter: JitterBuffer,
     jitter_settings: JitterSettings,
-    runs: Runs,
+    losses: Losses,
+    /// Packets in a row since the last loss.
+    heard: u32,
     /// What the last packet of speech carried, in clock units.
     packet: u32,
     events: Receiver,
@@ -131,7 +134,8 @@ impl Inbound {
             decoder: Decoder::new(&settings.coding)?,
             jitter: JitterBuffer::new(clock_rate, jitter),
             jitter_settings: jitter,
-            runs: Runs::default(),
+            losses: Losses::default(),
+            heard: 0,
             packet: GAP_MS * clock_rate / 1000,
             events: Receiver::new(settings.events.map_or(clock_rate, |events| events.clock_rate)),
             tones: (settings.keys_from == KeysFrom::Tones).then(|| TonesOut::new(rate)),
@@ -157,9 +161,9 @@ impl Inbound {
     pub(super) fn listening(&self) -> Listening {
         Listening {
             discarded: self.counters().discarded(),
-            bursts: self.runs.told(),
+            bursts: self.losses.told(self.heard),
             packet: quality::clock_units(self.packet.into(), self.clock_rate),
-            jitter: self.jitter_settings,
+            jitter: Some(self.jitter_settings),
         }
     }
 
@@ -278,8 +282,10 @@ impl Inbound {
         match next {
             Next::Packet { kind: Kind::Speech, payload, missed } => {
                 self.starved_ms = 0;
-                (0..missed).for_each(|_| self.runs.lost());
-                self.runs.heard();
+                if missed > 0 {
+                    self.losses.lose(std::mem::take(&mut self.heard), missed);
+                }
+                self.heard = self.heard.saturating_add(1);
                 self.presence = Presence::Speech;
                 if self.decoder.decode(payload, &mut self.audio).is_ok() {
                     self.decoded += 1;

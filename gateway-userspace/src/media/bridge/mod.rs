@@ -9,7 +9,6 @@
 //! Everything is bounded: packets that are held, keys that wait, audio that is made up. Nothing is allocated for a
 //! packet once the buffers have grown to the size of those that come.
 
-mod bursts;
 mod inbound;
 mod jitter;
 mod outbound;
@@ -25,12 +24,11 @@ use crate::codec::LibraryRefused;
 use crate::signal::dtmf::Key;
 use crate::signal::dtmf::body::Press;
 use crate::signal::tone::Source;
-pub use bursts::{Bursts, GMIN, Stretches};
 pub use inbound::{Counters, Listening};
 use inbound::{Inbound, KeyChange, Presence};
 use outbound::Outbound;
 pub use outbound::PlayUntil;
-pub use settings::{Events, JitterSettings, KeysFrom, KeysTo, LegSettings, PayloadTypes, Stream};
+pub use settings::{Events, JitterSettings, KeysFrom, KeysTo, LegSettings, PayloadTypes, Stream, packet_ms};
 use smallvec::SmallVec;
 use std::time::Duration;
 

@@ -24,8 +24,6 @@ pub struct LegSettings {
     pub keys_to: KeysTo,
     pub stream: Stream,
     pub jitter: JitterSettings,
-    /// The peer's codec, where it wants to hear how it is heard ([`crate::rtp::rtcp::VoipMetrics`]).
-    pub metrics: Option<Codec>,
 }
 
 /// Payload types of one format in packets from the peer, and in those to it.
@@ -115,7 +113,6 @@ impl LegSettings {
             events: events.map(|format| Events { types: types(format), clock_rate: format.codec.clock_rate }),
             keys_from: if events.is_some() { KeysFrom::Packets } else { KeysFrom::Tones },
             keys_to: if events.is_some() { KeysTo::Events } else { KeysTo::Tones },
-            metrics: negotiated.metrics.then(|| speech.codec.clone()),
             coding,
             stream,
             jitter: JitterSettings::default(),
@@ -124,7 +121,7 @@ impl LegSettings {
 }
 
 /// What the peer asks for, of what it takes at most (RFC 8866 section 6.4); else what RFC 3551 section 4.2 has.
-fn packet_ms(negotiated: &Negotiated) -> u32 {
+pub fn packet_ms(negotiated: &Negotiated) -> u32 {
     let most = negotiated.maxptime.filter(|most| *most > 0).unwrap_or(u16::MAX);
     u32::from(negotiated.ptime.filter(|wished| *wished > 0).unwrap_or(20).min(most))
 }

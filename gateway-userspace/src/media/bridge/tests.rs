@@ -30,7 +30,6 @@ fn settings(codec: &str) -> LegSettings {
         keys_to: KeysTo::Events,
         stream: Stream { ssrc: 0x1234_5678, sequence: 0xfff0, timestamp: 0xffff_f000 },
         jitter: JitterSettings::default(),
-        metrics: None,
     }
 }
 

@@ -8,7 +8,9 @@ pub(super) const BLOCK_TYPE: u8 = 7;
 /// Of levels and ratings that are not measured.
 const UNAVAILABLE: u8 = 127;
 /// Losses are concealed by the usual means of a codec, and the jitter buffer adapts, at no rate that would be told.
-const CONFIGURATION: u8 = 0b11 << 6 | 0b11 << 4;
+const PLAYED: u8 = 0b11 << 6 | 0b11 << 4;
+/// Neither is known of who plays it.
+const PASSED_ON: u8 = 0;
 
 /// Of the stream that is heard.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -27,7 +29,14 @@ pub struct VoipMetrics {
     pub rating: f64,
     pub listening: f64,
     pub conversation: f64,
-    /// Delay of the jitter buffer: to begin with, and at most.
+    /// `None` where the stream is passed on as it comes.
+    pub jitter_buffer: Option<JitterBuffer>,
+}
+
+/// Delay of a jitter buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct JitterBuffer {
+    /// To begin with.
     pub nominal: Duration,
     pub most: Duration,
 }
@@ -55,8 +64,9 @@ impl VoipMetrics {
         body.extend([UNAVAILABLE, UNAVAILABLE, UNAVAILABLE, self.gmin]);
         body.extend([self.rating.clamp(0.0, 100.0).round() as u8, UNAVAILABLE]);
         body.extend([self.listening, self.conversation].map(score));
-        body.extend([CONFIGURATION, 0]);
-        for span in [self.nominal, self.most, self.most] {
+        body.extend([if self.jitter_buffer.is_some() { PLAYED } else { PASSED_ON }, 0]);
+        let JitterBuffer { nominal, most } = self.jitter_buffer.unwrap_or_default();
+        for span in [nominal, most, most] {
             body.extend(milliseconds(span));
         }
     }
@@ -89,8 +99,7 @@ mod tests {
             rating: 80.4,
             listening: 4.02,
             conversation: 3.96,
-            nominal: span(40),
-            most: span(240),
+            jitter_buffer: Some(JitterBuffer { nominal: span(40), most: span(240) }),
         };
         let mut block = Vec::new();
         metrics.write(&mut block, 0xa1b2_c3d4);
@@ -108,6 +117,10 @@ mod tests {
         ];
         assert_eq!(block, expected);
         assert_eq!(block.len(), LENGTH);
+
+        let mut relayed = Vec::new();
+        VoipMetrics { jitter_buffer: None, ..metrics }.write(&mut relayed, 0xa1b2_c3d4);
+        assert_eq!((&relayed[..28], &relayed[28..]), (&expected[..28], &[0; 8][..]));
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod round_trip;
 mod schedule;
 mod write;
 
-pub use metrics::{Stretch, VoipMetrics};
+pub use metrics::{JitterBuffer, Stretch, VoipMetrics};
 pub use read::{Packets, RtcpFault, packets};
 pub use reporter::{Heard, Opinion, Reporter, Sent, ntp_timestamp};
 pub use round_trip::RoundTrip;

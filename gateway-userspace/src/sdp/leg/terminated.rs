@@ -13,18 +13,33 @@ use super::super::precondition::Preconditions;
 use super::super::transcoding;
 use super::{Exchange, Finality, Leg, Terms};
 
+/// What the other leg's peer wants beside its formats, as it stands in a [`Negotiated`].
+#[derive(Clone, Copy, Debug, Default)]
+struct Wishes {
+    ptime: Option<u16>,
+    maxptime: Option<u16>,
+    metrics: bool,
+}
+
+impl Wishes {
+    fn of(media: &Negotiated) -> Self {
+        let Negotiated { ptime, maxptime, metrics, .. } = *media;
+        Self { ptime, maxptime, metrics }
+    }
+}
+
 impl Leg {
     /// Writes an offer of what the peer of `other` has agreed to: for a caller that offered nothing itself, or when
     /// the other side's answer has changed behind a peer that has had its own.
     pub fn offer_agreed(&mut self, other: &Leg) -> Result<String, Refusal> {
         let media = other.agreed.as_ref().ok_or(Refusal::NothingToRelay)?;
-        self.offer_formats(&self.beside(other, media), media.direction, (media.ptime, media.maxptime))
+        self.offer_formats(&self.beside(other, media), media.direction, Wishes::of(media))
     }
 
     /// As [`Leg::offer_agreed`], in both directions: to a peer that was held by somebody who has left, say.
     pub fn offer_resumed(&mut self, other: &Leg) -> Result<String, Refusal> {
         let media = other.agreed.as_ref().ok_or(Refusal::NothingToRelay)?;
-        self.offer_formats(&self.beside(other, media), Direction::SendReceive, (media.ptime, media.maxptime))
+        self.offer_formats(&self.beside(other, media), Direction::SendReceive, Wishes::of(media))
     }
 
     /// Writes an offer to a peer that comes to a call in which the peer of `other` waits: what that one has agreed to
@@ -37,8 +52,8 @@ impl Leg {
                 formats.push(format.clone());
             }
         }
-        let times = agreed.map_or((None, None), |media| (media.ptime, media.maxptime));
-        self.offer_formats(&formats, Direction::SendReceive, times)
+        let wishes = agreed.map(Wishes::of).unwrap_or_default();
+        self.offer_formats(&formats, Direction::SendReceive, wishes)
     }
 
     /// Answers the offer of a peer that comes to a call in which the peer of `other` waits: by what that one has agreed to
@@ -59,7 +74,7 @@ impl Leg {
     pub fn offer_own(&mut self, formats: &[Format], other: &Leg) -> Result<String, Refusal> {
         let allowed = formats.iter().filter(|format| other.terms.allow(format)).cloned().collect();
         let allowed = self.terms.beside(&other.terms, allowed);
-        self.offer_formats(&allowed, Direction::SendReceive, (None, None))
+        self.offer_formats(&allowed, Direction::SendReceive, Wishes::default())
     }
 
     /// Answers the peer's offer by what it has in common with the one that the peer of `other` has made and that nobody has
@@ -197,7 +212,7 @@ impl Leg {
     /// Offers once more what this leg has agreed on, as word that our access is ready (RFC 3312 section 5.1.1).
     pub fn offer_readiness(&mut self) -> Result<String, Refusal> {
         let media = self.agreed.clone().ok_or(Refusal::NothingToRelay)?;
-        self.offer_formats(&formats_of(&media), media.direction.reversed(), (media.ptime, media.maxptime))
+        self.offer_formats(&formats_of(&media), media.direction.reversed(), Wishes::of(&media))
     }
 
     pub(super) fn learn_preconditions(&mut self, said: &Description) {
@@ -221,7 +236,7 @@ impl Leg {
         &mut self,
         formats: &[Format],
         direction: Direction,
-        (ptime, maxptime): (Option<u16>, Option<u16>),
+        wishes: Wishes,
     ) -> Result<String, Refusal> {
         self.allowed(Event::SendOffer)?;
         let allowed: Vec<_> = formats.iter().filter(|format| self.terms.allow(format)).cloned().collect();
@@ -239,10 +254,10 @@ impl Leg {
             direction,
             rtcp: None,
             rtcp_mux,
-            metrics: false,
+            metrics: wishes.metrics,
             formats,
-            ptime,
-            maxptime,
+            ptime: wishes.ptime,
+            maxptime: wishes.maxptime,
             preconditions: self.preconditions.map(Preconditions::offered),
             crypto,
             ice: self.offering_ice(rtcp_mux),

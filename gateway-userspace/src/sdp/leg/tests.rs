@@ -302,6 +302,23 @@ fn an_offer_of_fax_that_the_other_side_refuses_leaves_lines_and_audio_as_they_we
 }
 
 #[test]
+fn a_wish_for_voip_metrics_goes_to_the_peer_that_hears_the_one_who_has_it() {
+    const WISH: &str = "a=rtcp-xr:voip-metrics\r\n";
+    let wishing = [("a=ptime:20", "a=rtcp-xr:rcvr-rtt=all voip-metrics")];
+    for (caller_wishes, callee_wishes) in [(false, false), (true, false), (false, true), (true, true)] {
+        let (mut caller, mut callee) = (caller_leg(), callee_leg());
+        let offer = with(CALLER, if caller_wishes { &wishing } else { &[] });
+        let also = format!("{CALLEE}{WISH}");
+        let answer = described(if callee_wishes { &also } else { CALLEE });
+        let (offered, answered) = exchange(&mut caller, &mut callee, offer, answer);
+        assert_eq!((offered.contains(WISH), answered.contains(WISH)), (caller_wishes, callee_wishes));
+        let media = |leg: &Leg| leg.media().unwrap().metrics;
+        assert_eq!((media(&caller), media(&callee)), (caller_wishes, callee_wishes));
+        assert_eq!(callee.offer_agreed(&caller).unwrap().contains(WISH), caller_wishes);
+    }
+}
+
+#[test]
 fn rtcp_mux_is_negotiated_by_each_leg_alone() {
     let mux = |text: &str, line: &str| with(text, &[(line, "a=rtcp-mux")]);
     let table = [
