@@ -183,26 +183,9 @@ impl Setup {
     ) -> Phase {
         let Some(event) = self.while_refusing(event, context) else { return self.refused(facts, context) };
         match event {
-            Event::Response { key: RequestKey::Invite { attempt }, response } => {
-                self.response(facts, attempt, &response, context)
-            }
-            Event::TimedOut { key: RequestKey::Invite { attempt } } => {
-                self.lost(facts, attempt, Fault::PeerTimeout, context)
-            }
-            Event::Unreachable { key: RequestKey::Invite { attempt } } => {
-                self.lost(facts, attempt, Fault::PeerUnreachable, context)
-            }
-            Event::Response { key: RequestKey::Prack, response } => {
-                self.acknowledged_by(&response, context);
-                Phase::Setup(self)
-            }
-            Event::Response { key: RequestKey::Update { to: Side::Callee }, response } => {
-                self.told(facts, Some(&response), context)
-            }
-            Event::TimedOut { key: RequestKey::Update { to: Side::Callee } }
-            | Event::Unreachable { key: RequestKey::Update { to: Side::Callee } } => {
-                self.told(facts, None, context)
-            }
+            Event::Response { key, response } => self.response(facts, key, &response, context),
+            Event::TimedOut { key } => self.lost(facts, key, Fault::PeerTimeout, context),
+            Event::Unreachable { key } => self.lost(facts, key, Fault::PeerUnreachable, context),
             Event::Cancelled { cancel, .. } => self.cancelled(facts, Reasons::of(&cancel.headers), context),
             Event::Request { side: Side::Caller, server, request, .. } => {
                 self.request_of_caller(facts, (server, &request), context)
@@ -211,25 +194,7 @@ impl Setup {
                 self.request_of_callee((server, &request), context);
                 Phase::Setup(self)
             }
-            Event::Timer(CallTimer::Provisional) => {
-                if self.provisional.repeat(context) {
-                    return Phase::Setup(self);
-                }
-                self.cancel_current(context);
-                self.fail(facts, context, Failure::Fault(Fault::NoPrack))
-            }
-            Event::Timer(CallTimer::PeerSilent) => {
-                self.cancel_current(context);
-                self.dial_next(facts, context, Failure::Fault(Fault::PeerTimeout))
-            }
-            Event::Timer(CallTimer::NoAnswer) => {
-                self.cancel_current(context);
-                self.fail(facts, context, Failure::Fault(Fault::NoAnswer))
-            }
-            Event::Timer(CallTimer::Silence) => {
-                context.push(Action::ProbeMedia);
-                Phase::Setup(self)
-            }
+            Event::Timer(timer) => self.fired(facts, timer, context),
             Event::MediaHeard { callee_spoke, .. } => {
                 if !callee_spoke {
                     self.ring_into_silence(facts, context);
@@ -240,18 +205,7 @@ impl Setup {
                 self.gave_way(context);
                 Phase::Setup(self)
             }
-            Event::Timer(CallTimer::NoProgress) => {
-                self.cancel_current(context);
-                self.fail(facts, context, Failure::Fault(Fault::PeerTimeout))
-            }
-            Event::FlowsRefused(fault) => {
-                // Where the flows stood before the INVITE, it was dropped with them.
-                if let Some(attempt) = self.attempts.last_mut().filter(|attempt| !attempt.heard) {
-                    attempt.open = false;
-                }
-                self.cancel_current(context);
-                self.fail(facts, context, Failure::Fault(fault))
-            }
+            Event::FlowsRefused(fault) => self.flows_refused(facts, fault, context),
             Event::Replace { side: Side::Callee, joiner } => self.pick_up(facts, *joiner, context),
             Event::Replace { side: Side::Caller, joiner } => {
                 // The caller's own dialog is not one that we began (RFC 3891 section 3).
@@ -263,27 +217,106 @@ impl Setup {
                 Phase::Setup(self)
             }
             Event::HangUp(fault) => self.hung_up(facts, fault, context),
-            Event::Response { .. }
-            | Event::TimedOut { .. }
-            | Event::Unreachable { .. }
-            | Event::AnsweredAgain { .. }
+            Event::AnsweredAgain { .. }
             | Event::Acknowledged { .. }
             | Event::NeverAcknowledged { .. }
             | Event::Claimed(_)
             | Event::Key { .. }
-            | Event::Played { .. }
-            | Event::Timer(
-                CallTimer::Glare
-                | CallTimer::Parting
-                | CallTimer::Session(_)
-                | CallTimer::MediaCheck
-                | CallTimer::Refusal
-                | CallTimer::Linger,
-            ) => Phase::Setup(self),
+            | Event::Played { to: Side::Callee } => Phase::Setup(self),
         }
     }
 
     fn response(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        key: RequestKey,
+        response: &Response,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match key {
+            RequestKey::Invite { attempt } => self.peer_responded(facts, attempt, response, context),
+            RequestKey::Prack => {
+                self.acknowledged_by(response, context);
+                Phase::Setup(self)
+            }
+            RequestKey::Update { to: Side::Callee } => self.told(facts, Some(response), context),
+            RequestKey::Update { to: Side::Caller }
+            | RequestKey::Reinvite { .. }
+            | RequestKey::Bye { .. }
+            | RequestKey::Release
+            | RequestKey::Refer { .. }
+            | RequestKey::Notify { .. }
+            | RequestKey::Keys { .. }
+            | RequestKey::Part { .. } => Phase::Setup(self),
+        }
+    }
+
+    /// A request of ours got no final response.
+    fn lost(
+        self: Box<Self>,
+        facts: &mut Facts,
+        key: RequestKey,
+        fault: Fault,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        match key {
+            RequestKey::Invite { attempt } => self.peer_lost(facts, attempt, fault, context),
+            RequestKey::Update { to: Side::Callee } => self.told(facts, None, context),
+            RequestKey::Update { to: Side::Caller }
+            | RequestKey::Prack
+            | RequestKey::Reinvite { .. }
+            | RequestKey::Bye { .. }
+            | RequestKey::Release
+            | RequestKey::Refer { .. }
+            | RequestKey::Notify { .. }
+            | RequestKey::Keys { .. }
+            | RequestKey::Part { .. } => Phase::Setup(self),
+        }
+    }
+
+    fn fired(mut self: Box<Self>, facts: &mut Facts, timer: CallTimer, context: &mut Context<'_>) -> Phase {
+        match timer {
+            CallTimer::PeerSilent => {
+                self.cancel_current(context);
+                self.dial_next(facts, context, Failure::Fault(Fault::PeerTimeout))
+            }
+            CallTimer::NoProgress => self.call_off(facts, Fault::PeerTimeout, context),
+            CallTimer::NoAnswer => self.call_off(facts, Fault::NoAnswer, context),
+            CallTimer::Provisional if self.provisional.repeat(context) => Phase::Setup(self),
+            CallTimer::Provisional => self.call_off(facts, Fault::NoPrack, context),
+            CallTimer::Silence => {
+                context.push(Action::ProbeMedia);
+                Phase::Setup(self)
+            }
+            CallTimer::Glare
+            | CallTimer::Parting
+            | CallTimer::Session(_)
+            | CallTimer::MediaCheck
+            | CallTimer::Refusal
+            | CallTimer::Linger => Phase::Setup(self),
+        }
+    }
+
+    fn flows_refused(
+        mut self: Box<Self>,
+        facts: &mut Facts,
+        fault: Fault,
+        context: &mut Context<'_>,
+    ) -> Phase {
+        // Where the flows stood before the INVITE, it was dropped with them.
+        if let Some(attempt) = self.attempts.last_mut().filter(|attempt| !attempt.heard) {
+            attempt.open = false;
+        }
+        self.call_off(facts, fault, context)
+    }
+
+    /// The callee is given up, and no other peer is tried.
+    fn call_off(mut self: Box<Self>, facts: &mut Facts, fault: Fault, context: &mut Context<'_>) -> Phase {
+        self.cancel_current(context);
+        self.fail(facts, context, Failure::Fault(fault))
+    }
+
+    fn peer_responded(
         mut self: Box<Self>,
         facts: &mut Facts,
         number: u8,
@@ -331,7 +364,7 @@ impl Setup {
         }
     }
 
-    fn lost(
+    fn peer_lost(
         mut self: Box<Self>,
         facts: &mut Facts,
         number: u8,
