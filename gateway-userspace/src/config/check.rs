@@ -27,6 +27,7 @@ mod defence;
 mod limits;
 mod peer;
 mod policy;
+mod refusal;
 mod registration;
 pub(super) mod rule;
 mod tenant;

@@ -2,10 +2,11 @@
 
 use super::super::error::{ConfigErrors, nearest};
 use super::super::file::{self, File, Span};
+use super::refusal::{about, refuse};
 use super::span;
-use super::trunk::{required, socket_address, trunk};
+use super::trunk::{required, trunk};
 use crate::base::id::TrunkId;
-use crate::policy::{Emergency, PolicyError, Route, Snapshot, Trunk};
+use crate::policy::{Emergency, Route, Snapshot, Trunk};
 use crate::sip::transport::Transport;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -68,8 +69,6 @@ pub(super) fn snapshot(
         }
     }
 }
-
-type Written<'a> = (&'a Span, &'a file::Trunk, &'a str);
 
 fn label(at: usize, trunk: &file::Trunk) -> String {
     trunk.name.as_ref().map_or_else(
@@ -239,118 +238,4 @@ fn media_ports(file: &File, trunks: &[Trunk], ports: &RangeInclusive<u16>, error
             errors.add(span(&written.listen), format!("[[trunk]] {:?}, listen", trunk.name), message, fix);
         }
     }
-}
-
-/// The trunk that an error is about.
-fn about<'a>(error: &PolicyError, file: &'a File, labels: &'a [String]) -> Option<Written<'a>> {
-    let wanted = match error {
-        PolicyError::AmbiguousSource { second, .. } => second,
-        PolicyError::NoPeers { trunk, .. } => trunk,
-        _ => return None,
-    };
-    let trunks = file.trunks.iter().zip(labels);
-    let named = |((_, trunk), _): &(&(Span, file::Trunk), &String)| {
-        trunk.name.as_ref().is_some_and(|name| name.get_ref().trim() == wanted)
-    };
-    trunks.into_iter().find(named).map(|((entry, trunk), label)| (entry, trunk, label.as_str()))
-}
-
-/// What the policy room says, at the field it is about.
-fn refuse(error: &PolicyError, about: Option<Written<'_>>, errors: &mut ConfigErrors) {
-    let Some((entry, trunk, label)) = about else {
-        return errors.add(None, "trunks and routes", error.to_string(), "see docs/configuration.md");
-    };
-    let peer = |wanted: &dyn Fn(&file::Peer) -> bool| {
-        let peer = trunk.peers.iter().rev().find(|peer| wanted(peer.get_ref()));
-        peer.map(|peer| peer.get_ref().address.span())
-    };
-    let at = |wanted: &SocketAddr| peer(&|peer| socket_address(peer.address.get_ref()) == Some(*wanted));
-    let named = |wanted: &str| {
-        peer(&|peer| match &peer.name {
-            Some(name) => name.get_ref().trim() == wanted,
-            None => socket_address(peer.address.get_ref()).is_some_and(|at| at.to_string() == wanted),
-        })
-    };
-    let (place, field, fix) = match error {
-        PolicyError::UnnamedTrunk => {
-            (span(&trunk.name), "name", "write a name: letters that logs and routes use")
-        }
-        PolicyError::DuplicateTrunk(_) => (span(&trunk.name), "name", "give each trunk a name of its own"),
-        PolicyError::NothingToAdvertise { .. } => {
-            (span(&trunk.listen), "listen", "listen on one address, or add advertised = \"203.0.113.1:5060\"")
-        }
-        PolicyError::NoListenPort { .. } => (span(&trunk.listen), "listen", "write a port, 5060 as a rule"),
-        PolicyError::MediaAddress { .. } => (
-            span(&trunk.media_address).or_else(|| span(&trunk.listen)),
-            "media_address",
-            "write one address of this host",
-        ),
-        PolicyError::GateFamily { .. } => {
-            (span(&trunk.media.gate), "media.gate", "write a network of the family that media_address has")
-        }
-        PolicyError::GatePrefix { .. } => (span(&trunk.media.gate), "media.gate", "write a shorter prefix"),
-        PolicyError::Dscp { .. } => (span(&trunk.media.dscp), "media.dscp", "write 0 to 63; voice has 46"),
-        PolicyError::Rate { .. } => {
-            let fix = "write more than a call sends, 50 as a rule, or leave it out";
-            (span(&trunk.media.packets_per_second), "media.packets_per_second", fix)
-        }
-        PolicyError::NoCodec { .. } => (
-            span(&trunk.media.codecs),
-            "media.codecs",
-            "name a speech codec, as in \"PCMA\", or leave it out",
-        ),
-        PolicyError::NoPeerTimeout { .. } => {
-            (span(&trunk.peer_timeout_ms), "peer_timeout_ms", "write milliseconds, 4000 as a rule")
-        }
-        PolicyError::PeerAddress { peer: address, .. } => {
-            (at(address), "peers", "write the address and port that the peer listens on")
-        }
-        PolicyError::PeerFamily { peer: address, .. } => {
-            (at(address), "peers", "listen on an address of the peer's family, in a trunk of its own")
-        }
-        PolicyError::DuplicatePeer { peer, .. } => (named(peer), "peers", "keep one of them"),
-        PolicyError::PeerPriority { peer, .. } => (named(peer), "peers", "write a priority from 0 to 100"),
-        PolicyError::NameWithoutNetworks { peer, .. } => (
-            named(peer),
-            "allowed",
-            "add allowed = [\"52.112.0.0/14\"], the networks that its requests come from",
-        ),
-        PolicyError::NameWanted { .. } => (
-            span(&trunk.advertised).or_else(|| span(&trunk.service)),
-            "advertised",
-            "write the name that the service has of this trunk, as in \"sbc1.example.net:5061\"",
-        ),
-        PolicyError::Country { .. } => {
-            (span(&trunk.numbers.country), "numbers.country", "write a country code, as in \"44\"")
-        }
-        PolicyError::NoCountry { .. } => {
-            (span(&trunk.numbers.format), "numbers.format", "add country = \"44\", or write \"e164\"")
-        }
-        PolicyError::NoCalls { .. } => (
-            span(&trunk.limits.calls),
-            "limits.calls",
-            "write how many, or leave it out; to refuse new calls, use `causeway drain trunk`",
-        ),
-        PolicyError::HealthThreshold { .. } => {
-            (span(&trunk.health.down_after), "health.down_after", "write 1 or more, for up_after too")
-        }
-        PolicyError::HealthTimeout { .. } => {
-            (span(&trunk.health.timeout_ms), "health.timeout_ms", "write less than retry_seconds")
-        }
-        PolicyError::AmbiguousSource { .. } => {
-            let first = trunk.allowed.first().map(Spanned::span);
-            (first, "allowed", "let each network belong to one trunk, or give one trunk another port")
-        }
-        PolicyError::NoPeers { .. } => {
-            (Some(entry.clone()), "peers", "add peers = [{ address = \"192.0.2.20:5060\" }]")
-        }
-        PolicyError::TooManyTrunks(_)
-        | PolicyError::Prefix(_)
-        | PolicyError::UnknownTrunk { .. }
-        | PolicyError::TenantTwice { .. }
-        | PolicyError::TenantNumber { .. }
-        | PolicyError::DuplicateRoute(_) => (Some(entry.clone()), "", "see docs/configuration.md"),
-    };
-    let place = place.unwrap_or_else(|| entry.clone());
-    errors.add(Some(place), format!("{label} {field}"), error.to_string(), fix);
 }
