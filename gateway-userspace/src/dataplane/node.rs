@@ -286,35 +286,16 @@ fn boot_kernel(
         tracing::warn!("SRTP is computed in userspace, at several times the cost: {fault}");
     }
     switch_forwarding_on()?;
-    let capacity = capacity(&ebpf)?;
-    if capacity != settings.flows {
-        tracing::warn!(
-            capacity,
-            configured = settings.flows,
-            "the adopted flow table keeps its size until the daemon is stopped cleanly"
-        );
+    let capacity = capacity(&ebpf, settings.flows)?;
+    let queues = describe_host(&pins, devices)?;
+    let xdp = load::program(&mut ebpf)?;
+    let attached: Result<Vec<_>, _> =
+        devices.media.iter().map(|device| attach(settings.mode, xdp, &pins, device)).collect();
+    if attached.is_err() && !adopting {
+        pins.clear().map_err(DataplaneFault::system("remove pins"))?;
     }
-    write_links(pins.path(), &devices.all, &devices.media_indices())?;
-    let queues = write_queues(pins.path(), &devices.media)?;
-    bump_generation(&mut generation(&pins)?)?;
-    // Written last of the maps: a directory with the fingerprint is a whole one.
-    stamp(&pins)?;
-
-    let mut attached = Vec::new();
-    for device in &devices.media {
-        match attach(settings.mode, load::program(&mut ebpf)?, &pins, device) {
-            Ok(done) => attached.push(done),
-            Err(fault) => {
-                if !adopting {
-                    drop(attached);
-                    pins.clear().map_err(DataplaneFault::system("remove pins"))?;
-                }
-                return Err(fault);
-            }
-        }
-    }
+    let (paths, links): (Vec<_>, Vec<_>) = attached?.into_iter().unzip();
     unlink_others(&pins, &devices.media_indices())?;
-    let (paths, links): (Vec<_>, Vec<_>) = attached.into_iter().unzip();
     let program = links.first().and_then(|link| link.info().ok()).map(|info| info.program_id());
     let table = Arc::new(KernelFlows::open(pins.path(), Access::Write)?);
     let states = Arc::new(inspect::states(pins.path(), Access::Write)?);
@@ -342,6 +323,16 @@ fn boot_kernel(
             counters: Arc::default(),
         })),
     })
+}
+
+/// Tells the program of the host as it is now: the ways out, and the receive queues of the media interfaces.
+fn describe_host(pins: &PinDirectory, devices: &Devices) -> Result<Vec<Queue>, DataplaneFault> {
+    write_links(pins.path(), &devices.all, &devices.media_indices())?;
+    let queues = write_queues(pins.path(), &devices.media)?;
+    bump_generation(&mut generation(pins)?)?;
+    // Written last of the maps: a directory with the fingerprint is a whole one.
+    stamp(pins)?;
+    Ok(queues)
 }
 
 /// Devices of the namespace, and of those the media interfaces in the order of the settings.
@@ -406,13 +397,21 @@ fn switch_forwarding_on() -> Result<(), DataplaneFault> {
     Ok(())
 }
 
-fn capacity(ebpf: &Ebpf) -> Result<u32, DataplaneFault> {
+/// Flows that the table holds: those `configured`, unless it was adopted.
+fn capacity(ebpf: &Ebpf, configured: u32) -> Result<u32, DataplaneFault> {
     let invalid = || DataplaneFault::ObjectInvalid { why: format!("it has no array {}", name::FLOWS) };
     let Some(Map::Array(flows)) = ebpf.map(name::FLOWS) else { return Err(invalid()) };
-    Ok(flows
-        .info()
-        .map_err(|error| DataplaneFault::map("read the size of the flow table", &error))?
-        .max_entries())
+    let info =
+        flows.info().map_err(|error| DataplaneFault::map("read the size of the flow table", &error))?;
+    let capacity = info.max_entries();
+    if capacity != configured {
+        tracing::warn!(
+            capacity,
+            configured,
+            "the adopted flow table keeps its size until the daemon is stopped cleanly"
+        );
+    }
+    Ok(capacity)
 }
 
 fn stamp(pins: &PinDirectory) -> Result<(), DataplaneFault> {

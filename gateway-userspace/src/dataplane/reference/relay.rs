@@ -8,6 +8,7 @@ use super::engine::Way;
 use super::states::States;
 use crate::base::id::FlowId;
 use crate::media::bridge::Stream;
+use gateway_common::admit::Admitted;
 use gateway_common::flow::{FlowConfig, FlowKey, FlowKind, NO_SLOT, Output, flag};
 use gateway_common::learned::FlowState;
 use gateway_common::net::{Addr128, Be16};
@@ -327,10 +328,7 @@ impl Relay {
 
     /// The way of what is made here and leaves by this output of a flow.
     fn way(&self, config: &FlowConfig, output: &Output) -> Result<Way, Reason> {
-        let (to, to_port) = output.destination(self.learned(output.learned_slot).as_ref())?;
-        if to.is_v4() != output.local.is_v4() {
-            return Err(Reason::NoDestination);
-        }
+        let (to, to_port) = self.destination(output)?;
         Ok(Way {
             from: arrival(FlowKey::new(output.local, output.local_port)),
             to: arrival(FlowKey::new(to, to_port)),
@@ -419,23 +417,50 @@ impl Relay {
         if let Media::Rtcp(_) = media {
             rtcp::check(payload, 0, payload.len())?;
         }
+        let admitted = self.admit(now, &config, arrived, &media, payload)?;
+        let output = match media {
+            Media::Rtp(_) if admitted.muted => return Err(Reason::Muted),
+            Media::Rtp(_) => &config.rtp,
+            Media::Rtcp(_) => &config.rtcp,
+        };
+        Ok(Passage {
+            key: arrived.at,
+            slot: config.slot,
+            growth: self.growth(&config, &media),
+            media,
+            payload_type: admitted.payload_type,
+            from: (output.local, output.local_port),
+            to: self.destination(output)?,
+            traffic_class: traffic_class(arrived.traffic_class, config.dscp),
+        })
+    }
+
+    /// Whether the flow takes what came, and what it learns of it: counted, and told where somebody wants to know.
+    fn admit(
+        &mut self,
+        now: u64,
+        config: &FlowConfig,
+        arrived: Arrival,
+        media: &Media,
+        payload: &[u8],
+    ) -> Result<Admitted, Reason> {
         let flow = FlowId { slot: config.slot, epoch: config.epoch };
         let records = &mut self.records;
         let admitted = self.states.change(config.slot, |state| {
             let source = (arrived.source, arrived.source_port);
-            let admitted = admit::admit(&config, state, source, &media, now)?;
+            let admitted = admit::admit(config, state, source, media, now)?;
             if admitted.latched {
                 records.push(Record::Latched { flow, at: now });
             }
-            match &media {
+            match media {
                 Media::Rtp(rtp) => {
-                    account::hear_rtp(&config, state, rtp, admitted.event, now);
+                    account::hear_rtp(config, state, rtp, admitted.event, now);
                     if admitted.event && config.flags & flag::TELEPHONE_EVENT != 0 {
                         records.extend(event_records(flow, state, rtp, payload, now).into_iter().flatten());
                     }
                 }
                 Media::Rtcp(packet) => {
-                    account::hear_rtcp(&config, state, packet, now);
+                    account::hear_rtcp(config, state, packet, now);
                     if config.flags & flag::RTCP_COPY != 0 {
                         let copied = payload.get(..RTCP_COPY_MAX).unwrap_or(payload).to_owned();
                         records.push(Record::Rtcp { flow, at: now, payload: copied });
@@ -445,33 +470,28 @@ impl Relay {
             Ok::<_, Reason>(admitted)
         })?;
         if admitted.latched {
-            self.turn_follower(&config);
+            self.turn_follower(config);
         }
-        let output = match media {
-            Media::Rtp(_) if admitted.muted => return Err(Reason::Muted),
-            Media::Rtp(_) => &config.rtp,
-            Media::Rtcp(_) => &config.rtcp,
-        };
-        let learned = self.learned(output.learned_slot);
-        let to = output.destination(learned.as_ref())?;
+        Ok(admitted)
+    }
+
+    /// Where what leaves by this output of a flow goes.
+    fn destination(&self, output: &Output) -> Result<(Addr128, Be16), Reason> {
+        let to = output.destination(self.learned(output.learned_slot).as_ref())?;
         // An address of one family cannot be reached from the other.
         if to.0.is_v4() != output.local.is_v4() {
             return Err(Reason::NoDestination);
         }
-        Ok(Passage {
-            key: arrived.at,
-            slot: config.slot,
-            growth: match media {
-                _ if config.flags & flag::PROTECT == 0 => 0,
-                Media::Rtp(_) => self.crypto.growth(config.crypto_slot, false),
-                Media::Rtcp(_) => self.crypto.growth(config.crypto_slot, true),
-            },
-            media,
-            payload_type: admitted.payload_type,
-            from: (output.local, output.local_port),
-            to,
-            traffic_class: traffic_class(arrived.traffic_class, config.dscp),
-        })
+        Ok(to)
+    }
+
+    /// Octets that protection will add.
+    fn growth(&self, config: &FlowConfig, media: &Media) -> usize {
+        match media {
+            _ if config.flags & flag::PROTECT == 0 => 0,
+            Media::Rtp(_) => self.crypto.growth(config.crypto_slot, false),
+            Media::Rtcp(_) => self.crypto.growth(config.crypto_slot, true),
+        }
     }
 
     fn translation(&self, config: &FlowConfig) -> rtcp::Translation {
