@@ -3,23 +3,22 @@
 //! Each address of each peer of a trunk with a [`RegistrationPolicy`] keeps a binding of our Contact, refreshed before it
 //! expires by one core, told by a hash. What stands is where all cores see it.
 
+mod binding;
 mod outbound;
 
 pub use outbound::{Instance, NoInstance};
 
-use super::standing::{Drainable as _, RegistrationState};
-use super::{PeerView, Snapshot, Target, Trunk};
-use crate::base::id::TrunkId;
+use super::Snapshot;
+use super::standing::Drainable as _;
 use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
 use crate::observe::{ProbeOutcome, TrunkEvent};
-use crate::sip::message::{Contact, Draft, HeaderName, Host, Method, NameAddr, Response, StatusCode, Uri};
-use crate::sip::transport::{Hop, Transport};
-use outbound::OUTBOUND;
+use crate::sip::message::{Draft, HeaderName, Host, NameAddr, Response};
+use crate::sip::transport::Hop;
+use binding::{Binding, RETURN, State, Subject, part};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,71 +82,10 @@ pub struct Registrant {
     next_look: Time,
 }
 
-/// Our Contact at one address.
-#[derive(Debug)]
-struct Binding {
-    subject: Subject,
-    trunk: TrunkId,
-    /// The same for all its requests (RFC 3261 section 10.2.4).
-    call_id: String,
-    tag: String,
-    sequence: u32,
-    /// Seconds that are asked for: the trunk's, or more if the registrar wants that (423).
-    expires: u32,
-    state: State,
-    /// The request whose answer is awaited, without credentials or with them, and how often it was challenged.
-    pending: Option<(Draft, u8)>,
-    /// Failures in a row.
-    failures: u32,
-    told: RegistrationState,
-    /// As the registrar said it last.
-    route: Arc<[NameAddr]>,
-    /// Whether flows are spoken of: not with a first proxy that knows none (439).
-    by_flow: bool,
-    /// It waits for the end of a drain.
-    is_parked: bool,
-    /// The policy that had it, once a newer one has it no more: it stays until the registrar has taken it back, who may
-    /// ask first who we are.
-    parted: Option<Arc<Snapshot>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// Nothing stands there of us, or what stands is not known.
-    Out,
-    In,
-    /// Taking it back.
-    Leaving,
-}
-
-/// What a binding is recognized by after a reload.
-#[derive(Clone, Debug, PartialEq)]
-struct Subject {
-    trunk: Arc<str>,
-    peer: Arc<str>,
-    address: SocketAddr,
-    transport: Transport,
-    listen: SocketAddr,
-    policy: RegistrationPolicy,
-    /// Number of the flow among those of the same instance, from 1; 0 without flows.
-    flow: u16,
-}
-
 /// From one first REGISTER to the next, so that a start with many peers is no burst.
 const STAGGER: Duration = Duration::from_millis(10);
-/// A proxy and the registrar may each ask who we are, and each find a nonce too old.
-const MAX_CHALLENGES: u8 = 4;
-/// RFC 5626 section 4.5: the first pause after a failure is at most this, and each doubles up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1_800);
-/// A connection that broke is made again after this at most, so that not all gateways of a registrar come at once.
-const RETURN: Duration = Duration::from_secs(2);
 /// How often drains are looked for.
 const LOOK: Duration = Duration::from_secs(5);
-/// What a refresh may need for its answer: 64*T1 and a little.
-const PATIENCE: Duration = Duration::from_secs(40);
-/// A registrar that wants longer intervals than a day is not believed.
-const LONGEST_INTERVAL: u32 = 86_400;
 
 impl Registrant {
     pub fn new(
@@ -282,38 +220,16 @@ impl Registrant {
         };
         let policy = Arc::clone(binding.parted.as_ref().unwrap_or(&self.policy));
         let Some(trunk) = policy.trunk(binding.trunk) else { return };
-        let Some((mut draft, challenges)) = binding.pending.take() else { return };
-        let again = match response.status {
-            status if status.is_success() => {
-                let next = binding.accepted(response, trunk, now, out);
-                self.timers.arm(id.binding, next);
-                false
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED
-                if challenges < MAX_CHALLENGES =>
-            {
-                let cnonce = tokens.token();
-                trunk.digest.as_ref().is_some_and(|own| own.answer(response, &mut draft, &cnonce))
-            }
-            outbound::FIRST_HOP_LACKS_OUTBOUND if binding.by_flow => {
-                binding.by_flow = false;
-                draft.contact = Contact::one(binding.contact(trunk));
-                draft.headers.set(HeaderName::Supported, "path");
-                true
-            }
-            INTERVAL_TOO_BRIEF if binding.state != State::Leaving => binding.lengthen(response, &mut draft),
-            _ => false,
-        };
-        if again {
-            binding.sequence += 1;
-            draft.sequence = binding.sequence;
-            binding.pending = Some((draft.clone(), challenges + 1));
-            let id = RegistrationId { binding: id.binding, sequence: binding.sequence };
-            out.requests.push(Registration { id, draft, hop: binding.subject.hop() });
-        } else if !response.status.is_success() {
-            let pause = retry_after(response);
+        let Some(pending) = binding.pending.take() else { return };
+        let next = if response.status.is_success() {
+            Some(binding.accepted(response, trunk, now, out))
+        } else if binding.try_again(id.binding, pending, response, trunk, tokens, out) {
+            None
+        } else {
             let outcome = ProbeOutcome::Answered(response.status.code());
-            let next = binding.failed(outcome, pause, now, tokens, out);
+            Some(binding.failed(outcome, retry_after(response), now, tokens, out))
+        };
+        if let Some(next) = next {
             self.timers.arm(id.binding, next);
         }
         self.settle(id.binding, out);
@@ -358,210 +274,8 @@ impl Registrant {
     }
 }
 
-const INTERVAL_TOO_BRIEF: StatusCode = StatusCode::new(423).expect("423 is a status code");
-
-impl Binding {
-    fn new(subject: Subject, trunk: TrunkId, call_id: String, tag: String) -> Self {
-        let expires = u32::try_from(subject.policy.expires.as_secs()).unwrap_or(LONGEST_INTERVAL);
-        Self {
-            trunk,
-            call_id,
-            tag,
-            sequence: 0,
-            expires,
-            state: State::Out,
-            pending: None,
-            failures: 0,
-            told: RegistrationState::Unregistered,
-            route: Arc::default(),
-            by_flow: subject.policy.instance.is_some(),
-            is_parked: false,
-            parted: None,
-            subject,
-        }
-    }
-
-    /// The next REGISTER, for so many seconds; 0 takes the binding back (RFC 3261 section 10.2.2).
-    fn request(&mut self, id: u32, trunk: &Trunk, expires: u32, product: &str) -> Registration {
-        let RegistrationPolicy { domain, user, .. } = &self.subject.policy;
-        let record = || NameAddr::new(Uri::sip(Some(user), domain.clone(), None));
-        let target = Uri::sip(None, domain.clone(), None);
-        let from = record().with_tag(&self.tag);
-        self.sequence += 1;
-        let mut draft =
-            Draft::new(Method::Register, target, from, record(), self.call_id.as_str(), self.sequence);
-        draft.contact = Contact::one(self.contact(trunk));
-        draft.headers.push(HeaderName::Expires, expires.to_string());
-        // What proxies before the registrar want in front of calls to us is between them (RFC 3327 section 5.1).
-        draft.headers.push(HeaderName::Supported, "path");
-        if self.by_flow {
-            draft.headers.push(HeaderName::Supported, OUTBOUND);
-        }
-        draft.headers.push(HeaderName::UserAgent, product);
-        trunk.sign(&mut draft);
-        self.pending = Some((draft.clone(), 0));
-        let id = RegistrationId { binding: id, sequence: self.sequence };
-        Registration { id, draft, hop: self.subject.hop() }
-    }
-
-    /// The policy that has it goes: what stands is taken back.
-    fn part(&mut self, id: u32, policy: &Arc<Snapshot>, product: &str, out: &mut Turnout) {
-        let policy = self.parted.get_or_insert_with(|| Arc::clone(policy)).clone();
-        if self.state == State::In
-            && let Some(trunk) = policy.trunk(self.trunk)
-        {
-            self.state = State::Leaving;
-            out.requests.push(self.request(id, trunk, 0, product));
-            self.follow_route(Vec::new(), out);
-        }
-    }
-
-    fn contact(&self, trunk: &Trunk) -> NameAddr {
-        let mut contact = trunk.contact();
-        if let Uri::Sip(uri) = &mut contact.uri {
-            uri.user = Some(self.subject.policy.user.clone());
-        }
-        if let Some(instance) = self.subject.policy.instance.as_ref().filter(|_| self.by_flow) {
-            outbound::mark(&mut contact, instance, self.subject.flow);
-        }
-        contact
-    }
-
-    /// A 2xx: when the next request is due.
-    fn accepted(&mut self, response: &Response, trunk: &Trunk, now: Time, out: &mut Turnout) -> Time {
-        self.failures = 0;
-        if self.state == State::Leaving {
-            self.state = State::Out;
-            self.follow_route(Vec::new(), out);
-            self.tell(RegistrationState::Unregistered, None, out);
-            return now + RETURN;
-        }
-        self.follow_route(outbound::service_route(response), out);
-        if let Some(pause) = outbound::pause(response).filter(|_| self.by_flow) {
-            out.flows.push((self.subject.hop(), pause));
-        }
-        let granted = self.granted(response, trunk);
-        self.state = State::In;
-        self.tell(RegistrationState::Registered, Some(granted), out);
-        now + refresh(granted)
-    }
-
-    /// Calls pass these proxies from now on, as long as we are known there (RFC 3608 section 5).
-    fn follow_route(&mut self, route: Vec<NameAddr>, out: &mut Turnout) {
-        if *self.route != *route {
-            self.route = route.into();
-            out.routes.push(ServiceRoute { hop: self.subject.hop(), route: Arc::clone(&self.route) });
-        }
-    }
-
-    /// For how long (RFC 3261 section 10.2.4): as our Contact says, or the response as a whole, or as was asked.
-    fn granted(&self, response: &Response, trunk: &Trunk) -> Duration {
-        let own = self.contact(trunk).uri;
-        let parts = |uri: &Uri| uri.as_sip().map(|uri| (uri.user.clone(), uri.host.clone(), uri.port));
-        let ours =
-            response.head.contact.addresses().iter().find(|contact| parts(&contact.uri) == parts(&own));
-        let said = ours.and_then(|contact| contact.param("expires"));
-        let said = said.or_else(|| response.headers.value(&HeaderName::Expires));
-        let seconds = said.and_then(|said| said.trim().parse().ok()).unwrap_or(self.expires);
-        Duration::from_secs(seconds.clamp(1, LONGEST_INTERVAL).into())
-    }
-
-    /// The registrar wants longer intervals (RFC 3261 section 10.2.8).
-    fn lengthen(&mut self, response: &Response, draft: &mut Draft) -> bool {
-        let wanted =
-            response.headers.value(&HeaderName::MinExpires).and_then(|text| text.trim().parse().ok());
-        let Some(wanted) = wanted.filter(|wanted| (self.expires + 1..=LONGEST_INTERVAL).contains(wanted))
-        else {
-            return false;
-        };
-        self.expires = wanted;
-        draft.headers.set(HeaderName::Expires, wanted.to_string());
-        true
-    }
-
-    /// It did not work: when to try again, later each time, and not all at one moment (RFC 5626 section 4.5).
-    fn failed(
-        &mut self,
-        outcome: ProbeOutcome,
-        asked: Option<Duration>,
-        now: Time,
-        tokens: &mut Tokens,
-        out: &mut Turnout,
-    ) -> Time {
-        let Subject { trunk, peer, address, .. } = self.subject.clone();
-        self.follow_route(Vec::new(), out);
-        if self.state == State::Leaving {
-            self.state = State::Out;
-            self.tell(RegistrationState::Unregistered, None, out);
-            return now + RETURN;
-        }
-        self.state = State::Out;
-        if self.told != RegistrationState::Failed {
-            out.events.push(TrunkEvent::RegistrationFailed { trunk, peer, address, outcome });
-        }
-        self.told = RegistrationState::Failed;
-        let longest = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        now + part(longest, tokens).max(asked.unwrap_or_default().min(LONGEST_PAUSE))
-    }
-
-    fn tell(&mut self, state: RegistrationState, expires: Option<Duration>, out: &mut Turnout) {
-        let Subject { trunk, peer, address, .. } = self.subject.clone();
-        if std::mem::replace(&mut self.told, state) == state {
-            return;
-        }
-        out.events.push(match expires {
-            Some(expires) => TrunkEvent::Registered { trunk, peer, address, expires },
-            None => TrunkEvent::Unregistered { trunk, peer, address },
-        });
-    }
-}
-
-impl Subject {
-    fn of(
-        trunk: &Trunk,
-        policy: &RegistrationPolicy,
-        (view, target): (&PeerView<'_>, &Target),
-        flow: u16,
-    ) -> Self {
-        Self {
-            trunk: trunk.name.as_str().into(),
-            peer: view.peer.name.as_str().into(),
-            address: target.address,
-            transport: trunk.transport,
-            listen: trunk.listen,
-            policy: policy.clone(),
-            flow,
-        }
-    }
-
-    /// Where its requests go.
-    fn hop(&self) -> Hop {
-        Hop { transport: self.transport, local: self.listen, remote: self.address, connection: None }
-    }
-
-    /// What the core that keeps it is found by.
-    fn key(&self) -> Vec<u8> {
-        format!("{} {} {}", self.trunk, self.peer, self.address).into_bytes()
-    }
-}
-
 fn is_drained(policy: &Snapshot, binding: &Binding) -> bool {
     policy.standing(binding.trunk).is_some_and(|standing| standing.is_drained())
-}
-
-/// When a binding of so long is refreshed: early enough for one more try.
-fn refresh(granted: Duration) -> Duration {
-    let late = granted.mul_f64(0.85);
-    granted
-        .checked_sub(PATIENCE)
-        .filter(|early| *early >= granted / 2)
-        .map_or(granted / 2, |early| early.min(late))
-}
-
-/// Between a half and all of it.
-fn part(span: Duration, tokens: &mut Tokens) -> Duration {
-    span.mul_f64(0.5 + (tokens.number() % 1_000) as f64 / 2_000.0)
 }
 
 fn retry_after(response: &Response) -> Option<Duration> {

@@ -1,8 +1,10 @@
+use super::super::standing::RegistrationState;
 use super::super::trunk::tests::trunk;
 use super::*;
-use crate::base::id::CoreId;
+use crate::base::id::{CoreId, TrunkId};
 use crate::sip::auth::{Credentials, Password};
-use crate::sip::message::{Message, Request, Via, ViaTransport, parse};
+use crate::sip::message::{Message, Request, StatusCode, Via, ViaTransport, parse};
+use crate::sip::transport::Transport;
 
 const SECOND: Duration = Duration::from_secs(1);
 
