@@ -1,7 +1,8 @@
 //! Who is let in: new calls are refused as early as they can be told to be too many, before anything is built for
 //! them.
 
-use super::core::{Core, Turn};
+use super::core::Core;
+use super::turn::Turn;
 use crate::base::fault::Fault;
 use crate::base::id::{Side, TrunkId};
 use crate::base::time::Time;

@@ -1,7 +1,8 @@
 //! Calls of an earlier daemon, taken over from its journal and its pinned flows.
 
-use super::core::{Core, Entry, Turn};
+use super::core::{Core, Entry};
 use super::relay::Relay;
+use super::turn::Turn;
 use super::{execute, fence};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, FlowId};

@@ -1,6 +1,7 @@
 //! Callers of trunks that ask who they are: an INVITE without a right answer costs a hash and nothing else.
 
-use super::core::{Core, Turn};
+use super::core::Core;
+use super::turn::Turn;
 use crate::base::fault::Fault;
 use crate::base::id::TrunkId;
 use crate::observe::{self, TrunkEvent};

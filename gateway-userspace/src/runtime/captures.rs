@@ -1,6 +1,7 @@
 //! Captures of calls of one core: what is copied into them, and when they end.
 
-use super::core::{Core, Turn};
+use super::core::Core;
+use super::turn::Turn;
 use crate::base::id::CallId;
 use crate::base::time::Time;
 use crate::dataplane::Record;

@@ -1,8 +1,9 @@
 //! What the admin thread asks of one core.
 
 use super::captures;
-use super::core::{Core, Turn};
+use super::core::Core;
 use super::relay::FlowTable;
+use super::turn::Turn;
 use crate::admin::answer::{FlowLine, PeerLine, TrunkLine};
 use crate::admin::command::{CoreAnswer, CoreCommand, DrainTarget};
 use crate::base::fault::Fault;

@@ -1,7 +1,7 @@
 //! One core: transactions, calls and timers as a value that is fed input and time.
 //!
 //! The invariant of the loop: exactly one input, then everything it caused is carried out, then the next input.
-//! The core reads no clock and opens no socket; what leaves it stands in its [`Outbox`].
+//! The core reads no clock and opens no socket; what leaves it stands in its [`Outbox`](super::turn::Outbox).
 
 use super::admission::{self, Quota};
 use super::adopt;
@@ -11,39 +11,37 @@ use super::dispatch;
 use super::execute;
 use super::fuse::Fuse;
 use super::guests::{self, Guests};
+use super::ladder;
 use super::names;
 use super::probes;
 use super::registrations;
-use super::relay::{FlowTable, Relay};
+use super::relay::Relay;
 use super::rules::{self, Unanswered};
 use super::sampling::{self, Sampling};
+use super::turn::{Errand, Turn};
 use super::wreck;
 use crate::base::fault::Fault;
-use crate::base::id::{CallId, CoreId, FlowId, Side};
+use crate::base::id::{CallId, FlowId, Side};
 use crate::base::share::Share;
 use crate::base::time::Time;
 use crate::base::timer::TimerTable;
 use crate::base::token::Tokens;
-use crate::call::{
-    self, Action, Call, CallSettings, CallTimer, Claim, Claimant, MediaPorts, RequestKey, Saved,
-};
+use crate::call::{self, Action, Call, CallSettings, CallTimer, MediaPorts, RequestKey, Saved};
 use crate::dataplane::Record;
 use crate::observe::capture::Capture;
-use crate::observe::event::{Direction, Method, SipSummary, StartLine};
+use crate::observe::event::{Direction, SipSummary};
 use crate::observe::{self, Observer};
-use crate::policy::{ProbeId, Prober, Registrant, RegistrationId, ServiceRoute, Snapshot, Turnout};
-use crate::resolve::Wanted;
+use crate::policy::{ProbeId, Prober, Registrant, RegistrationId, Snapshot, Turnout};
 use crate::signal::dtmf::body::Press;
 use crate::sip::auth::Guard;
 use crate::sip::dialog::DialogId;
-use crate::sip::message::{Message, NameAddr, ParseError, Response, shallow};
+use crate::sip::message::{Message, NameAddr, ParseError, Response};
 use crate::sip::transaction::{ClientId, Output, ServerId, Settings as TransactionSettings, Transactions};
 use crate::sip::transport::{Hop, fill_received, response_destination};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What a core needs to know for life.
 #[derive(Clone, Debug)]
@@ -58,52 +56,6 @@ pub struct CoreSettings {
     pub call: CallSettings,
     /// Upper half of the identifiers of this run's calls: as a rule seconds since the epoch at its start.
     pub run: u32,
-}
-
-/// What a turn leaves for the rim.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    pub sends: Vec<(Hop, Arc<[u8]>)>,
-    /// Peers whose connections take no more of our requests, once `sends` are sent.
-    pub leaves: Vec<Hop>,
-    pub checkpoints: Vec<CheckpointChange>,
-    /// Names that dialogs go to, to be looked up.
-    pub names: Vec<Wanted>,
-    /// Calls that panicked, each to be cleared by [`Core::clear_wreck`] with what the journal has of it, once
-    /// `checkpoints` are in there.
-    pub wrecks: Vec<CallId>,
-    /// Connections of ours that peers know us by, to be pinged at this pause, once `sends` are sent.
-    pub flows: Vec<(Hop, Duration)>,
-    /// What concerns other cores.
-    pub errands: Vec<(CoreId, Errand)>,
-}
-
-/// What one core has to tell another about a call that has dialogs of both.
-#[derive(Debug)]
-pub enum Errand {
-    /// A message of a call that lives there, whose Call-ID says otherwise.
-    Message { hop: Hop, message: Box<Message> },
-    /// Messages with this Call-ID, whose core you are, are for a call of the core that is named.
-    Guest { call_id: Box<str>, host: CoreId },
-    /// They are no more.
-    GuestLeft { call_id: Box<str> },
-    /// A call wants the other end of this dialog.
-    Claim { dialog: DialogId, claimant: Claimant },
-    /// The answer to that.
-    Claimed { call: CallId, claim: Option<Box<Claim>> },
-    /// A media port of yours is free again.
-    PortFreed { at: SocketAddr },
-    /// A media port of yours is held by a call of another core.
-    PortTaken { at: SocketAddr },
-    /// A registrar named the proxies that calls are to pass.
-    ServiceRoute(ServiceRoute),
-}
-
-/// A change of what would survive this process.
-#[derive(Debug)]
-pub enum CheckpointChange {
-    Put { call: CallId, bytes: Vec<u8> },
-    Remove { call: CallId },
 }
 
 /// A leg, by the Call-ID it has on the wire.
@@ -181,13 +133,6 @@ impl Entry {
     pub(super) fn client(&self, key: RequestKey) -> Option<ClientId> {
         self.clients.iter().rev().find(|(own, _)| *own == key).map(|(_, client)| *client)
     }
-}
-
-/// One turn's surroundings: the time, the data plane and where effects go.
-pub struct Turn<'a> {
-    pub now: Time,
-    pub flows: &'a mut dyn FlowTable,
-    pub out: &'a mut Outbox,
 }
 
 impl Core {
@@ -269,7 +214,7 @@ impl Core {
             }
         }
         turn.out.names.extend(names::learned_from(&self.policy, &message, &hop));
-        let note = self.summary_of_received(&message);
+        let note = ladder::received(self, &message);
         let repeated = self.transactions.receive(turn.now, message, hop, &mut self.outputs);
         if let Some((call, message)) = note {
             let message = SipSummary { repeated, ..message };
@@ -461,18 +406,14 @@ impl Core {
 
     /// A telephone-event that the data plane heard on a flow of ours.
     pub fn telephone_event(&mut self, now: Time, flow: FlowId, event: u8) {
-        let Some(call) = self.slots.get(&flow.slot).copied() else { return };
-        let heard = self.calls.get(&call).and_then(|entry| entry.relay.side_of(flow));
-        if let Some(from) = heard {
+        if let Some((call, from)) = self.side_of(flow) {
             self.publish(now, &observe::Event::Dtmf { call, from, event });
         }
     }
 
     /// A key of the other side, for the peer whom this flow hears, who has keys by signalling.
     pub fn key(&mut self, turn: &mut Turn<'_>, flow: FlowId, press: Press) {
-        let Some(call) = self.slots.get(&flow.slot).copied() else { return };
-        let to = self.calls.get(&call).and_then(|entry| entry.relay.side_of(flow));
-        if let Some(to) = to {
+        if let Some((call, to)) = self.side_of(flow) {
             self.advance(turn, call, call::Event::Key { to, press });
             self.settle(turn);
         }
@@ -480,9 +421,7 @@ impl Core {
 
     /// What was played to the peer whom this flow hears has come to its end, or given way.
     pub fn played(&mut self, turn: &mut Turn<'_>, flow: FlowId) {
-        let Some(call) = self.slots.get(&flow.slot).copied() else { return };
-        let to = self.calls.get(&call).and_then(|entry| entry.relay.side_of(flow));
-        if let Some(to) = to {
+        if let Some((call, to)) = self.side_of(flow) {
             self.advance(turn, call, call::Event::Played { to });
             self.settle(turn);
         }
@@ -490,12 +429,16 @@ impl Core {
 
     /// A copy of RTCP that the data plane relayed on a flow of ours.
     pub fn rtcp(&mut self, now: Time, flow: FlowId, compound: &[u8]) {
-        let entry = self.slots.get(&flow.slot).and_then(|call| self.calls.get_mut(call));
-        if let Some(entry) = entry
-            && let Some(from) = entry.relay.side_of(flow)
-        {
+        let Some((call, from)) = self.side_of(flow) else { return };
+        if let Some(entry) = self.calls.get_mut(&call) {
             entry.relay.rtcp(from, compound, now);
         }
+    }
+
+    /// The call of a flow, and the side that the flow hears.
+    fn side_of(&self, flow: FlowId) -> Option<(CallId, Side)> {
+        let call = *self.slots.get(&flow.slot)?;
+        Some((call, self.calls.get(&call)?.relay.side_of(flow)?))
     }
 
     /// A packet of a call that is captured.
@@ -568,37 +511,5 @@ impl Core {
     pub(super) fn respond(&mut self, turn: &Turn<'_>, server: ServerId, mut response: Response) {
         rules::response_sent(self, server, &mut response);
         self.transactions.respond(turn.now, server, response, &mut self.outputs);
-    }
-
-    /// What observers hear of a message that came in for a call.
-    fn summary_of_received(&self, message: &Message) -> Option<(CallId, SipSummary)> {
-        let head = message.head();
-        let (call, side) = self.legs.get(head.call_id.as_str())?.first().copied()?;
-        let line = match message {
-            Message::Request(_) => StartLine::Request,
-            Message::Response(response) => StartLine::Response { status: response.status.code() },
-        };
-        let summary = SipSummary {
-            side,
-            direction: Direction::Received,
-            line,
-            cseq: head.cseq.number,
-            method: Method::new(head.cseq.method.as_str()),
-            has_sdp: !message.body().is_empty(),
-            repeated: false,
-        };
-        Some((call, summary))
-    }
-
-    /// Tells observers of a message that goes out, retransmissions included.
-    pub(super) fn note_sent(&mut self, now: Time, bytes: &[u8], repeated: bool) {
-        let Some(call_id) = shallow(bytes) else { return };
-        let Ok(call_id) = std::str::from_utf8(call_id.as_bytes()) else { return };
-        let leg = self.legs.get(call_id).and_then(|legs| legs.first()).copied();
-        let Some((call, side)) = leg else { return };
-        if let Some(message) = SipSummary::of_sent(side, bytes) {
-            let message = SipSummary { repeated, ..message };
-            self.publish(now, &observe::Event::Sip { call: Some(call), message });
-        }
     }
 }

@@ -1,11 +1,13 @@
 //! From what the transactions say to the call it concerns, or to an answer when it concerns none.
 
 use super::admission;
-use super::core::{Core, Entry, Turn};
+use super::core::{Core, Entry};
 use super::fence;
+use super::ladder;
 use super::probes;
 use super::registrations;
 use super::rules;
+use super::turn::Turn;
 use super::wreck;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
@@ -21,7 +23,7 @@ use std::sync::Arc;
 pub(super) fn output(core: &mut Core, turn: &mut Turn<'_>, output: Output) {
     match output {
         Output::Send { hop, bytes, again } => {
-            core.note_sent(turn.now, &bytes, again);
+            ladder::sent(core, turn.now, &bytes, again);
             core.tap(turn.now, Direction::Sent, &hop, &bytes);
             turn.out.sends.push((hop, bytes));
         }

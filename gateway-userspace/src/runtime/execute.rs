@@ -1,10 +1,11 @@
 //! Carries out what a call wants, in order, once.
 
 use super::captures;
-use super::core::{CheckpointChange, Core, Entry, Turn};
+use super::core::{Core, Entry};
 use super::guests;
 use super::registrations;
 use super::rules;
+use super::turn::{CheckpointChange, Turn};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Action, CallTimer, Checkpoint, Claimant, Event, RequestKey};

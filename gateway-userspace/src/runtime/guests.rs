@@ -2,8 +2,9 @@
 //! Call-ID whose hash may name another core than the call's. That core passes on what has this Call-ID; the call itself
 //! never moves.
 
-use super::core::{Core, Errand, Turn};
+use super::core::Core;
 use super::registrations;
+use super::turn::{Errand, Turn};
 use crate::base::id::{CallId, CoreId};
 use crate::base::time::Time;
 use crate::call::{Claim, Claimant, Event, Replaces};

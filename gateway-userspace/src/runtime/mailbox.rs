@@ -1,6 +1,6 @@
 //! The way into a core from other threads: a queue and a waker.
 
-use super::core::Errand;
+use super::turn::Errand;
 use crate::admin::command::Ask;
 use crate::dataplane::Record;
 use crate::net::tls::TlsTable;

@@ -1,7 +1,8 @@
 //! The core's part in asking peers: sends what the prober wants sent, and brings it what became of it.
 
-use super::core::{Core, Turn};
+use super::core::Core;
 use super::rules;
+use super::turn::Turn;
 use crate::observe::{self, ProbeOutcome, TrunkEvent};
 use crate::policy::{ProbeSettings, Prober};
 use crate::sip::transaction::ClientId;

@@ -1,7 +1,8 @@
 //! The core's part in registering: sends what the registrant wants sent, and brings it what became of it.
 
-use super::core::{Core, Errand, Turn};
+use super::core::Core;
 use super::rules;
+use super::turn::{Errand, Turn};
 use crate::base::id::CoreId;
 use crate::observe::{self, ProbeOutcome};
 use crate::policy::{Registrant, ServiceRoute, Turnout};

@@ -1,6 +1,7 @@
 //! A look at the media of each call every few seconds, call by call, so that no turn is long.
 
-use super::core::{Core, Turn};
+use super::core::Core;
+use super::turn::Turn;
 use crate::base::id::{CallId, Side};
 use crate::base::time::Time;
 use crate::observe::quality::LOOK_EVERY;

@@ -2,11 +2,12 @@
 
 use super::adopt;
 use super::commands;
-use super::core::{CheckpointChange, Core, Outbox, Turn};
+use super::core::Core;
 use super::expiry::ExpiryWatch;
 use super::mailbox::{Mail, Mailbox};
 use super::relay::FlowTable;
 use super::supervisor::Order;
+use super::turn::{CheckpointChange, Outbox, Turn};
 use crate::admin::dns::Names;
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, CoreId, FlowId};

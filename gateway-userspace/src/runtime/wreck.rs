@@ -7,10 +7,11 @@
 //! the journal.
 
 use super::adopt;
-use super::core::{CheckpointChange, Core, Entry, Turn};
+use super::core::{Core, Entry};
 use super::execute;
 use super::fence::{self, Panic};
 use super::relay::Relay;
+use super::turn::{CheckpointChange, Turn};
 use crate::base::fault::Fault;
 use crate::base::id::{CallId, Side};
 use crate::call::{Action, Checkpoint, Event, Farewell, RequestKey, Saved};
