@@ -174,6 +174,16 @@ impl Userspace {
         }
     }
 
+    /// Whether the kernel hands packets to this worker itself.
+    fn has_queue(&self) -> bool {
+        !self.listening.is_empty()
+    }
+
+    /// Whether packets come here at all: a worker without a receive queue has those of its flows from workers that have one.
+    fn is_reached(&self) -> bool {
+        self.refused.is_none() && self.bell.is_some()
+    }
+
     pub(super) fn owns(&self, token: Token) -> bool {
         self.tokens.contains(&token.0)
     }
@@ -191,9 +201,9 @@ impl Userspace {
     /// Has a flow be the kernel's once its next packet is relayed and none waits behind it: at no other moment is a packet
     /// sure not to overtake one that is under way to us. A flow that falls silent stays here, to no harm.
     ///
-    /// `None` where nothing comes here, so that the flow may go at once.
+    /// `None` of a worker that has no queue: its flows go at once.
     pub(super) fn leave(&mut self, key: FlowKey, config: FlowConfig) -> Option<()> {
-        if self.listening.is_empty() {
+        if !self.has_queue() {
             return None;
         }
         self.leaving.insert(key, config);
@@ -262,8 +272,8 @@ impl Userspace {
 
     /// What agents have found goes into the kernel's table, and whose RTCP is to come here.
     pub(super) fn publish(&mut self) {
-        let Self { table, engine, leaving, listening, .. } = self;
-        publish(table, engine, leaving, !listening.is_empty());
+        let awaits_packet = self.has_queue();
+        publish(&self.table, &mut self.engine, &mut self.leaving, awaits_packet);
         let taken = self.engine.taken();
         if taken.iter().any(|taken| !taken.begins) {
             // Ahead of what the kernel relays again.
@@ -281,8 +291,7 @@ impl Userspace {
 
     /// Has RTCP that arrives at this key come here, and all that leaves by it be counted here.
     fn take_rtcp(&mut self, at: FlowKey, config: FlowConfig) {
-        // A worker without a receive queue of its own has packets from those that have one.
-        if self.refused.is_some() || self.bell.is_none() {
+        if !self.is_reached() {
             if !std::mem::replace(&mut self.is_mute, true) {
                 tracing::debug!(
                     "no AF_XDP sockets: peers with SRTP whose other side sends no RTCP hear none"
@@ -387,19 +396,19 @@ impl Userspace {
 }
 
 /// What agents have found goes into the kernel's table. A flow that their findings make the kernel's leaves userspace as
-/// any other does, behind its next packet where packets come here at all.
+/// any other does, behind its next packet if the worker `awaits_packet`.
 fn publish(
     table: &KernelFlows,
     engine: &mut Engine,
     leaving: &mut HashMap<FlowKey, FlowConfig>,
-    is_listening: bool,
+    awaits_packet: bool,
 ) {
     for key in engine.rewritten() {
         let Some(before) = table.config(&key) else { continue };
         let mut config = leaving.remove(&key).unwrap_or(before);
         engine.checks().write(&mut config);
         engine.checks().place(&mut config);
-        if is_listening && before.flags & flag::PUNT != 0 && config.flags & flag::PUNT == 0 {
+        if awaits_packet && before.flags & flag::PUNT != 0 && config.flags & flag::PUNT == 0 {
             leaving.insert(key, config);
             config = FlowConfig { flags: config.flags | flag::PUNT, punted: before.punted, ..config };
         }
