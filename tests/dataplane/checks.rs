@@ -8,12 +8,11 @@ use gateway_common::flow::{Latch, Punted};
 use gateway_common::verdict::{Reason, Traffic};
 use gateway_userspace::base::token::Tokens;
 use gateway_userspace::dataplane::Node;
-use gateway_userspace::ice::{
-    Builder, Class, Credentials, Message, Mint, Peer, UnknownAttributes, attribute,
-};
+use gateway_userspace::ice::{Builder, Class, Credentials, Message, Mint, Peer, UnknownAttributes};
 use gateway_userspace::media::plan::{ChecksSpec, FlowSpec, Fork, GateSpec, OutputSpec};
 use gateway_userspace::observe::path::RelayPath;
 use gateway_userspace::srtp::{MasterKey, Suite};
+use support::checks::{Check, HOST_PRIORITY};
 
 /// Another socket of the callee's.
 const OTHER: &str = "198.51.100.9:5002";
@@ -41,21 +40,13 @@ fn checked() -> Vec<FlowSpec> {
 
 /// Sends a check as a full agent does, and has it answered.
 fn check(worker: &mut Worker, phone: &Phone, nominates: bool) -> Result<()> {
-    check_of(worker, phone, nominates, 0x6e)
+    check_of(worker, phone, nominates, HOST_PRIORITY)
 }
 
-/// The same, of a candidate whose priority begins so.
-fn check_of(worker: &mut Worker, phone: &Phone, nominates: bool, priority: u8) -> Result<()> {
-    let mut packet = Vec::new();
+/// The same, of a candidate of this priority.
+fn check_of(worker: &mut Worker, phone: &Phone, nominates: bool, priority: u32) -> Result<()> {
     let local = credentials();
-    let username = format!("{}:them", local.ufrag);
-    let builder = Builder::new(&mut packet, Class::Request, [7; 12])
-        .attribute(attribute::USERNAME, username.as_bytes())
-        .attribute(attribute::PRIORITY, &[priority, 0, 1, 0xff])
-        .attribute(attribute::ICE_CONTROLLING, &[1; 8]);
-    let builder = if nominates { builder.attribute(attribute::USE_CANDIDATE, &[]) } else { builder };
-    builder.finish(Some(&local.password));
-    phone.send(&packet)?;
+    phone.send(&Check { nominates, priority, ..Check::new(&local, "them") }.octets())?;
     worker.turn()?;
     let answer = phone.next()?;
     let answer = Message::parse(&answer)?;
@@ -209,7 +200,7 @@ fn a_checked_call_outlives_its_daemon_and_the_next_one_answers_its_checks() -> R
     let mut other = Phone::new(&wires.callee, OTHER, FAR)?;
     other.say()?;
     caller.hears_nothing()?;
-    check_of(&mut worker, &other, true, 0x7e)?;
+    check_of(&mut worker, &other, true, HOST_PRIORITY + 1)?;
     talk(&mut caller, &mut other, 20).context("the far end moved")?;
     let report = worker.dataplane.report(ids[1]).context("adopted")?;
     ensure!((report.packets, report.lost, report.path) == (100, 0, RelayPath::Kernel), "{report:?}");

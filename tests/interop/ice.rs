@@ -1,6 +1,6 @@
 //! Media bypass with a full ICE agent of somebody else's at the far end.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use gateway_userspace::admin::answer::Drops;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,10 +10,12 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
+use support::checks::{Check, HOST_PRIORITY, attributes, credentials, value};
 use support::daemon::{Daemon, SOON, TRUNKS};
 use support::lab::{Host, Lab};
 use support::phone::{Call, Phone};
 use support::process::{Process, until};
+use support::wire::{RTP_LEN, Rtp};
 
 /// Packets that the agent sends, one in 20 ms; and more in a call that a daemon dies and another begins under.
 const PACKETS: u16 = 50;
@@ -81,6 +83,47 @@ fn a_full_agents_media_goes_on_while_no_daemon_runs_and_under_the_next() -> Resu
     Ok(())
 }
 
+// Statements 168, 173.
+#[test]
+fn who_has_the_answer_to_its_check_is_heard_and_sent_to_at_once() -> Result<()> {
+    const ADDRESSES: u16 = 200;
+    let lab = Lab::new()?;
+    let daemon = Daemon::start(&lab, &trunks())?;
+    let (mut caller, mut callee) = (Phone::new(&lab, Host::Caller)?, Phone::new(&lab, Host::Callee)?);
+    let socket = |host, address: &str, port| -> Result<UdpSocket> {
+        let socket = lab.on(host, || Ok(UdpSocket::bind((address, port))?))?;
+        socket.set_read_timeout(Some(Duration::from_secs(3)))?;
+        Ok(socket)
+    };
+    let near = socket(Host::Caller, "10.81.1.2", 30_000)?;
+    let mut call = caller.invite("0800", 30_000)?;
+    let sdp = format!(
+        "v=0\r\no=agent 1 1 IN IP4 10.81.2.2\r\ns=-\r\nc=IN IP4 10.81.2.2\r\nt=0 0\r\nm=audio 31000 RTP/AVP 0\r\n{}",
+        attributes("them", "10.81.2.2:31000".parse()?)
+    );
+    let (_, invite) = callee.respond_with("200 OK", 31_000, &sdp)?;
+    caller.be_answered(&mut call)?;
+    let toward = credentials(&invite.body)?;
+    let at_callee = invite.media().context("no media address in the offer")?;
+    let at_caller = call.far_media.context("no media address in the answer")?;
+    let mut buffer = [0; 2048];
+    for number in 0..ADDRESSES {
+        let far = socket(Host::Callee, "10.81.2.2", 31_000 + number)?;
+        let priority = HOST_PRIORITY + u32::from(number);
+        let check = Check { nominates: true, priority, ..Check::new(&toward, "them") };
+        ensure!(check.ask(&far, at_callee)?.is_none(), "a check is refused");
+        let packet = Rtp { sequence: number, ..Rtp::default() }.octets();
+        for (from, at, to) in [(&near, at_caller, &far), (&far, at_callee, &near)] {
+            from.send_to(&packet, at)?;
+            let length =
+                to.recv(&mut buffer).with_context(|| format!("nothing comes by address {number}"))?;
+            ensure!(buffer[RTP_LEN..length] == packet[RTP_LEN..]);
+        }
+    }
+    assert_eq!(daemon.ask::<Drops>(&["drops"])?.packets, []);
+    caller.hang_up(&mut call)
+}
+
 fn media_flows_where_checks_said(lab: &Lab, daemon: &Daemon<'_>) -> Result<()> {
     let agent = Agent::start(lab, PACKETS)?;
     let mut bypassed = Bypassed::new(lab, daemon, &agent)?;
@@ -116,10 +159,7 @@ impl Bypassed {
         let (_, invite) = callee.respond_with("200 OK", local.port, &local.sdp())?;
         caller.be_answered(&mut call)?;
         callee.receive("an ACK", |message| message.is_request("ACK"))?;
-        let value = |name: &str| {
-            let found = invite.body.lines().find_map(|line| line.strip_prefix("a=")?.strip_prefix(name));
-            found.map(str::to_owned).with_context(|| format!("no {name} in {}", invite.body))
-        };
+        let value = |name| value(&invite.body, name);
         // Nothing is sent to an address that no check has vouched for.
         let towards = call.far_media.context("no media address in the answer")?;
         near.send_to(&[&[0x80, 0][..], &[0; 170]].concat(), towards)?;
@@ -127,7 +167,7 @@ impl Bypassed {
 
         agent.writes(
             "remote.json",
-            &json!({ "ufrag": value("ice-ufrag:")?, "password": value("ice-pwd:")?, "candidate": value("candidate:")? }),
+            &json!({ "ufrag": value("ice-ufrag")?, "password": value("ice-pwd")?, "candidate": value("candidate")? }),
         )?;
         agent.reads::<serde_json::Value>("connected.json")?;
         Ok(Self { caller, call, near, towards })

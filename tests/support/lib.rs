@@ -2,6 +2,7 @@
 
 pub mod baresip;
 pub mod certificate;
+pub mod checks;
 pub mod daemon;
 pub mod flood;
 pub mod kamailio;

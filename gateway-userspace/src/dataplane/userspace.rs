@@ -476,6 +476,7 @@ impl Relayed<'_> {
         let payload = frame.get_mut(headers.payload..).unwrap_or_default();
         self.engine.receive(now, arrived, payload, headers.payload_len, self.sender);
         publish(self.table, self.engine, self.leaving, true);
+        self.engine.answer(self.sender);
         if self.leaving.contains_key(&at) {
             self.due.push(at);
         }

@@ -214,15 +214,20 @@ impl Checks {
         let news = expired || matches!(outcome, Outcome::Answered { news: true });
         let concerned = if news { checked.concerned.as_slice() } else { &[] };
         let refused = matches!(outcome, Outcome::Refused(_) | Outcome::Ignored(_));
-        Some(Answer { payload: &self.answer, to: source_of(arrived), refused, concerned })
+        Some(Answer { is_written: !self.answer.is_empty(), to: source_of(arrived), refused, concerned })
+    }
+
+    /// What was written last, to be sent.
+    pub(in crate::dataplane) fn answer(&self) -> &[u8] {
+        &self.answer
     }
 }
 
 /// What becomes of something that looks like STUN.
 #[derive(Debug)]
 pub(in crate::dataplane) struct Answer<'a> {
-    /// Empty for none.
-    pub(in crate::dataplane) payload: &'a [u8],
+    /// There is one: [`Checks::answer`].
+    pub(in crate::dataplane) is_written: bool,
     pub(in crate::dataplane) to: SocketAddr,
     pub(in crate::dataplane) refused: bool,
     /// Flows whose configuration is to be written anew by [`Checks::write`].

@@ -99,6 +99,8 @@ pub(in crate::dataplane) struct Engine {
     captures: Captures,
     /// Flows that agents had something new to say of, where a table beside this one has to know.
     rewritten: Option<Vec<FlowKey>>,
+    /// Where the answer to the check that came last is to go ([`Engine::answer`]).
+    answering: Option<Way>,
 }
 
 impl Engine {
@@ -112,6 +114,7 @@ impl Engine {
             payload: Vec::with_capacity(DATAGRAM_MAX),
             captures: Captures::default(),
             rewritten: None,
+            answering: None,
         }
     }
 
@@ -332,7 +335,7 @@ impl Engine {
             }
         }
         if self.checks.take(config.slot) && is_stun(buffer.get(..octets).unwrap_or_default()) {
-            return self.check(now, &arrived, config.slot, buffer.get(..octets).unwrap_or_default(), carrier);
+            return self.check(now, &arrived, config.slot, buffer.get(..octets).unwrap_or_default());
         }
         let octets = match self.unprotect(&config, &arrived, buffer.get_mut(..octets).unwrap_or_default()) {
             Ok(octets) => octets,
@@ -376,8 +379,8 @@ impl Engine {
         Exit { relay, secured, captures, carrier }.leave(now, at, way, (buffer, length), counted);
     }
 
-    /// Answers what looks like a connectivity check, and writes what it changes into the flows concerned.
-    fn check(&mut self, now: u64, arrived: &Arrival, slot: u32, packet: &[u8], carrier: &mut impl Carrier) {
+    /// Writes the answer to what looks like a connectivity check, and what it changes into the flows concerned.
+    fn check(&mut self, now: u64, arrived: &Arrival, slot: u32, packet: &[u8]) {
         // Where there is an XDP program it has asked.
         let is_asked = self.relay.config(arrived.at).is_some_and(|config| config.flags & flag::ICE == 0);
         if !is_asked && let Err(reason) = self.relay.knocks(now, *arrived, None, true) {
@@ -387,16 +390,21 @@ impl Engine {
         if answer.refused {
             self.relay.refuse(arrived.at, Reason::CheckRefused);
         }
-        if !answer.payload.is_empty() {
-            // An answer that is lost is asked for again.
-            let from = arrival(arrived.at);
-            match carrier.send(from, answer.to, arrived.traffic_class, answer.payload) {
-                Ok(()) => self.relay.counters().count(Traffic::ChecksAnswered),
-                Err(reason) => self.relay.counters().refuse(reason),
-            }
-        }
+        let way = Way { from: arrival(arrived.at), to: answer.to, traffic_class: arrived.traffic_class };
+        self.answering = Some(way).filter(|_| answer.is_written);
         let concerned = answer.concerned.to_vec();
         self.rewrite(&concerned);
+    }
+
+    /// Sends the answer to a check that came, if there is one: behind [`Engine::receive`], and behind what the check has
+    /// changed where a table beside this one has to know, as whoever has the answer may send media (RFC 8445 section 12.1).
+    pub(in crate::dataplane) fn answer(&mut self, carrier: &mut impl Carrier) {
+        let Some(Way { from, to, traffic_class }) = self.answering.take() else { return };
+        // An answer that is lost is asked for again.
+        match carrier.send(from, to, traffic_class, self.checks.answer()) {
+            Ok(()) => self.relay.counters().count(Traffic::ChecksAnswered),
+            Err(reason) => self.relay.counters().refuse(reason),
+        }
     }
 
     /// Flows are as agents say from now on.

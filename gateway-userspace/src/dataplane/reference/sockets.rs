@@ -142,6 +142,7 @@ impl SocketRelay {
                     let arrived =
                         Arrival { at, source: source.address, source_port: source.port, traffic_class };
                     self.engine.receive(monotonic(), arrived, &mut self.buffer, octets, &mut self.sockets);
+                    self.engine.answer(&mut self.sockets);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // What an earlier send met (port unreachable): taken off the socket by reading it.
