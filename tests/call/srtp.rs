@@ -315,6 +315,34 @@ fn an_operator_may_prefer_another_suite_than_the_peer_lists_first() {
     scene.ends();
 }
 
+// Who relays has forgotten what it counted under a key that was out of use (RFC 3711 section 9.1).
+#[test]
+fn a_key_of_ours_that_was_out_of_use_is_used_no_more() {
+    let mut scene = zoom();
+    scene.bob().session = scene.bob().session.secured("RTP/SAVP", &[ZOOMS[2]]);
+    scene.bob_calls_alice();
+    scene.run(3_000);
+    let used = |scene: &Scene| flow(scene, Side::Callee).protect.clone();
+    let mut ours = vec![used(&scene)];
+    for lines in [&[ZOOMS[3]], &[ZOOMS[2]], &[ZOOMS[2]]] {
+        let session = scene.phones[BOB].session.secured("RTP/SAVP", lines);
+        scene.reinvites(BOB, session);
+        scene.run(1_000);
+        let key = used(&scene);
+        let answer = last_body(&scene, BOB);
+        let [line] = crypto_of(&answer)[..] else { panic!("{answer}") };
+        assert!(same_octets(key.clone(), line), "the key that we say is the key that we use");
+        ours.push(key);
+    }
+    let suites: Vec<_> = ours.iter().flatten().map(MasterKey::suite).collect();
+    let (long, short) = (Suite::AesCm128HmacSha1_80, Suite::AesCm128HmacSha1_32);
+    assert_eq!(suites, [long, short, long, long]);
+    assert_ne!(ours[0], ours[2]);
+    assert_eq!(ours[2], ours[3], "while it is in use it stays");
+    scene.hangs_up(BOB);
+    scene.ends();
+}
+
 // Statement 232.
 #[test]
 fn srtp_beside_plain_rtp_is_used_where_the_answer_has_a_key_and_given_up_where_it_has_none() {

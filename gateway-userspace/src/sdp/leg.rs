@@ -100,8 +100,8 @@ pub struct Leg {
     around: Option<Around>,
     /// Our last description; empty before the first.
     sent: Said,
-    /// What we send with, one for each suite of the trunk: the same as long as the leg lives, so that no description that
-    /// only says something again changes a key (RFC 4568 section 7.1.4).
+    /// What we send with, one for each suite of the trunk: the same as long as it is in use, so that no description that only
+    /// says something again changes a key (RFC 4568 section 7.1.4).
     #[serde(default)]
     keys: Vec<MasterKey>,
     /// Makes our ICE credentials, where the trunk wants any.
@@ -315,7 +315,7 @@ impl Leg {
             0 => None,
             _ => Some(agreed_by_answer(self.local, offer, &answer.audio, before.as_ref(), self.terms.ice)?),
         };
-        self.agreed = agreed;
+        self.agree(agreed);
         self.learn_preconditions(answer);
         self.close_or_preview(finality);
         Ok(Progress::Taken)
@@ -365,10 +365,23 @@ impl Leg {
             self.around = Some(around.clone());
         }
         self.numbering.adopt(&answer.formats);
-        self.agreed = agreed;
+        self.agree(agreed);
         let body = self.describe(answer, around);
         self.close_or_preview(finality);
         Ok(body)
+    }
+
+    /// This holds from now on. A key of ours that protects nothing by it is not said again: who relays has forgotten what was
+    /// counted under it, and would protect two packets alike (RFC 3711 section 9.1).
+    fn agree(&mut self, agreed: Option<Negotiated>) {
+        let ours = |agreed: Option<&Negotiated>| agreed?.security.to_peer().cloned();
+        let now = ours(agreed.as_ref());
+        if let Some(before) = ours(self.agreed.as_ref()).filter(|before| now.as_ref() != Some(before))
+            && let Some(retired) = self.keys.iter_mut().find(|key| **key == before)
+        {
+            *retired = before.successor();
+        }
+        self.agreed = agreed;
     }
 
     /// Gives up the exchange that is open: what held before it holds again.

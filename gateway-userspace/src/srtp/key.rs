@@ -4,6 +4,8 @@ use super::Suite;
 use crate::base::token::Tokens;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha1::Sha1;
 use std::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -57,6 +59,21 @@ impl MasterKey {
         let mut secret = Secret([0; MASTER_MAX]);
         chance.fill(&mut secret.0[..suite.master_len()]);
         Self { suite, secret, mki: None, lifetime: None }
+    }
+
+    /// The key to use in the place of this one, which no packet is to be protected with any more.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        let mut secret = Secret([0; MASTER_MAX]);
+        let blocks = secret.0[..self.suite.master_len()].chunks_mut(20);
+        for (number, block) in (0_u8..).zip(blocks) {
+            let mut mac =
+                Hmac::<Sha1>::new_from_slice(self.master()).expect("HMAC takes a key of any length");
+            mac.update(&[number]);
+            let octets = Zeroizing::new(<[u8; 20]>::from(mac.finalize().into_bytes()));
+            block.iter_mut().zip(octets.iter()).for_each(|(to, from)| *to = *from);
+        }
+        Self { suite: self.suite, secret, mki: None, lifetime: None }
     }
 
     /// From the base64 of `inline:`, padded or not as RFC 4568 section 6.1 and its errata leave it.
@@ -189,6 +206,18 @@ impl<'de> serde::Deserialize<'de> for MasterKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_successor_of_a_key_is_another_in_all_its_octets_and_the_same_each_time() {
+        for suite in Suite::ALL {
+            let key = MasterKey::new(suite, &vec![7; suite.master_len()]).unwrap();
+            let next = key.successor();
+            assert_eq!((next.suite(), &next), (suite, &key.successor()));
+            assert_ne!(next, next.successor());
+            // A block that was left out would be all alike.
+            assert!(next.master().chunks(8).all(|octets| octets.iter().any(|octet| *octet != octets[0])));
+        }
+    }
 
     #[test]
     fn a_key_survives_its_text_and_the_journal_and_is_never_printed() {

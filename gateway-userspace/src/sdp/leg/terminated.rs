@@ -291,7 +291,7 @@ impl Leg {
             self.around = Some(around.clone());
         }
         self.numbering.adopt(&answer.formats);
-        self.agreed = Some(agreed);
+        self.agree(Some(agreed));
         let body = self.describe(answer, around);
         self.close_or_preview(finality);
         Ok(body)
