@@ -172,9 +172,10 @@ impl Phone {
         self.acknowledge(call, &answer)
     }
 
-    /// Acknowledges this 200.
+    /// Acknowledges this 200; any other answer is an error.
     pub fn acknowledge(&mut self, call: &mut Call, answer: &Message) -> Result<()> {
         if answer.status() != Some(200) {
+            self.send(&acknowledged(call, answer))?;
             bail!("not answered: {}", answer.start);
         }
         call.theirs = answer.header("To").to_owned();
@@ -199,15 +200,21 @@ impl Phone {
 
     /// As [`Phone::respond`], with any SDP; the INVITE comes back with the call.
     pub fn respond_with(&mut self, status: &str, media_port: u16, sdp: &str) -> Result<(Call, Message)> {
-        let invite = self.receive("an INVITE", |message| message.is_request("INVITE"))?;
+        let invite = self.be_invited()?;
+        let call = self.respond_to(&invite, status, media_port, sdp)?;
+        Ok((call, invite))
+    }
+
+    /// Waits for a new INVITE, to respond to it later.
+    pub fn be_invited(&mut self) -> Result<Message> {
+        self.receive("an INVITE", |message| message.is_request("INVITE"))
+    }
+
+    /// Responds to an INVITE as one more of the phones that it was forked to: with a tag, and keys, of its own (RFC 3261
+    /// section 16.7).
+    pub fn respond_to(&mut self, invite: &Message, status: &str, media_port: u16, sdp: &str) -> Result<Call> {
         let tag = format!(";tag=to-{}", self.serial());
         let keys = self.suite.map(|suite| Keys::answering(&invite.body, suite, self.count)).transpose()?;
-        let sdp = match &keys {
-            Some(keys) => sdp.replacen("RTP/AVP", "RTP/SAVP", 1) + &keys.line(),
-            None => sdp.to_owned(),
-        };
-        let text = response(&invite, status, &tag, self.local, &sdp);
-        self.send(&text)?;
         let call = Call {
             call_id: invite.header("Call-ID").to_owned(),
             ours: format!("{}{tag}", invite.header("To")),
@@ -218,7 +225,18 @@ impl Phone {
             far_media: invite.media(),
             keys,
         };
-        Ok((call, invite))
+        self.respond_again(invite, &call, status, sdp)?;
+        Ok(call)
+    }
+
+    /// Responds once more as the phone that has this end of the call.
+    pub fn respond_again(&mut self, invite: &Message, call: &Call, status: &str, sdp: &str) -> Result<()> {
+        let tag = call.ours.strip_prefix(invite.header("To")).context("of another INVITE")?;
+        let sdp = match &call.keys {
+            Some(keys) => keys.answer(&invite.body, sdp),
+            None => sdp.to_owned(),
+        };
+        self.send(&response(invite, status, tag, self.local, &sdp))
     }
 
     /// Offers this SDP within the call (RFC 3261 section 14.1), and acknowledges the answer.
@@ -232,12 +250,22 @@ impl Phone {
 
     /// Waits for an offer within the call, and answers it with this SDP; the INVITE comes back.
     pub fn be_reinvited(&mut self, call: &mut Call, sdp: &str) -> Result<Message> {
+        self.be_reinvited_with(call, |_| Ok(sdp.to_owned()))
+    }
+
+    /// The same, with an answer that is made of the offer.
+    pub fn be_reinvited_with(
+        &mut self,
+        call: &mut Call,
+        answer: impl FnOnce(&str) -> Result<String>,
+    ) -> Result<Message> {
         let id = call.call_id.clone();
         let is_of_the_call = |message: &Message| message.header("Call-ID") == id;
         let invite =
             self.receive("a re-INVITE", |message| message.is_request("INVITE") && is_of_the_call(message))?;
         call.far_media = invite.media();
-        self.send(&response(&invite, "200 OK", "", self.local, sdp))?;
+        let sdp = answer(&invite.body)?;
+        self.send(&response(&invite, "200 OK", "", self.local, &sdp))?;
         self.receive("an ACK", |message| message.is_request("ACK") && is_of_the_call(message))?;
         Ok(invite)
     }
@@ -415,6 +443,17 @@ fn response(request: &Message, status: &str, tag: &str, local: SocketAddr, body:
         call_id = request.header("Call-ID"),
         cseq = request.header("CSeq"),
         length = body.len(),
+    )
+}
+
+/// The ACK of a refusal (RFC 3261 section 17.1.1.3).
+fn acknowledged(call: &Call, refusal: &Message) -> String {
+    let Call { target, ours, call_id, sequence, .. } = call;
+    format!(
+        "ACK {target} SIP/2.0\r\nVia: {via}\r\nMax-Forwards: 70\r\nFrom: {ours}\r\nTo: {to}\r\n\
+         Call-ID: {call_id}\r\nCSeq: {sequence} ACK\r\nContent-Length: 0\r\n\r\n",
+        via = refusal.header("Via"),
+        to = refusal.header("To"),
     )
 }
 

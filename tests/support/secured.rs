@@ -41,6 +41,17 @@ impl Keys {
         format!("a=crypto:{} {} inline:{}\r\n", self.tag, self.suite.name(), STANDARD.encode(&self.ours))
     }
 
+    /// An answer with these keys to this offer: of SRTP, or of plain RTP with SRTP in it (RFC 8643).
+    pub fn answer(&self, offer: &str, sdp: &str) -> String {
+        let profile = if offer.contains(" RTP/SAVP ") { "RTP/SAVP" } else { "RTP/AVP" };
+        sdp.replacen("RTP/AVP", profile, 1) + &self.line()
+    }
+
+    /// Whether the gateway protects with the same key by both.
+    pub fn hear_as(&self, other: &Self) -> bool {
+        self.theirs == other.theirs
+    }
+
     /// For what the phone sends, and for what it hears.
     pub fn contexts(&self) -> Result<[Context; 2]> {
         Ok([context(self.suite, &self.ours)?, context(self.suite, &self.theirs)?])
