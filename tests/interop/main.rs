@@ -5,6 +5,7 @@ mod calls;
 mod defence;
 mod dtmf;
 mod fax;
+mod forks;
 mod hostile;
 mod ice;
 mod media;
