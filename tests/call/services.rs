@@ -69,7 +69,7 @@ fn descriptions_to_teams_have_one_audio_line_and_attributes_of_a_closed_list() {
     let mut session = scene.phones[ALICE].session.clone();
     session.attributes = "a=silenceSupp:off - - - -\r\na=ssrc:1 cname:alice\r\na=msid:a b\r\na=label:1\r\n\
         a=X-made-up:Alice\r\na=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\na=mid:audio\r\n\
-        a=rtcp-fb:* nack\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\nm=video 0 RTP/AVP 34\r\n";
+        a=rtcp-fb:* nack\r\na=rtcp-xr:voip-metrics\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\nm=video 0 RTP/AVP 34\r\n";
     scene.phones[ALICE].session = session;
     scene.talk();
     let mut seen = 0;

@@ -365,6 +365,7 @@ pub(super) struct TrunkMedia {
     pub(super) dtmf: Field<KeyTransport>,
     pub(super) packet_ms: Field<u16>,
     pub(super) offer_rtcp_mux: Field<bool>,
+    pub(super) voip_metrics: Field<bool>,
     pub(super) security: Field<MediaSecurity>,
     pub(super) suites: Field<Vec<Spanned<String>>>,
     pub(super) ice: Field<IceMode>,

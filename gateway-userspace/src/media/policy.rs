@@ -32,6 +32,8 @@ pub struct MediaPolicy {
     pub packet_ms: Option<u16>,
     /// Offer RTP and RTCP on one port (RFC 5761). An offer of it is accepted either way.
     pub offer_rtcp_mux: bool,
+    /// Tell its peers where the other side wants VoIP metrics (RFC 3611 section 5.1).
+    pub voip_metrics: bool,
     /// Whether media is secured, and by which suites.
     pub security: SecurityTerms,
     /// Whether connectivity checks say where peers are, in place of gate and latch.
@@ -51,6 +53,7 @@ impl MediaPolicy {
             codecs: self.codecs.clone(),
             transcoding: self.transcoding,
             offer_rtcp_mux: self.offer_rtcp_mux,
+            voip_metrics: self.voip_metrics,
             security: self.security.clone(),
             ice: self.ice,
             fax: self.fax,
@@ -78,6 +81,7 @@ impl Default for MediaPolicy {
             keys: KeyTransport::default(),
             packet_ms: None,
             offer_rtcp_mux: true,
+            voip_metrics: true,
             security: SecurityTerms::default(),
             ice: IceTerms::default(),
             fax: FaxTerms::default(),

@@ -35,6 +35,7 @@ pub struct Usual {
     /// Off; but once it is on, what a far end's checks may hold.
     pub ice: IceTerms,
     pub comfort_noise: NoiseTerms,
+    pub voip_metrics: bool,
 }
 
 impl Usual {
@@ -51,6 +52,7 @@ impl Usual {
             security: SecurityTerms::default(),
             ice: IceTerms::default(),
             comfort_noise: NoiseTerms::default(),
+            voip_metrics: true,
         };
         let required =
             |suites: &[Suite]| SecurityTerms { security: MediaSecurity::Required, suites: suites.to_vec() };
@@ -86,6 +88,8 @@ impl Usual {
                     Suite::AesCm128HmacSha1_80,
                     Suite::AesCm128HmacSha1_32,
                 ]),
+                // Not among the attributes that it documents.
+                voip_metrics: false,
                 ..usual
             },
             // Teams tries another gateway after ten seconds (FailoverTimeSeconds): our answer has to be there before.
@@ -110,6 +114,8 @@ impl Usual {
                 ice: IceTerms { is_lite: false, unknown: UnknownAttributes::Ignore },
                 // It wants it in every call.
                 comfort_noise: NoiseTerms::Offer,
+                // Not among the attributes that it documents.
+                voip_metrics: false,
                 ..usual
             },
         }

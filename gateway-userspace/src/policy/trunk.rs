@@ -125,6 +125,7 @@ impl Trunk {
         self.media.security = usual.security;
         self.media.ice.unknown = usual.ice.unknown;
         self.media.comfort_noise = usual.comfort_noise;
+        self.media.voip_metrics = usual.voip_metrics;
         self
     }
 

@@ -40,6 +40,9 @@ pub struct Terms {
     pub transcoding: Transcoding,
     /// Offer RTP and RTCP on one port (RFC 5761). An offer of it is accepted either way.
     pub offer_rtcp_mux: bool,
+    /// Descriptions say so where the other side wants VoIP metrics (`a=rtcp-xr`, RFC 3611 section 5.1).
+    #[serde(default)]
+    pub voip_metrics: bool,
     #[serde(default)]
     pub security: SecurityTerms,
     #[serde(default)]
@@ -220,7 +223,7 @@ impl Leg {
             direction: direction.unwrap_or_else(|| theirs.wishes()),
             rtcp: None,
             rtcp_mux,
-            metrics: theirs.metrics,
+            metrics: theirs.metrics && self.terms.voip_metrics,
             formats,
             ptime: theirs.ptime,
             maxptime: theirs.maxptime,

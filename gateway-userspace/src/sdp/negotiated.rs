@@ -162,7 +162,7 @@ pub(super) fn accept(
         direction: media.direction.with(offer.wishes()),
         rtcp: None,
         rtcp_mux: offer.rtcp_mux && may_share_port(&formats),
-        metrics: media.metrics,
+        metrics: media.metrics && own.voip_metrics,
         formats,
         // What packets to the other peer carry is made here, whatever comes.
         ptime: media.ptime.filter(|_| !translated),

@@ -347,6 +347,7 @@ fn media(trunk: &file::Trunk, usual: &Usual, label: &str, errors: &mut ConfigErr
         keys: super::value(&written.dtmf, standard.keys),
         packet_ms: packet_ms(&written.packet_ms, label, errors),
         offer_rtcp_mux: super::value(&written.offer_rtcp_mux, standard.offer_rtcp_mux),
+        voip_metrics: super::value(&written.voip_metrics, usual.voip_metrics),
         security: SecurityTerms { security, suites: suites(&written.suites, &usual.security, label, errors) },
         ice: IceTerms {
             is_lite: written.ice.as_ref().is_some_and(|ice| *ice.get_ref() == file::IceMode::Lite),

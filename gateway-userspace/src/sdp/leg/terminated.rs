@@ -254,7 +254,7 @@ impl Leg {
             direction,
             rtcp: None,
             rtcp_mux,
-            metrics: wishes.metrics,
+            metrics: wishes.metrics && self.terms.voip_metrics,
             formats,
             ptime: wishes.ptime,
             maxptime: wishes.maxptime,

@@ -307,6 +307,7 @@ fn a_wish_for_voip_metrics_goes_to_the_peer_that_hears_the_one_who_has_it() {
     let wishing = [("a=ptime:20", "a=rtcp-xr:rcvr-rtt=all voip-metrics")];
     for (caller_wishes, callee_wishes) in [(false, false), (true, false), (false, true), (true, true)] {
         let (mut caller, mut callee) = (caller_leg(), callee_leg());
+        (caller.terms.voip_metrics, callee.terms.voip_metrics) = (true, true);
         let offer = with(CALLER, if caller_wishes { &wishing } else { &[] });
         let also = format!("{CALLEE}{WISH}");
         let answer = described(if callee_wishes { &also } else { CALLEE });
@@ -315,6 +316,17 @@ fn a_wish_for_voip_metrics_goes_to_the_peer_that_hears_the_one_who_has_it() {
         let media = |leg: &Leg| leg.media().unwrap().metrics;
         assert_eq!((media(&caller), media(&callee)), (caller_wishes, callee_wishes));
         assert_eq!(callee.offer_agreed(&caller).unwrap().contains(WISH), caller_wishes);
+        callee.abandon();
+        (caller.terms.voip_metrics, callee.terms.voip_metrics) = (false, false);
+        let (offered, answered) = exchange(
+            &mut caller,
+            &mut callee,
+            with(CALLER, if caller_wishes { &wishing } else { &[] }),
+            described(if callee_wishes { &also } else { CALLEE }),
+        );
+        assert!(!offered.contains(WISH) && !answered.contains(WISH), "{offered}{answered}");
+        assert_eq!((media(&caller), media(&callee)), (caller_wishes, callee_wishes), "it is heard");
+        assert!(!callee.offer_agreed(&caller).unwrap().contains(WISH));
     }
 }
 
