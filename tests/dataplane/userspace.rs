@@ -117,6 +117,35 @@ fn packets_of_another_workers_flow_take_one_hop() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_packet_under_way_to_another_worker_is_not_overtaken_by_those_of_the_kernel() -> Result<()> {
+    let wires = Wires::new("late")?;
+    let (mut caller, callee) = wires.phones()?;
+    let node = Node::boot(&wires.settings())?;
+    let (mut first, mut second) = (Worker::new(&node, 0, 2)?, Worker::new(&node, 1, 2)?);
+    let ids = second.dataplane.install(&in_userspace(plan()))?;
+    // The way to the callee is known behind the first.
+    for _ in 0..2 {
+        let packet = caller.say()?;
+        first.turn()?;
+        second.turn()?;
+        callee.hears(&packet, FAR)?;
+    }
+    let under_way = caller.say()?;
+    second.dataplane.update(&ids, &plan())?;
+    let behind = caller.say()?;
+    callee.hears_nothing().context("overtaken")?;
+    first.turn()?;
+    second.turn()?;
+    callee.hears(&under_way, FAR)?;
+    callee.hears(&behind, FAR)?;
+    // Nobody but the kernel is asked from here on.
+    let packet = caller.say()?;
+    callee.hears(&packet, FAR)?;
+    node.detach()?;
+    Ok(())
+}
+
 // Statements 133, 137.
 #[test]
 fn suites_that_the_kernel_does_not_know_go_through_userspace_and_their_counters_outlive_the_daemon()

@@ -174,11 +174,6 @@ impl Userspace {
         }
     }
 
-    /// Whether the kernel hands packets to this worker itself.
-    fn has_queue(&self) -> bool {
-        !self.listening.is_empty()
-    }
-
     /// Whether packets come here at all: a worker without a receive queue has those of its flows from workers that have one.
     fn is_reached(&self) -> bool {
         self.refused.is_none() && self.bell.is_some()
@@ -201,9 +196,9 @@ impl Userspace {
     /// Has a flow be the kernel's once its next packet is relayed and none waits behind it: at no other moment is a packet
     /// sure not to overtake one that is under way to us. A flow that falls silent stays here, to no harm.
     ///
-    /// `None` of a worker that has no queue: its flows go at once.
+    /// `None` of a worker that no packet reaches: its flows go at once.
     pub(super) fn leave(&mut self, key: FlowKey, config: FlowConfig) -> Option<()> {
-        if !self.has_queue() {
+        if !self.is_reached() {
             return None;
         }
         self.leaving.insert(key, config);
@@ -272,7 +267,7 @@ impl Userspace {
 
     /// What agents have found goes into the kernel's table, and whose RTCP is to come here.
     pub(super) fn publish(&mut self) {
-        let awaits_packet = self.has_queue();
+        let awaits_packet = self.is_reached();
         publish(&self.table, &mut self.engine, &mut self.leaving, awaits_packet);
         let taken = self.engine.taken();
         if taken.iter().any(|taken| !taken.begins) {
