@@ -6,6 +6,7 @@
 //! Time is the processor time of this thread. A stream is one direction of a call, 50 packets a second; how many of
 //! them a core carries follows from the time of one packet, before sockets.
 
+use super::calls::memory::resident_octets;
 use super::relay::transcoded::{self, Spoken, WireFigures};
 use super::{ReplayArguments, TranscodeArguments};
 use crate::media::samples;
@@ -23,11 +24,17 @@ use gateway_userspace::signal::dtmf::body::Press;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::hint::black_box;
+use std::process;
 
 /// Packets of 20 ms in one measurement: eight seconds.
 const PACKETS: usize = 400;
 const PACKETS_PER_SECOND: f64 = 50.0;
 const PAYLOAD_TYPE: u8 = 96;
+/// Bridges of each pair whose memory is counted. They stay until all pairs are measured: what is given back to the
+/// allocator would be had again by the next without the kernel's knowledge.
+const HELD: usize = 200;
+/// Packets of each side before it is counted: what grows by use has grown.
+const WARM: usize = 25;
 
 const CODECS: [(&str, &str, &str); 9] = [
     ("PCMU", "PCMU/8000", ""),
@@ -81,12 +88,15 @@ struct PairFigures {
     /// Of a packet, the mean of both directions.
     packet_ns: f64,
     streams_per_core: f64,
+    /// Of each of the two legs: jitter buffer, decoder, encoder and all between; the mean of both.
+    leg_octets: f64,
 }
 
 pub(super) fn run(arguments: &TranscodeArguments, json: bool) -> Result<()> {
     let repetitions = arguments.repetitions;
     let codecs = CODECS.iter().map(|row| codec(row, repetitions)).collect::<Result<Vec<_>>>()?;
-    let pairs = PAIRS.iter().map(|pair| bridged(pair, repetitions)).collect::<Result<Vec<_>>>()?;
+    let mut held = Vec::new();
+    let pairs = PAIRS.iter().map(|pair| bridged(pair, repetitions, &mut held)).collect::<Result<Vec<_>>>()?;
     let wires = if arguments.wire { over_wires(arguments)? } else { Vec::new() };
     let least = wires.iter().filter_map(|wire| wire.rtpengine_over_causeway).min_by(f64::total_cmp);
     let figures = Figures { codecs, pairs, wires, rtpengine_over_causeway: least };
@@ -146,7 +156,7 @@ fn codec((name, codec, fmtp): &(&'static str, &str, &str), repetitions: u8) -> R
 }
 
 /// Both directions of a call between two codecs.
-fn bridged((caller, callee): &(&str, &str), repetitions: u8) -> Result<PairFigures> {
+fn bridged((caller, callee): &(&str, &str), repetitions: u8, held: &mut Vec<Bridge>) -> Result<PairFigures> {
     let coding_of = |wanted: &str| {
         let row = CODECS.iter().find(|(name, ..)| *name == wanted).context("a codec of the table")?;
         coding(row.1, row.2)
@@ -154,15 +164,25 @@ fn bridged((caller, callee): &(&str, &str), repetitions: u8) -> Result<PairFigur
     let codings = [coding_of(caller)?, coding_of(callee)?];
     let packets = [packets(&codings[0])?, packets(&codings[1])?];
     let [caller_leg, callee_leg] = codings.map(leg);
+    let converse = |bridge: &mut Bridge, sent: &mut Sent, count: usize| {
+        for (at, (caller, callee)) in packets[0].iter().zip(&packets[1]).take(count).enumerate() {
+            let now = Time(at as u64 * 20_000);
+            bridge.receive(now, Side::Caller, caller, sent);
+            bridge.receive(now, Side::Callee, callee, sent);
+            bridge.run(now, sent);
+        }
+    };
+    let before = resident_octets(process::id())?;
+    for _ in 0..HELD {
+        let mut bridge = Bridge::new(&caller_leg, &callee_leg)?;
+        converse(&mut bridge, &mut Sent::default(), WARM);
+        held.push(bridge);
+    }
+    let leg_octets = resident_octets(process::id())?.saturating_sub(before) as f64 / (2 * HELD) as f64;
     let both_ns = median(repetitions, || {
         let (mut bridge, mut sent) = (Bridge::new(&caller_leg, &callee_leg)?, Sent::default());
         let time = timed(|| {
-            for (at, (caller, callee)) in packets[0].iter().zip(&packets[1]).enumerate() {
-                let now = Time(at as u64 * 20_000);
-                bridge.receive(now, Side::Caller, caller, &mut sent);
-                bridge.receive(now, Side::Callee, callee, &mut sent);
-                bridge.run(now, &mut sent);
-            }
+            converse(&mut bridge, &mut sent, PACKETS);
             Ok(())
         })?;
         anyhow::ensure!(sent.packets == 2 * PACKETS, "{} packets came out of {}", sent.packets, 2 * PACKETS);
@@ -170,7 +190,7 @@ fn bridged((caller, callee): &(&str, &str), repetitions: u8) -> Result<PairFigur
     })?;
     let packet_ns = both_ns / 2.0;
     let streams_per_core = 1e9 / PACKETS_PER_SECOND / packet_ns;
-    Ok(PairFigures { pair: format!("{caller} ↔ {callee}"), packet_ns, streams_per_core })
+    Ok(PairFigures { pair: format!("{caller} ↔ {callee}"), packet_ns, streams_per_core, leg_octets })
 }
 
 #[derive(Default)]
@@ -263,13 +283,19 @@ fn print(figures: &Figures) {
         table.add_row([row.codec.to_owned(), nanoseconds(row.encode_ns), nanoseconds(row.decode_ns)]);
     }
     println!("{table}");
-    let mut table = report::table(["bridged", "a packet", "streams a core"], &[1, 2]);
+    let mut table = report::table(["bridged", "a packet", "streams a core", "a leg"], &[1, 2, 3]);
     for row in &figures.pairs {
-        table.add_row([row.pair.clone(), nanoseconds(row.packet_ns), thousands(row.streams_per_core)]);
+        table.add_row([
+            row.pair.clone(),
+            nanoseconds(row.packet_ns),
+            thousands(row.streams_per_core),
+            format!("{} octets", thousands(row.leg_octets)),
+        ]);
     }
     println!("{table}");
     println!(
-        "a stream: one direction, 50 packets a second; processor time of the bridge alone, without sockets."
+        "a stream: one direction, 50 packets a second; processor time of the bridge alone, without sockets. \
+         a leg: resident memory of {HELD} bridges after {WARM} packets each way, C libraries included, by two."
     );
     if figures.wires.is_empty() {
         return;

@@ -47,7 +47,7 @@ pub(super) fn of_a_call(bench: &Bench<'_>, calls: u32, step: &Step) -> Result<f6
     Ok(octets as f64 / f64::from(calls))
 }
 
-fn resident_octets(process: u32) -> Result<u64> {
+pub(in crate::bench) fn resident_octets(process: u32) -> Result<u64> {
     let path = format!("/proc/{process}/status");
     let text = fs::read_to_string(&path).with_context(|| path.clone())?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;

@@ -12,7 +12,7 @@
 
 mod goodput;
 mod kamailio;
-mod memory;
+pub(super) mod memory;
 mod processor_time;
 mod tunnel;
 mod turn;
