@@ -25,6 +25,8 @@ pub(crate) enum Need {
     Lab,
     /// Real peers: SIPp, baresip, Kamailio, rtpengine, OpenSSL, stunnel, dnsmasq, tcpdump, tshark, aioice
     Peers,
+    /// Recordings of a person's speech
+    Speech,
     /// Other kernels under emulation: QEMU, busybox, and what unpacks their modules
     Verify,
     /// Build what fuzzes the readers: a C++ compiler, for libFuzzer
@@ -34,12 +36,13 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Ebpf,
         Self::Codecs,
         Self::Kernel,
         Self::Lab,
         Self::Peers,
+        Self::Speech,
         Self::Verify,
         Self::Fuzz,
         Self::Optional,
@@ -84,6 +87,10 @@ impl Need {
                 ),
                 Package("tshark", Probe::Program("tshark")),
             ],
+            Self::Speech => &[Package(
+                "asterisk-core-sounds-en-g722",
+                Probe::Files(&["/usr/share/asterisk/sounds/en_US_f_Allison/vm-intro.g722"]),
+            )],
             Self::Verify => &[
                 Package("qemu-system-x86", Probe::Program("qemu-system-x86_64")),
                 // The dynamic busybox would need its libraries in the guest.

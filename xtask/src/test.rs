@@ -44,6 +44,8 @@ enum Check {
     Xtask,
     /// Call scenarios on virtual time
     Call,
+    /// Speech between every two codecs, scored against what was said
+    Speech,
     /// Readers of what comes from the network hold their promises for made-up inputs
     Fuzz,
     /// libFuzzer finds nothing in some seconds of each of those readers
@@ -66,6 +68,7 @@ impl Check {
     fn needs(self) -> &'static [Need] {
         match self {
             Self::Format | Self::Common | Self::Call | Self::Fuzz | Self::Userspace => &[],
+            Self::Speech => &[Need::Codecs, Need::Speech],
             Self::Libfuzzer => &[Need::Codecs, Need::Fuzz],
             Self::Lints | Self::Xtask => &[Need::Kernel],
             Self::Verify => &[Need::Ebpf, Need::Kernel, Need::Verify],
@@ -182,7 +185,7 @@ impl Runner<'_> {
                 };
                 self.suite(name, "xtask", &["--features", features])
             }
-            Check::Call | Check::Fuzz | Check::Dataplane | Check::Interop => {
+            Check::Call | Check::Speech | Check::Fuzz | Check::Dataplane | Check::Interop => {
                 self.suite(name, "gateway-tests", &["--test", name])
             }
             Check::Libfuzzer => {

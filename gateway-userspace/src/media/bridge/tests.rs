@@ -167,98 +167,33 @@ fn delay_ms(said: &[i16], heard: &[i16]) -> usize {
     (0..300).max_by(|one, other| likeness(*one).total_cmp(&likeness(*other))).unwrap()
 }
 
-/// Mean distance in dB of the spectra of both, in bands of 250 Hz over frames of 32 ms in which there is speech: the
-/// log-spectral distance, after both have been brought to one level.
-fn spectral_distance(said: &[i16], heard: &[i16]) -> f64 {
-    const FRAME: usize = 256;
-    let turns: Vec<(f64, f64)> =
-        (0..FRAME).map(|n| (std::f64::consts::TAU * n as f64 / FRAME as f64).sin_cos()).collect();
-    let bands = |frame: &[i16]| -> Vec<f64> {
-        let windowed: Vec<f64> = frame
-            .iter()
-            .zip(&turns)
-            .map(|(&sample, turn)| f64::from(sample) * (0.5 - 0.5 * turn.1))
-            .collect();
-        let bin = |k: usize| {
-            let (mut re, mut im) = (0.0, 0.0);
-            for (n, sample) in windowed.iter().enumerate() {
-                let (sin, cos) = turns[k * n % FRAME];
-                re += sample * cos;
-                im -= sample * sin;
-            }
-            re * re + im * im
-        };
-        // 300 to 3,400 Hz: bins of 31.25 Hz, eight to a band.
-        (1..13).map(|band| 10.0 * ((band * 8..band * 8 + 8).map(bin).sum::<f64>() + 1e4).log10()).collect()
-    };
-    let level = 10.0 * (power(said) / power(heard)).log10();
-    let loud = power(said) / 10.0;
-    let mut distances = Vec::new();
-    for (said, heard) in
-        said.chunks_exact(FRAME).zip(heard.chunks_exact(FRAME)).filter(|(said, _)| power(said) > loud)
-    {
-        let (said, heard) = (bands(said), bands(heard));
-        let square =
-            said.iter().zip(&heard).map(|(a, b)| (a - b - level).powi(2)).sum::<f64>() / said.len() as f64;
-        distances.push(square.sqrt());
-    }
-    distances.iter().sum::<f64>() / distances.len() as f64
-}
-
-/// Each codec with the spectral distance in dB that it may add; measured are 0.4 to 0.7 of these sums.
-fn codecs() -> Vec<(&'static str, f64)> {
-    let mut codecs = vec![("PCMU/8000", 0.6), ("PCMA/8000", 0.6), ("G722/8000", 1.3)];
+fn codecs() -> Vec<&'static str> {
+    let mut codecs = vec!["PCMU/8000", "PCMA/8000", "G722/8000"];
     #[cfg(feature = "opus")]
-    codecs.push(("opus/48000/2 useinbandfec=1", 1.5));
+    codecs.push("opus/48000/2 useinbandfec=1");
     #[cfg(feature = "amr")]
-    codecs.extend([("AMR/8000 octet-align=1", 1.8), ("AMR-WB/16000", 1.3)]);
+    codecs.extend(["AMR/8000 octet-align=1", "AMR-WB/16000"]);
     #[cfg(feature = "g729")]
-    // 8 kbit/s and a post-filter: it follows the wave as AMR does, and shapes the spectrum between.
-    codecs.push(("G729/8000", 5.4));
+    codecs.push("G729/8000");
     #[cfg(feature = "silk")]
-    codecs.extend([("SILK/8000", 1.8), ("SILK/16000", 1.6)]);
+    codecs.extend(["SILK/8000", "SILK/16000"]);
     codecs
 }
 
+/// What is heard of it is scored by tests/speech.
 #[test]
-fn speech_keeps_level_delay_and_spectrum_between_any_two_codecs() {
-    for ((from, from_adds), (to, to_adds)) in
-        codecs().iter().flat_map(|from| codecs().into_iter().map(|to| (*from, to)))
-    {
+fn a_stream_is_whole_between_any_two_codecs() {
+    for (from, to) in codecs().iter().flat_map(|from| codecs().into_iter().map(|to| (*from, to))) {
         let (mut from, to) = (settings(from), settings(to));
         from.jitter.delay = Duration::from_millis(20);
         let name = format!("{:?} to {:?}", from.coding, to.coding);
-        let rate = from.coding.sampling_rate();
-        let said = speech_like(rate, 4);
-        let packets = Phone::new(&from.coding, 20).say(&said);
+        let packets = Phone::new(&from.coding, 20).say(&speech_like(from.coding.sampling_rate(), 4));
         let (mut bridge, mut network) = (Bridge::new(&from, &to).unwrap(), Network::default());
         run(&mut bridge, &mut network, &packets, Time(4_000_000));
-        let sent = &network.to_callee;
-        assert_whole(sent, &to, &name);
-        assert_eq!(sent.len(), 201, "{name}");
-        let heard = at_rate(&heard(&to.coding, sent), to.coding.sampling_rate(), 8_000);
-        let said = at_rate(&said, rate, 8_000);
-        let delay = delay_ms(&said, &heard);
-        assert!((15..70).contains(&delay), "{name}: {delay} ms");
-        let heard = &heard[best_start(&said, &heard, delay * 8)..];
-        let said = &said[..heard.len().min(said.len())];
-        let level = 10.0 * (power(&heard[..said.len()]) / power(said)).log10();
-        assert!(level.abs() < 1.5, "{name}: {level:.2} dB");
-        let distance = spectral_distance(said, heard);
-        assert!(distance < from_adds + to_adds, "{name}: {distance:.2} dB apart");
+        assert_whole(&network.to_callee, &to, &name);
+        assert_eq!(network.to_callee.len(), 201, "{name}");
         assert_eq!(bridge.counters(Side::Caller).concealed_ms, 0, "{name}");
     }
-}
-
-/// The sample near `about` from which on `heard` is most like `said`.
-fn best_start(said: &[i16], heard: &[i16], about: usize) -> usize {
-    let likeness = |start: usize| {
-        let pairs = said.iter().zip(&heard[start..]).skip(8_000).take(16_000);
-        pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
-    };
-    (about.saturating_sub(64)..about + 64)
-        .max_by(|one, other| likeness(*one).total_cmp(&likeness(*other)))
-        .unwrap()
 }
 
 /// One packet every packet time, one sequence number further, with timestamps that fit and one SSRC.
@@ -324,7 +259,7 @@ fn with_key(phone: &mut Phone, code: u8, ms: u32, clock_rate: u32) -> Vec<(Time,
 // Statement 162.
 #[test]
 fn one_key_is_one_event_at_the_clock_of_the_far_leg() {
-    for (from, to) in codecs().iter().flat_map(|(from, _)| codecs().into_iter().map(|(to, _)| (*from, to))) {
+    for (from, to) in codecs().iter().flat_map(|from| codecs().into_iter().map(|to| (*from, to))) {
         for to_clock in [coding(to).clock_rate(), 8_000] {
             let from = settings(from);
             let mut to = settings(to);
@@ -522,7 +457,7 @@ fn comfort_noise_is_passed_on_or_made_audible_as_negotiated() {
 
 #[test]
 fn a_peer_that_stops_is_silence_for_a_second_and_then_nothing_until_it_speaks_again() {
-    for (name, _) in codecs() {
+    for name in codecs() {
         let (from, to) = (settings("PCMA/8000"), settings(name));
         let said = speech_like(8_000, 8);
         let mut packets = Phone::new(&from.coding, 20).say(&said);
@@ -545,7 +480,7 @@ fn a_peer_that_stops_is_silence_for_a_second_and_then_nothing_until_it_speaks_ag
 
 #[test]
 fn loss_repetition_and_disorder_leave_one_whole_stream() {
-    for (from, _) in codecs() {
+    for from in codecs() {
         let (from, to) = (settings(from), settings("PCMA/8000"));
         let said = speech_like(from.coding.sampling_rate(), 4);
         let mut packets = Phone::new(&from.coding, 20).say(&said);
@@ -661,7 +596,7 @@ proptest! {
         choice in 0usize..6,
     ) {
         let all = codecs();
-        let from = LegSettings { comfort_noise: Some(NOISE), ..settings(all[choice % all.len()].0) };
+        let from = LegSettings { comfort_noise: Some(NOISE), ..settings(all[choice % all.len()]) };
         let to = settings("PCMA/8000");
         let (mut bridge, mut network) = (Bridge::new(&from, &to).unwrap(), Network::default());
         let mut now = Time::ZERO;
