@@ -2,6 +2,7 @@
 
 mod bleed;
 mod calls;
+mod chain;
 mod defence;
 mod dtmf;
 mod fax;

@@ -144,7 +144,7 @@ fn a_phone_without_srtp_takes_an_offer_of_either() -> Result<()> {
 }
 
 /// What the phone has read of reports about the stream that it sends: jitter and round trip, in milliseconds.
-fn reported(phone: &Baresip<'_>) -> Result<Option<(f64, f64)>> {
+pub(super) fn reported(phone: &Baresip<'_>) -> Result<Option<(f64, f64)>> {
     let debug = phone.ask("audio_debug")?;
     let members = debug.lines().filter(|line| line.contains("member 0x"));
     let figure = |line: &str, name: &str| {

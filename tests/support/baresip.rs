@@ -184,6 +184,7 @@ fn config(directory: &Path, (address, port): (&str, u16), frequency: f64) -> Res
     Ok(format!(
         "sip_listen {address}:{port}\n\
          net_interface to-gateway\n\
+         rtp_ports 10000-29999\n\
          ctrl_tcp_listen {address}:{}\n\
          audio_source ausine,{frequency}\n\
          audio_player aubridge,sink\n\

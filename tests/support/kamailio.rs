@@ -1,9 +1,10 @@
-//! Kamailio as a proxy beside a plain phone: UDP to the phone, TLS to the gateway.
+//! Kamailio as a proxy beside a plain phone, with TLS to the gateway or with rtpengine for the media; and as a registrar.
 
 use crate::certificate::{Authority, Credentials};
 use crate::daemon::SOON;
 use crate::lab::{Host, Lab};
 use crate::process::{Process, until};
+use crate::rtpengine;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -29,6 +30,17 @@ impl Kamailio {
         let script =
             SCRIPT.replace("SIDE", &side.to_string()).replace("PROFILES", &tls.display().to_string());
         Self::run(lab, host, (&name, &directory), &script, &[5061, PLAIN_PORT])
+    }
+
+    /// Beside the callee: what comes from the gateway goes to the phone, what comes from the phone goes to the gateway, and
+    /// an rtpengine is in the middle of the media, which to the gateway speaks SRTP alone where `secured`.
+    pub fn with_rtpengine(lab: &Lab, secured: bool) -> Result<Self> {
+        let name = "kamailio-rtpengine";
+        let directory = lab.directory().join(name);
+        fs::create_dir(&directory)?;
+        let profile = if secured { "RTP/SAVP SDES DTLS=off" } else { "RTP/AVP" };
+        let script = RELAYED.replace("CONTROL", rtpengine::CONTROL).replace("PROFILE", profile);
+        Self::run(lab, Host::Callee, (name, &directory), &script, &[PLAIN_PORT])
     }
 
     /// A registrar beside the callee that asks for a password by SHA-256, and calls by it those who registered.
@@ -155,6 +167,48 @@ request_route {
 onreply_route[LOOK] {
     xlog("L_ERR", "LOOK $proto conid=$conid $rs $rm\n");
     if (search("sips:")) { xlog("L_ERR", "LOOK sips seen\n"); }
+}
+"#;
+
+/// The far end of what rtpengine relays is the gateway or the phone, whichever did not send the request. An answer is in
+/// the profile of its offer.
+const RELAYED: &str = r#"
+debug=1
+log_stderror=yes
+children=2
+disable_tcp=yes
+listen=udp:10.81.2.2:5070
+loadmodule "sl.so"
+loadmodule "tm.so"
+loadmodule "rr.so"
+loadmodule "pv.so"
+loadmodule "siputils.so"
+loadmodule "textops.so"
+loadmodule "rtpengine.so"
+modparam("rtpengine", "rtpengine_sock", "udp:CONTROL")
+
+request_route {
+    if (is_method("OPTIONS")) { sl_send_reply("200", "OK"); exit; }
+    if (has_totag()) {
+        loose_route();
+    } else if (is_method("INVITE")) {
+        record_route();
+    }
+    if ($si == "10.81.2.1") { $du = "sip:10.81.2.2:5060"; } else { $du = "sip:10.81.2.1:5060"; }
+    if (is_method("BYE")) { rtpengine_delete(); }
+    if (is_method("INVITE") && has_body("application/sdp")) {
+        if ($si == "10.81.2.1") {
+            rtpengine_offer("replace-origin ICE=remove RTP/AVP");
+        } else {
+            rtpengine_offer("replace-origin ICE=remove PROFILE");
+        }
+    }
+    t_on_reply("ANSWERED");
+    if (!t_relay()) { sl_reply_error(); }
+}
+
+onreply_route[ANSWERED] {
+    if (has_body("application/sdp")) { rtpengine_answer("replace-origin ICE=remove"); }
 }
 "#;
 

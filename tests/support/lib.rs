@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod openssl;
 pub mod phone;
 pub mod process;
+pub mod rtpengine;
 pub mod secured;
 pub mod simulation;
 pub mod sipp;
