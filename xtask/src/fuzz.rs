@@ -130,7 +130,7 @@ fn build(workspace: &Workspace, step: &Step) -> Result<PathBuf> {
     let told = ask(Command::new("rustc").arg("-vV"))?;
     let host =
         told.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV tells no host")?;
-    let mut command = workspace.cargo(&["build", "--release", "--target", host]);
+    let mut command = workspace.cargo(&["build", "--locked", "--release", "--target", host]);
     command.arg("--manifest-path").arg(workspace.root.join("tests/fuzz/Cargo.toml"));
     command.arg("--target-dir").arg(&target);
     run(workspace, step, command.env("RUSTFLAGS", INSTRUMENTATION))?;
