@@ -1,8 +1,8 @@
 //! Calls over a chain: a phone, the gateway, a Kamailio that has rtpengine relay the media, another phone.
 
-use super::srtp::reported;
+use super::srtp::{no_tag_was_wrong, reported};
 use anyhow::{Context, Result, ensure};
-use gateway_userspace::admin::answer::{Drops, FlowLine, FlowList};
+use gateway_userspace::admin::answer::{FlowLine, FlowList};
 use gateway_userspace::observe::cdr::CallRecord;
 use support::baresip::{Baresip, Setup};
 use support::daemon::{Daemon, SOON};
@@ -97,14 +97,6 @@ impl<'a> Chain<'a> {
         Ok(Observed { dissector })
     }
 
-    fn no_tag_was_wrong(&self) -> Result<()> {
-        let drops = self.daemon.ask::<Drops>(&["drops"])?.packets;
-        let wrong: Vec<_> =
-            drops.iter().filter(|line| ["bad_tag", "replayed"].contains(&&*line.reason)).collect();
-        ensure!(wrong.is_empty(), "{wrong:?}");
-        Ok(())
-    }
-
     fn record(&self) -> Result<CallRecord> {
         let mut records = self.daemon.records(1)?;
         ensure!(records.len() == 1, "{records:?}");
@@ -175,7 +167,7 @@ fn between_the_gateway_and_rtpengine_media_is_secured_and_plain_at_the_phones() 
         outside.goes_on(SECURED)?;
         inside.goes_on(PLAIN)?;
         chain.is_relayed_by("kernel")?;
-        chain.no_tag_was_wrong()?;
+        no_tag_was_wrong(&chain.daemon)?;
         ensure!(!chain.daemon.log().contains("inline:"), "a key in the log");
         if alice_calls {
             alice.hang_up()?
@@ -204,7 +196,7 @@ fn after_hold_and_resume_from_either_side_packets_flow_both_ways_over_rtpengine(
         inside.goes_on(PLAIN).with_context(|| chain.logs())?;
     }
     chain.is_relayed_by("kernel")?;
-    chain.no_tag_was_wrong()?;
+    no_tag_was_wrong(&chain.daemon)?;
     alice.hang_up()?;
     chain.record()?;
     Ok(())
@@ -227,7 +219,7 @@ fn a_transcoded_call_is_heard_both_ways_over_rtpengine() -> Result<()> {
     bob.hears(LOW, HIGH, 0.98).with_context(|| chain.logs())?;
     alice.hears(HIGH, LOW, 0.98).with_context(|| chain.logs())?;
     chain.is_relayed_by("userspace (codec)")?;
-    chain.no_tag_was_wrong()?;
+    no_tag_was_wrong(&chain.daemon)?;
     alice.hang_up()?;
     let record = chain.record()?;
     let codecs = (record.caller_codec.as_deref(), record.callee_codec.as_deref());

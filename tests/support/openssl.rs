@@ -3,12 +3,12 @@
 use crate::daemon::SOON;
 use crate::lab::{Host, Lab};
 use crate::process::until;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use parking_lot::Mutex;
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 /// A running `openssl`, killed when this handle goes.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct OpenSsl {
     input: ChildStdin,
     /// What it printed, and what it received.
     output: Arc<Mutex<String>>,
+    /// They read that, and end with it.
+    readers: [JoinHandle<()>; 2],
 }
 
 impl OpenSsl {
@@ -31,16 +33,16 @@ impl OpenSsl {
             Box::new(child.stdout.take().context("a pipe was asked for")?),
             Box::new(child.stderr.take().context("a pipe was asked for")?),
         ];
-        for mut pipe in pipes {
+        let readers = pipes.map(|mut pipe| {
             let output = Arc::clone(&output);
             thread::spawn(move || {
                 let mut buffer = [0; 4096];
                 while let Ok(count @ 1..) = pipe.read(&mut buffer) {
                     output.lock().push_str(&String::from_utf8_lossy(&buffer[..count]));
                 }
-            });
-        }
-        Ok(Self { child, input, output })
+            })
+        });
+        Ok(Self { child, input, output, readers })
     }
 
     pub fn send(&mut self, text: &str) -> Result<()> {
@@ -52,8 +54,16 @@ impl OpenSsl {
     }
 
     /// Waits until `words` were printed or received, and gives out all that was.
+    ///
+    /// # Errors
+    /// It ended without them, or the time is over.
     pub fn until_says(&self, words: &str) -> Result<String> {
-        let said = until(SOON, || Ok(Some(self.output()).filter(|output| output.contains(words))));
+        let said = until(SOON, || {
+            let ended = self.readers.iter().all(JoinHandle::is_finished);
+            let said = Some(self.output()).filter(|output| output.contains(words));
+            ensure!(said.is_some() || !ended, "openssl ended");
+            Ok(said)
+        });
         said.with_context(|| format!("{words:?} not in what openssl says:\n{}", self.output()))
     }
 
