@@ -207,7 +207,7 @@ impl Session {
                 *word ^= u32::from_ne_bytes(*octets);
             }
             let mut state = sha1::INITIAL;
-            sha1::compress(&mut state, &block, &mut [0; sha1::BLOCK]);
+            sha1::compress(&mut state, &block, &mut [0; _]);
             state
         };
         Self { round_keys: aes::expand(cipher), salt: words, inner: padded(0x36), outer: padded(0x5c) }
@@ -424,9 +424,9 @@ fn authenticate(
 pub fn hmac(session: &Session, scratch: &mut Scratch, len: usize, trailer: u32) {
     const BLOCKS_MAX: usize = PAYLOAD_MAX / 64 + 1;
     let blocks = scratch.pad(len, trailer);
-    let mut digest = session.inner;
-    let mut schedule = [black_box(0); sha1::BLOCK];
-    black_box(&mut schedule);
+    scratch.begin(&session.inner);
+    let mut room: sha1::Room = [black_box(0); _];
+    black_box(&mut room);
     // One loop for the inner and the outer hash, as the rounds of SHA-1 are many instructions.
     for index in 0..=BLOCKS_MAX {
         if index > blocks {
@@ -434,13 +434,12 @@ pub fn hmac(session: &Session, scratch: &mut Scratch, len: usize, trailer: u32) 
         }
         let mut block = index;
         if index == blocks {
-            scratch.pad_digest(&digest);
-            digest = session.outer;
+            scratch.pad_digest();
+            scratch.begin(&session.outer);
             block = scratch::OUTER;
         }
-        sha1::compress(&mut digest, scratch.block(block), &mut schedule);
+        scratch.hash(block, &mut room);
     }
-    scratch.digest = digest;
 }
 
 impl Stream {

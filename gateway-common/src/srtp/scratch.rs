@@ -12,6 +12,8 @@ pub const PAYLOAD_MAX: usize = 1536;
 pub const WORDS: usize = 512;
 /// Words behind them, for what is written from there on.
 const SLACK: usize = 32;
+/// Blocks of SHA-1 in what a position may name.
+const BLOCKS: usize = WORDS / sha1::BLOCK;
 /// Block that the outer hash is made of.
 pub(super) const OUTER: usize = 30;
 /// Words that are cleared behind a payload: the rest of its last block, and another one.
@@ -106,9 +108,21 @@ impl Scratch {
     /// Block `index` of 64 octets.
     #[inline(always)]
     pub fn block(&self, index: usize) -> &[u32; sha1::BLOCK] {
-        const BLOCKS: usize = WORDS / sha1::BLOCK;
         let (blocks, _) = self.words.as_chunks();
         &blocks[index % BLOCKS]
+    }
+
+    /// Begins a hash. Word by word: for a copy of the whole the compiler would call a function.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, &[a, b, c, d, e]: &[u32; 5]) {
+        self.digest = [a, b, c, d, e];
+    }
+
+    /// Takes block `index` into the digest.
+    #[inline(always)]
+    pub(super) fn hash(&mut self, index: usize, room: &mut sha1::Room) {
+        let (blocks, _) = self.words.as_chunks();
+        sha1::compress(&mut self.digest, &blocks[index % BLOCKS], room);
     }
 
     /// The word at an offset in octets, as it lies in memory.
@@ -160,11 +174,11 @@ impl Scratch {
 
     /// The digest as the message of the outer hash.
     #[inline(always)]
-    pub(super) fn pad_digest(&mut self, digest: &[u32; 5]) {
+    pub(super) fn pad_digest(&mut self) {
         const AT: usize = OUTER * sha1::BLOCK;
         let mut index = 0;
         while index < 5 {
-            self.words[AT + index] = digest[index].to_be();
+            self.words[AT + index] = self.digest[index].to_be();
             index += 1;
         }
         self.words[AT + 5] = u32::from_ne_bytes([0x80, 0, 0, 0]);
