@@ -39,7 +39,7 @@ pub(super) fn run(
     })?;
     steps.run(&format!("calls on {}", kernel.version), |step| {
         let root = root(arguments, workspace, &image.modules, daemon)?;
-        let console = guest::boot(workspace, step, &image.kernel, &root)?;
+        let console = guest::boot(workspace, step, &image.kernel, &root, guest::Processors::Two)?;
         let figures =
             console.stdout.iter().find_map(|line| serde_json::from_str::<Figures>(line.trim()).ok());
         let figures =

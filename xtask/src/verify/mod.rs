@@ -155,7 +155,7 @@ pub(crate) fn on_all_kernels(workspace: &Workspace, steps: &Steps) -> Result<Vec
     for kernel in guest::KERNELS {
         verdicts.extend(asked(steps, &format!("kernel {}", kernel.version), |step| {
             let image = guest::image(workspace, step, kernel)?;
-            let console = guest::boot(workspace, step, &image.kernel, &root)?;
+            let console = guest::boot(workspace, step, &image.kernel, &root, guest::Processors::One)?;
             let ended = console.stdout.iter().any(|line| line.trim() == END);
             ensure!(ended, "the guest did not finish\n{}", console.complaint());
             let verdicts = read_verdicts(&console.stdout)?;
