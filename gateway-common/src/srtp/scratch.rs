@@ -107,7 +107,7 @@ impl Scratch {
 
     /// Block `index` of 64 octets.
     #[inline(always)]
-    pub fn block(&self, index: usize) -> &[u32; sha1::BLOCK] {
+    fn block(&self, index: usize) -> &[u32; sha1::BLOCK] {
         let (blocks, _) = self.words.as_chunks();
         &blocks[index % BLOCKS]
     }
