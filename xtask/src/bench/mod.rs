@@ -37,8 +37,8 @@ pub(crate) struct Arguments {
 enum Bench {
     /// Processor time, highest rate and latency of a relayed packet: empty XDP redirect, Causeway, rtpengine
     Relay(RelayArguments),
-    /// The same with SRTP on one side of each call: Causeway, rtpengine
-    Srtp(ReplayArguments),
+    /// Processor time and latency with SRTP on one side of each call: Causeway, rtpengine
+    Srtp(RecordedArguments),
     /// Whole SIP calls over UDP, TCP and TLS: processor time beside Kamailio with rtpengine, set-up delay, memory,
     /// goodput under overload
     Calls(calls::Arguments),
@@ -86,6 +86,15 @@ pub(crate) struct ReplayArguments {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct RelayArguments {
+    #[command(flatten)]
+    recorded: RecordedArguments,
+    /// SRTP on one side of each call: as `bench srtp`
+    #[arg(long)]
+    srtp: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecordedArguments {
     #[command(flatten)]
     replay: ReplayArguments,
     /// An RTP capture to replay (classic pcap, Ethernet) instead of the recording that is made here
@@ -161,8 +170,10 @@ fn alone() -> Result<File> {
 fn in_this_program(arguments: &Arguments) -> Result<()> {
     let _alone = alone()?;
     match &arguments.bench {
-        Bench::Relay(relay) => relay::run(relay, arguments.json),
-        Bench::Srtp(srtp) => relay::srtp::run(srtp, arguments.json),
+        Bench::Relay(RelayArguments { recorded, srtp: false }) => relay::run(recorded, arguments.json),
+        Bench::Relay(RelayArguments { recorded, srtp: true }) | Bench::Srtp(recorded) => {
+            relay::srtp::run(recorded, arguments.json)
+        }
         Bench::Program(program) => program::run(program, arguments.json),
         Bench::Transcode(transcode) => transcode::run(transcode, arguments.json),
         Bench::Calls(_) => unreachable!("`run_task` has run it"),

@@ -39,14 +39,14 @@ pub(super) mod traffic;
 pub(super) mod transcoded;
 mod worker;
 
-use super::{RelayArguments, ReplayArguments};
+use super::{RecordedArguments, ReplayArguments};
 use crate::media::{Form, media_pcap};
 use crate::report::{self, median, thousands};
 use crate::steps::{Step, Steps};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use contender::{Contender, Maker, Relay, Run};
-use latency::Latency;
+use latency::Latencies;
 use processor_time::Use;
 use programs::Bench;
 use recording::Recording;
@@ -72,9 +72,6 @@ const BACKLOG: Duration = Duration::from_millis(30);
 /// Where the search begins, and when it ends: this close.
 const LOWEST_RATE: f64 = 5000.0;
 const PRECISION: f64 = 1.05;
-/// Packets that tell the latency in a turn, over all calls, and such turns.
-const LATENCY_PACKETS: usize = 8_000;
-const LATENCY_TURNS: u8 = 5;
 /// What others do to a run is often over after this.
 const RESPITE: Duration = Duration::from_millis(500);
 
@@ -102,11 +99,8 @@ struct Figures {
     rates: PerRelay<f64>,
     /// Whether the sender could send no faster.
     rates_bound_by_sender: PerRelay<bool>,
-    latency_p50_us: PerRelay<f64>,
-    latency_p99_us: PerRelay<f64>,
-    /// Above the empty redirect of the same turn.
-    latency_added_p50_us: Added,
-    latency_added_p99_us: Added,
+    #[serde(flatten)]
+    latency: Latencies,
     /// How Causeway's packets were taken from the interface.
     datapath: &'static str,
     /// Share of processor time that others used in the runs that count, the most of all runs.
@@ -122,30 +116,6 @@ struct PerRelay<T> {
     rtpengine: T,
 }
 
-/// What a packet takes longer than through the empty redirect, in µs; below zero where the machine's noise is more.
-#[derive(Debug, Serialize)]
-struct Added {
-    causeway: f64,
-    rtpengine: f64,
-    /// Absent where Causeway adds nothing that could be told from noise.
-    rtpengine_over_causeway: Option<f64>,
-}
-
-impl Added {
-    fn at(turns: &[PerRelay<Latency>], quantile: f64) -> Result<Self> {
-        let added = |of: fn(&PerRelay<Latency>) -> &Latency| {
-            let above = |turn| of(turn).microseconds(quantile) - turn.empty.microseconds(quantile);
-            median(&turns.iter().map(above).collect::<Vec<_>>())
-        };
-        Ok(Self::of(added(|turn| &turn.causeway)?, added(|turn| &turn.rtpengine)?))
-    }
-
-    fn of(causeway: f64, rtpengine: f64) -> Self {
-        let rtpengine_over_causeway = (causeway > 0.0).then(|| rtpengine / causeway);
-        Self { causeway, rtpengine, rtpengine_over_causeway }
-    }
-}
-
 impl<T> PerRelay<T> {
     fn map<U>(&self, figure: impl Fn(&T) -> U) -> PerRelay<U> {
         PerRelay {
@@ -156,18 +126,9 @@ impl<T> PerRelay<T> {
     }
 }
 
-pub(super) fn run(arguments: &RelayArguments, json: bool) -> Result<()> {
+pub(super) fn run(arguments: &RecordedArguments, json: bool) -> Result<()> {
     let (workspace, steps) = (Workspace::find()?, Steps::new());
-    let recording = steps.run("recording", |step| {
-        let pcap = arguments.pcap.clone().unwrap_or_else(|| workspace.target.join("xtask/media/speech.pcap"));
-        if arguments.pcap.is_none() {
-            media_pcap(&pcap, Form::ALaw)?;
-        }
-        let recording = Recording::read(&pcap)?;
-        let name = pcap.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        step.detail(format!("{name}: {} packets", recording.packets.len()));
-        Ok(recording)
-    })?;
+    let recording = recording(&steps, &workspace, arguments)?;
     let bench = Bench::read(&workspace.objects())?;
     let maker = Maker {
         workspace: &workspace,
@@ -195,6 +156,20 @@ pub(super) fn run(arguments: &RelayArguments, json: bool) -> Result<()> {
         println!("{}", serde_json::to_string(&figures)?);
     }
     Ok(())
+}
+
+/// What is replayed: a capture that was given, or the one that is made here.
+fn recording(steps: &Steps, workspace: &Workspace, arguments: &RecordedArguments) -> Result<Recording> {
+    steps.run("recording", |step| {
+        let pcap = arguments.pcap.clone().unwrap_or_else(|| workspace.target.join("xtask/media/speech.pcap"));
+        if arguments.pcap.is_none() {
+            media_pcap(&pcap, Form::ALaw)?;
+        }
+        let recording = Recording::read(&pcap)?;
+        let name = pcap.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        step.detail(format!("{name}: {} packets", recording.packets.len()));
+        Ok(recording)
+    })
 }
 
 /// Keeps runs that other programs disturbed out of the figures.
@@ -282,13 +257,9 @@ impl Contest<'_> {
         warm_up(steps, [&mut self.alone, &mut self.empty, &mut self.causeway, &mut self.rtpengine])?;
         let Measured { unpaced: [empty, causeway], paced: [paced_empty, paced_causeway, rtpengine] } =
             steps.run("processor time", |step| self.costs(step, quiet, arguments.repetitions))?;
-        let rounds = LATENCY_PACKETS.div_ceil(2 * usize::from(arguments.calls));
-        let turns = steps.run("latency", |step| self.latencies(step, quiet, rounds))?;
-        let latency = PerRelay {
-            empty: latency::sum(turns.iter().map(|turn| &turn.empty))?,
-            causeway: latency::sum(turns.iter().map(|turn| &turn.causeway))?,
-            rtpengine: latency::sum(turns.iter().map(|turn| &turn.rtpengine))?,
-        };
+        let relays =
+            PerRelay { empty: &mut self.empty, causeway: &mut self.causeway, rtpengine: &mut self.rtpengine };
+        let latency = Latencies::measure(steps, quiet, arguments.calls, relays)?;
         let rates = PerRelay {
             empty: highest_rate(steps, quiet, &mut self.empty)?,
             causeway: highest_rate(steps, quiet, &mut self.causeway)?,
@@ -323,10 +294,7 @@ impl Contest<'_> {
             },
             rates: rates.map(|rate| rate.packets_per_second),
             rates_bound_by_sender: rates.map(|rate| rate.bound_by_sender),
-            latency_p50_us: latency.map(|latency| latency.microseconds(0.5)),
-            latency_p99_us: latency.map(|latency| latency.microseconds(0.99)),
-            latency_added_p50_us: Added::at(&turns, 0.5)?,
-            latency_added_p99_us: Added::at(&turns, 0.99)?,
+            latency,
             datapath: self.check_causeway()?,
             background: quiet.background,
             disturbed_runs: quiet.disturbed,
@@ -355,21 +323,6 @@ impl Contest<'_> {
         }
         step.detail(format!("{repetitions} turns, rtpengine at {} packets/s", thousands(PACE)));
         Ok(measured)
-    }
-
-    /// Turn by turn, one packet at a time.
-    fn latencies(&mut self, step: &Step, quiet: &mut Quiet, rounds: usize) -> Result<Vec<PerRelay<Latency>>> {
-        let mut turns = Vec::new();
-        for turn in 0..LATENCY_TURNS {
-            step.progress(turn.into(), LATENCY_TURNS.into(), "turns");
-            turns.push(PerRelay {
-                empty: quiet.run(step, || self.empty.latency(rounds))?,
-                causeway: quiet.run(step, || self.causeway.latency(rounds))?,
-                rtpengine: quiet.run(step, || self.rtpengine.latency(rounds))?,
-            });
-        }
-        step.detail(format!("{LATENCY_TURNS} turns of {} packets", thousands(LATENCY_PACKETS as f64)));
-        Ok(turns)
     }
 
     /// The figures are Causeway's only if its program relayed the packets.
@@ -491,8 +444,8 @@ fn print_table(figures: &Figures) {
             format!("{:.3} µs", of(&figures.charged)),
             format!("{:.3} µs", of(&figures.charged_at_pace)),
             format!("{}{}/s", if bound { "≥ " } else { "" }, thousands(*of(&figures.rates))),
-            format!("{:.1} µs", of(&figures.latency_p50_us)),
-            format!("{:.1} µs", of(&figures.latency_p99_us)),
+            format!("{:.1} µs", of(&figures.latency.latency_p50_us)),
+            format!("{:.1} µs", of(&figures.latency.latency_p99_us)),
         ]);
     }
     println!("{table}");
@@ -502,14 +455,7 @@ fn print_table(figures: &Figures) {
         figures.causeway_over_empty
     );
     println!("rtpengine costs {:.1} × Causeway", figures.rtpengine_over_causeway);
-    for (quantile, added) in [("p50", &figures.latency_added_p50_us), ("p99", &figures.latency_added_p99_us)]
-    {
-        let times = added.rtpengine_over_causeway.map_or("-".to_owned(), |times| format!("{times:.1}"));
-        let (causeway, rtpengine) = (added.causeway, added.rtpengine);
-        println!(
-            "added latency, {quantile}: Causeway {causeway:.1} µs, rtpengine {rtpengine:.1} µs ({times} ×)"
-        );
-    }
+    figures.latency.print_added();
     println!();
     let whose = match figures.clock {
         "machine" => "of the whole machine, less that of other programs,",
@@ -523,16 +469,4 @@ fn print_table(figures: &Figures) {
     );
     println!("p50, p99       latency of a quiet relay, one packet at a time");
     println!("added          above the empty redirect of the same turn; median of the turns");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn added_latency_has_a_quotient_only_where_something_was_added() {
-        assert_eq!(Added::of(2.0, 30.0).rtpengine_over_causeway, Some(15.0));
-        assert_eq!(Added::of(0.0, 30.0).rtpengine_over_causeway, None);
-        assert_eq!(Added::of(-0.5, 30.0).rtpengine_over_causeway, None);
-    }
 }

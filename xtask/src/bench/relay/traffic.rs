@@ -16,7 +16,7 @@ use rustix::process::setpriority_process;
 use rustix::thread::{CpuSet, gettid, sched_setaffinity};
 use std::io::IoSlice;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Ethernet, IPv4, UDP and RTP in front of the audio.
 pub(crate) const HEADERS: usize = 14 + 20 + 8 + 12;
@@ -52,6 +52,25 @@ impl Sent {
         self.packets as f64 / self.elapsed.as_secs_f64()
     }
 }
+
+/// What tells a packet from all others of a replay, in a frame that leaves as in one that arrives: a relay changes neither,
+/// whether it protects the packet or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PacketId {
+    pub(crate) ssrc: u32,
+    pub(crate) sequence: u16,
+}
+
+impl PacketId {
+    /// Of an Ethernet frame with IPv4, UDP and RTP.
+    pub(crate) fn of(frame: &[u8]) -> Option<Self> {
+        let [_, _, high, low, _, _, _, _, ssrc @ ..] = frame.get(RTP..HEADERS)?.first_chunk::<12>()?;
+        Some(Self { ssrc: u32::from_be_bytes(*ssrc), sequence: u16::from_be_bytes([*high, *low]) })
+    }
+}
+
+/// A packet, and when it left or arrived, since the epoch.
+pub(crate) type Moment = (PacketId, Duration);
 
 /// Media ports of one call: where each end receives, and where the relay listens for that end.
 #[derive(Clone, Copy, Debug)]
@@ -191,20 +210,18 @@ impl<'a> Replay<'a> {
         Ok(Sent { packets: sent, elapsed: started.elapsed(), charged: Duration::ZERO })
     }
 
-    /// Sends one packet of each call in both directions, `change` being free to write into the audio first.
-    /// Waits `gap` after each packet.
+    /// Sends one packet of each call in both directions, and writes down when. Waits `gap` after each packet.
     ///
     /// # Errors
-    /// An interface is gone.
-    pub(crate) fn round(&mut self, gap: Duration, mut change: impl FnMut(&mut [u8])) -> Result<u64> {
-        let mut sent = 0;
+    /// An interface is gone, or does not take a packet.
+    pub(crate) fn round(&mut self, gap: Duration, departures: &mut Vec<Moment>) -> Result<()> {
         for _ in 0..self.lanes[0].streams.len() {
             for lane in &mut self.lanes {
-                sent += lane.send_changed(&mut change)?;
+                departures.push(lane.send_one()?);
                 thread::sleep(gap);
             }
         }
-        Ok(sent)
+        Ok(())
     }
 }
 
@@ -254,18 +271,32 @@ impl Lane<'_> {
         Ok(())
     }
 
-    fn send_changed(&mut self, change: &mut impl FnMut(&mut [u8])) -> Result<u64> {
+    /// Sends the next frame, and answers when.
+    fn send_one(&mut self) -> Result<Moment> {
+        self.prepare(1)?;
         let length = self.streams.len() as u64;
-        let position = self.sent / length;
-        let (packet, timestamp) = self.recording.at(position);
-        let mut payload = packet.payload.clone();
-        change(&mut payload);
-        let stream = &mut self.streams[(self.sent % length) as usize];
-        let headers = stream.next(packet, position as u16, timestamp, payload.len(), words(&payload));
-        let taken =
-            self.socket.send(&[[IoSlice::new(headers), IoSlice::new(&payload)]]).context("send")? as u64;
-        self.sent += taken;
-        Ok(taken)
+        let (index, position) = ((self.sent % length) as usize, self.sent / length);
+        let frame: Frame<'_> = match &self.prepared {
+            Some(prepared) => {
+                let frame = prepared.frames.front().context("a packet was prepared")?;
+                [IoSlice::new(frame), IoSlice::new(&[])]
+            }
+            None => {
+                let (packet, timestamp) = self.recording.at(position);
+                let stream = &mut self.streams[index];
+                let headers =
+                    stream.next(packet, position as u16, timestamp, packet.payload.len(), packet.sum);
+                [IoSlice::new(headers), IoSlice::new(&packet.payload)]
+            }
+        };
+        let packet = PacketId::of(&frame[0]).context("headers of a packet")?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        ensure!(self.socket.send(&[frame]).context("send")? == 1, "the interface takes no packet");
+        match &mut self.prepared {
+            Some(prepared) => drop(prepared.frames.pop_front()),
+            None => self.sent += 1,
+        }
+        Ok((packet, now))
     }
 }
 
